@@ -1,0 +1,59 @@
+# Everything starts here: `make demo` shows it, `make test` proves it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+TYPED := $(wildcard cdc cdc_reader redis_sink tests benchmarks)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv servers demo test check unit integration fault acceptance bench clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(INSTALLED) ## Make .venv with the package and its tools
+
+# A changed setup.cfg installs again.
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) must be Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+servers: venv ## Bring mysqld, mariadbd, nats-server and redis-server
+	$(BIN)/python -m cdc.demo.fetch
+
+demo: servers ## Run the main job on real servers and show each change on its way
+	$(BIN)/cdc demo
+
+test: servers ## Run all tests on real servers
+	$(BIN)/pytest
+
+check: venv ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(TYPED)
+
+unit: venv ## Run the tests that need no server
+	$(BIN)/pytest $(wildcard tests/unit tests/golden)
+
+integration fault acceptance: servers
+	$(BIN)/pytest tests/$@
+
+integration: ## Run the tests of each side on its server
+fault: ## Run the tests that kill, freeze and cut
+acceptance: ## Run the tests of the command as a whole
+
+bench: servers ## Measure throughput, latency and memory
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that make has made
+	rm -rf .venv .servers build dist *.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""The naive form: mysql-replication, `js.publish` and redis-py as their examples show them.
+
+``python naive.py reader MYSQL_PORT NATS_PORT REDIS_PORT BINLOG_FILE OFFSET TABLE,TABLE``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+import redis
+from pymysqlreplication import BinLogStreamReader
+from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
+
+OPS = {WriteRowsEvent: "insert", UpdateRowsEvent: "update", DeleteRowsEvent: "delete"}
+
+
+async def reader(mysql: str, nats_port: str, file: str, offset: str, tables: str) -> None:
+    connection = await nats.connect(f"nats://127.0.0.1:{nats_port}")
+    jetstream = connection.jetstream()
+    await jetstream.add_stream(name="NAIVE", subjects=["mysql.>"])
+    stream = BinLogStreamReader(
+        connection_settings={"host": "127.0.0.1", "port": int(mysql), "user": "root"},
+        server_id=85743, blocking=True, resume_stream=True, log_file=file, log_pos=int(offset),
+        only_events=list(OPS), only_tables=tables.split(","),
+    )  # fmt: skip
+    for event in stream:
+        op = OPS[type(event)]
+        for row in event.rows:
+            old = row.get("before_values", row.get("values"))
+            new = row.get("after_values", row.get("values"))
+            message: dict[str, Any] = {"key": f"{event.table}:{new['id']}", "op": op}
+            message["old_key"] = f"{event.table}:{old['id']}"
+            message["value"] = json.dumps(new, default=str)
+            await jetstream.publish(f"mysql.{op}", json.dumps(message).encode())
+
+
+async def sink(nats_port: str, redis_port: str) -> None:
+    connection = await nats.connect(f"nats://127.0.0.1:{nats_port}")
+    client = redis.Redis(port=int(redis_port))
+    jetstream = connection.jetstream()
+    while True:
+        try:
+            pull = await jetstream.pull_subscribe("mysql.>", durable="naive", stream="NAIVE")
+            break
+        except nats.js.errors.NotFoundError:
+            await asyncio.sleep(0.05)
+    while True:
+        try:
+            messages = await pull.fetch(500, timeout=1)
+        except nats.errors.TimeoutError:
+            continue
+        pipeline = client.pipeline(transaction=False)
+        for message in messages:
+            change = json.loads(message.data)
+            if change["op"] == "delete" or change["old_key"] != change["key"]:
+                pipeline.delete(change["old_key"])
+            if change["op"] != "delete":
+                pipeline.set(change["key"], change["value"])
+        pipeline.execute()
+        for message in messages:
+            await message.ack()
+
+
+if __name__ == "__main__":
+    role, mysql, nats_port, redis_port, *rest = sys.argv[1:]
+    if role == "reader":
+        arguments = [sys.executable, __file__, "sink", *sys.argv[2:]]
+        with subprocess.Popen(arguments) as child:
+            try:
+                asyncio.run(reader(mysql, nats_port, *rest))
+            finally:
+                child.kill()
+    else:
+        asyncio.run(sink(nats_port, redis_port))

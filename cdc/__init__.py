@@ -1,0 +1,1 @@
+"""What both sides agree on, and the command: message, position, settings, errors, stream, cli."""

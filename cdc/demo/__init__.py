@@ -1,0 +1,1 @@
+"""Real servers without Docker and without root, and the demo that runs on them."""

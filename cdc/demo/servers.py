@@ -1,0 +1,283 @@
+"""Start and stop real servers: MySQL, MariaDB, NATS and Redis, on loopback.
+
+Each has a port and a data folder of its own, kept over ``stop``/``kill`` and ``start``
+and gone with ``close``.  They are stopped by process id, never by name, and end with
+this process whatever happens to it.
+
+``python -m cdc.demo.servers`` starts all four and prints their URLs until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
+
+import pymysql
+
+from cdc.demo import datadir
+from cdc.demo.server import Server, ServerFailed
+from cdc.errors import CdcError
+
+__all__ = ["MariaDB", "MySQL", "Nats", "Redis", "Server", "ServerFailed", "start_together"]
+
+PROBE_DEADLINE_S = 2.0
+CLIENT_ERRORS = range(2000, 3000)
+"""MySQL error numbers of the client side: no server has answered."""
+
+
+class _SqlServer(Server):
+    """What MySQL and MariaDB share: protocol, arguments, a copied data folder."""
+
+    share: ClassVar[tuple[str, ...]]
+    """Names that the folder with messages and character sets may have."""
+
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        """Add options as on the command line; the last one wins: ``("--sync-binlog=0",)``."""
+        super().__init__()
+        self.options = tuple(options)
+
+    @property
+    def url(self) -> str:
+        """Address of root, who has no password: ``mysql://root@127.0.0.1:20123``."""
+        return f"mysql://root@127.0.0.1:{self.port}"
+
+    def connect(self, database: str | None = None) -> pymysql.Connection[pymysql.cursors.Cursor]:
+        """Return a new autocommit connection of root."""
+        return pymysql.connect(
+            host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True
+        )
+
+    def _prepare(self) -> None:
+        datadir.copy_template(self.program, self._initialise, self.folder)
+
+    @abstractmethod
+    def _initialise(self, folder: Path) -> None:
+        """Make a fresh data folder."""
+
+    def _common_arguments(self, folder: Path) -> list[str]:
+        arguments = ["--no-defaults", f"--datadir={folder}", "--innodb-buffer-pool-size=64M"]
+        if os.geteuid() == 0:
+            # Both refuse to run as root unless told to; the data folder is root's own.
+            arguments.append("--user=root")
+        if self.program.root is not None:
+            usr = self.program.prefix()
+            share = next(path for name in self.share if (path := usr / "share" / name).exists())
+            arguments += [
+                f"--basedir={usr}",
+                f"--lc-messages-dir={share}",
+                f"--character-sets-dir={share / 'charsets'}",
+                f"--plugin-dir={usr / 'lib/mysql/plugin'}",
+            ]
+        return arguments
+
+    def _arguments(self) -> Sequence[str]:
+        return [
+            *self._common_arguments(self.folder),
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            # Relative to the data folder: an absolute path may be too long for a socket.
+            "--socket=mysqld.sock",
+            "--pid-file=mysqld.pid",
+            "--secure-file-priv=",
+            "--log-bin=binlog",
+            "--binlog-format=ROW",
+            "--binlog-row-image=FULL",
+            "--binlog-row-metadata=FULL",
+            "--character-set-server=utf8mb4",
+            *self._own_arguments(),
+            *self.options,
+        ]
+
+    @abstractmethod
+    def _own_arguments(self) -> list[str]:
+        """Return what this kind needs beside the common arguments."""
+
+    def _answers(self) -> bool:
+        """Ask for its data folder: another server may have got the port first."""
+        try:
+            connection = pymysql.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="root",
+                connect_timeout=PROBE_DEADLINE_S,
+                read_timeout=PROBE_DEADLINE_S,
+            )
+        except pymysql.err.OperationalError as error:
+            # A test may have taken root's login away; a refusal is an answer too.
+            return error.args[0] not in CLIENT_ERRORS and self.is_running
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT @@datadir")
+            row = cursor.fetchone()
+        return row is not None and Path(row[0]) == self.folder
+
+
+class MySQL(_SqlServer):
+    """mysqld with the row-based binlog that cdc needs, GTIDs on."""
+
+    name = "mysql"
+    share = ("mysql",)
+
+    def __init__(self, gtid: bool = True, options: Sequence[str] = ()) -> None:
+        """Choose GTIDs or file and offset; ``options`` as on mysqld's command line."""
+        super().__init__(options)
+        self.gtid = gtid
+
+    def _initialise(self, folder: Path) -> None:
+        # Without binlog here: each server's first file is binlog.000001.
+        arguments = ("--initialize-insecure", "--disable-log-bin", "--mysqlx=OFF")
+        datadir.run(self.program.command(*self._common_arguments(folder), *arguments))
+        # Holds server_uuid, which mysqld makes anew where the file is missing.
+        (folder / "auto.cnf").unlink()
+
+    def _own_arguments(self) -> list[str]:
+        mode = "ON" if self.gtid else "OFF"
+        return [
+            "--mysqlx=OFF",
+            "--server-id=1",
+            f"--gtid-mode={mode}",
+            f"--enforce-gtid-consistency={mode}",
+        ]
+
+
+class MariaDB(_SqlServer):
+    """mariadbd with the row-based binlog that cdc needs; its GTIDs are always on."""
+
+    name = "mariadb"
+    share = ("mariadb", "mysql")
+
+    def _initialise(self, folder: Path) -> None:
+        share = self.program.prefix() / "share"
+        script = ["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket = NULL;"]
+        for part in ("system_tables", "performance_tables", "system_tables_data"):
+            names = [share / f"{kind}/{kind}_{part}.sql" for kind in ("mariadb", "mysql")]
+            found = [path for path in names if path.exists()]
+            if not found:
+                raise ServerFailed(
+                    f"MariaDB's {names[0]} is not there",
+                    remedy="install the package mariadb-server",
+                )
+            script.append(found[0].read_text())
+        command = self.program.command(*self._common_arguments(folder), "--bootstrap")
+        datadir.run(command, "\n".join(script))
+
+    def _own_arguments(self) -> list[str]:
+        return ["--server-id=2", "--gtid-strict-mode=ON"]
+
+
+class Nats(Server):
+    """nats-server with JetStream, its store in the data folder."""
+
+    name = "nats"
+
+    def __init__(self, options: Mapping[str, object] | str = "") -> None:
+        """Add settings, as a mapping or as text of its configuration language.
+
+        ``Nats({"max_payload": 65536})``, ``Nats("max_payload: 64KB")``
+        """
+        super().__init__()
+        self.options = options
+
+    @property
+    def url(self) -> str:
+        """Address without a login: ``nats://127.0.0.1:20124``."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def _server_name(self) -> str:
+        return self.folder.name
+
+    def _arguments(self) -> Sequence[str]:
+        settings: dict[str, object] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "server_name": self._server_name,
+            "jetstream": {"store_dir": str(self.folder)},
+        }
+        text = self.options if isinstance(self.options, str) else ""
+        if not isinstance(self.options, str):
+            settings |= self.options
+        lines = [f"{name}: {json.dumps(value)}" for name, value in settings.items()]
+        path = self.folder / "nats-server.conf"
+        path.write_text("\n".join([*lines, text, ""]))
+        return ["--config", str(path)]
+
+    def _answers(self) -> bool:
+        """Read the greeting, which comes after JetStream has been restored."""
+        with socket.create_connection(("127.0.0.1", self.port), PROBE_DEADLINE_S) as connection:
+            greeting = connection.makefile("rb").readline()
+        kind, _, text = greeting.partition(b" ")
+        return kind == b"INFO" and json.loads(text)["server_name"] == self._server_name
+
+
+class Redis(Server):
+    """redis-server that writes its append-only file every second."""
+
+    name = "redis"
+
+    def __init__(self, args: Sequence[str] = ()) -> None:
+        """Add arguments, last one wins: ``("--maxmemory", "64mb")``."""
+        super().__init__()
+        self.args = tuple(args)
+
+    @property
+    def url(self) -> str:
+        """Address without a login: ``redis://127.0.0.1:20125/0``."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _arguments(self) -> Sequence[str]:
+        settings = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec"
+        return [*settings.split(), "--dir", str(self.folder), "--save", "", *self.args]
+
+    def _answers(self) -> bool:
+        """Ask for its process id: another server may have got the port first."""
+        with socket.create_connection(("127.0.0.1", self.port), PROBE_DEADLINE_S) as connection:
+            connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+            answer = connection.makefile("rb").read()
+        if answer.startswith(b"-NOAUTH"):
+            return self.is_running
+        return answer.startswith(b"+PONG") and b"\r\nprocess_id:%d\r\n" % self.pid in answer
+
+
+def start_together(stack: ExitStack, *servers: Server) -> None:
+    """Start servers side by side and leave closing them to ``stack``.
+
+    Raises:
+        ServerFailed, fetch.ServerMissing: the first that failed; the stack closes the others.
+    """
+    for server in servers:
+        stack.callback(server.close)
+    for server in servers:
+        # Downloads come one after the other, here, where Ctrl-C ends them at once.
+        _ = server.program
+    with ThreadPoolExecutor(len(servers)) as threads:
+        list(threads.map(lambda server: server.start(), servers))
+
+
+def main() -> None:
+    """Run ``python -m cdc.demo.servers``: all four, until Ctrl-C."""
+    servers: tuple[Server, ...] = (MySQL(), MariaDB(), Nats(), Redis())
+    try:
+        with ExitStack() as stack:
+            start_together(stack, *servers)
+            for server in servers:
+                print(f"{server.name:8} {server.version:8} {server.url}", flush=True)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+    except CdcError as error:
+        print(error.text(), file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Every error that a person can meet, and the exit code that each ends with.
+
+```
+CdcError                 1   base; never raised itself
+├── UsageError           2   the command line or a setting is wrong (click uses 2 as well)
+├── PreflightError       3   a server's configuration cannot carry the promise
+├── PositionLostError   65   the data cannot be followed without a gap or a guess
+├── UnavailableError    69   a server does not answer; the only retryable one
+├── InternalError       70   a bug: our own invariant does not hold
+├── StreamError         73   the stream cannot be created, or differs from ours
+├── PermissionDenied    77   a server refuses the login or a right
+└── SettingsError       78   a file or environment variable is wrong
+```
+
+Each carries what was seen, whether the data is safe and what to do next; the
+command prints the three and nothing else.  Source: sysexits(3) for the numbers.
+"""
+
+from __future__ import annotations
+
+
+class CdcError(Exception):
+    """What was seen, whether the data is safe, what to do.
+
+    >>> print(UnavailableError("NATS at 127.0.0.1:4222 refuses the connection",
+    ...       remedy="start it: nats-server -js").text())
+    error: NATS at 127.0.0.1:4222 refuses the connection
+      next: start it: nats-server -js
+    """
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, seen: str, *, safe: str = "", remedy: str = "") -> None:
+        super().__init__(seen)
+        self.seen = seen
+        self.safe = safe
+        self.remedy = remedy
+
+    def text(self) -> str:
+        """Return the lines that a person sees; never a value of a row or a password."""
+        lines = [f"error: {self.seen}"]
+        if self.safe:
+            lines.append(f"  data: {self.safe}")
+        if self.remedy:
+            lines += ["  next: " + self.remedy.replace("\n", "\n        ")]
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle whole, so that a child process can hand its error to its parent."""
+        return (_rebuild, (type(self), self.seen, self.safe, self.remedy))
+
+
+def _rebuild(kind: type[CdcError], seen: str, safe: str, remedy: str) -> CdcError:
+    return kind(seen, safe=safe, remedy=remedy)
+
+
+class UsageError(CdcError):
+    """A flag, table or column that does not exist or contradicts another."""
+
+    exit_code = 2
+
+
+class PreflightError(CdcError):
+    """A server is configured so that changes would be lost or guessed."""
+
+    exit_code = 3
+
+
+class PositionLostError(CdcError):
+    """Going on would need a gap or a guess: purged binlog, DDL, undecodable event."""
+
+    exit_code = 65
+
+
+class UnavailableError(CdcError):
+    """A server is down or unreachable; the caller waits and tries again."""
+
+    exit_code = 69
+    retryable = True
+
+
+class InternalError(CdcError):
+    """One of our own invariants does not hold; please report it."""
+
+    exit_code = 70
+
+
+class StreamError(CdcError):
+    """The stream cannot be created, or exists with a configuration that is not ours."""
+
+    exit_code = 73
+
+
+class PermissionDenied(CdcError):
+    """A login, a right or a certificate is refused."""
+
+    exit_code = 77
+
+
+class SettingsError(CdcError):
+    """The settings file or an environment variable cannot be used."""
+
+    exit_code = 78
+
+
+EXIT_CODES: dict[int, type[CdcError]] = {
+    kind.exit_code: kind
+    for kind in (
+        UsageError,
+        PreflightError,
+        PositionLostError,
+        UnavailableError,
+        InternalError,
+        StreamError,
+        PermissionDenied,
+        SettingsError,
+    )
+}
+"""Exit code -> error class, for the parent of a role's process and for the docs' test."""

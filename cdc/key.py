@@ -1,0 +1,179 @@
+"""Key templates: from a row's columns to its Redis key, and back to nothing else.
+
+Pure.  ``{table}:{pk}`` is the default; placeholders are ``{table}``, ``{schema}``,
+``{pk}`` (all primary-key columns joined by ``:``) and any column.
+
+Distinct values give distinct keys.  With one value in the template that is so by
+itself, and the value stays as it is (``{your_key}`` -> ``user:123``).  With several,
+``:``, ``%`` and every other sign that separates them are percent-encoded inside the values.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdc.errors import UsageError
+
+DEFAULT_TEMPLATE = "{table}:{pk}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """A place in a template that a column fills."""
+
+    name: str
+    escapes: tuple[tuple[str, str], ...]
+    """Replacements in order, such as ``(("%", "%25"), (":", "%3A"))``; empty: as it is."""
+
+    def escape(self, text: str) -> str:
+        """Return the column's text as it stands in the key."""
+        for old, new in self.escapes:
+            text = text.replace(old, new)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """A parsed template of one table.
+
+    >>> t = parse_template("{table}:{pk}", schema="shop", table="lines", pk=("order_id", "no"))
+    >>> t.render({"order_id": "7", "no": "a:b"})
+    'lines:7:a%3Ab'
+    >>> t.literal_prefix
+    'lines:'
+    """
+
+    text: str
+    parts: tuple[str | KeyColumn, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the key is made of, in order of first use."""
+        return tuple(dict.fromkeys(p.name for p in self.parts if isinstance(p, KeyColumn)))
+
+    @property
+    def literal_prefix(self) -> str:
+        """What every key begins with; empty when the template begins with a column."""
+        return self.parts[0] if self.parts and isinstance(self.parts[0], str) else ""
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the key of a row whose key columns have these texts."""
+        return "".join(
+            part if isinstance(part, str) else part.escape(values[part.name]) for part in self.parts
+        )
+
+    def may_have_made(self, key: str) -> bool:
+        """Say whether some row could have this key: literals match in order.
+
+        Escaped characters are not looked for inside values, so this errs on the side of yes
+        only where a value may be anything.
+        """
+        literals = [p for p in self.parts if isinstance(p, str)]
+        if isinstance(self.parts[0], str):
+            if not key.startswith(literals[0]):
+                return False
+            key = key[len(literals.pop(0)) :]
+        if literals and isinstance(self.parts[-1], str):
+            if not key.endswith(literals[-1]):
+                return False
+            key = key[: len(key) - len(literals.pop())]
+        for literal in literals:
+            at = key.find(literal)
+            if at < 0:
+                return False
+            key = key[at + len(literal) :]
+        return True
+
+
+def parse_template(
+    text: str, *, schema: str, table: str, pk: Sequence[str], columns: Sequence[str] | None = None
+) -> KeyTemplate:
+    """Return the template of a table.
+
+    Args:
+        pk: the columns that identify a row, for ``{pk}``.
+        columns: the table's columns, to refuse an unknown one; None: not known here.
+
+    Raises:
+        UsageError: unbalanced braces, an unknown column, no column at all, or two
+            columns with nothing between them (``{a}{b}``: 1,23 and 12,3 would be one key).
+    """
+    pieces = _pieces(text, schema=schema, table=table, pk=tuple(pk))
+    names = [p[1] for p in pieces if p[0] == "column"]
+    if not names:
+        raise UsageError(
+            f"key template {text!r} of {schema}.{table} names no column",
+            remedy="name the columns that identify a row: --key '{table}:{pk}'",
+        )
+    for name in names:
+        if columns is not None and name not in columns:
+            raise UsageError(
+                f"key template {text!r}: {schema}.{table} has no column {name!r}",
+                remedy="its columns are " + ", ".join(columns),
+            )
+    _refuse_neighbours(text, pieces)
+    escapes = _escapes(pieces) if len(names) > 1 else ()
+    parts = tuple(p[1] if p[0] == "text" else KeyColumn(p[1], escapes) for p in pieces)
+    return KeyTemplate(text, parts)
+
+
+_Piece = tuple[str, str]  # ("text", literal) or ("column", name)
+
+
+def _pieces(text: str, *, schema: str, table: str, pk: tuple[str, ...]) -> list[_Piece]:
+    out: list[_Piece] = []
+
+    def add(kind: str, value: str) -> None:
+        if kind == "text" and out and out[-1][0] == "text":
+            out[-1] = ("text", out[-1][1] + value)
+        elif value:
+            out.append((kind, value))
+
+    try:
+        fields = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise UsageError(
+            f"key template {text!r}: {error}", remedy="write a literal brace twice: {{ or }}"
+        ) from None
+    for literal, name, spec, conversion in fields:
+        add("text", literal)
+        if name is None:
+            continue
+        if spec or conversion or not name:
+            raise UsageError(
+                f"key template {text!r}: a placeholder is a column's name in braces",
+                remedy="for example --key 'user:{id}'",
+            )
+        if name == "pk":
+            for i, column in enumerate(pk):
+                add("text", ":" if i else "")
+                add("column", column)
+        elif name in ("table", "schema"):
+            add("text", table if name == "table" else schema)
+        else:
+            add("column", name)
+    return out
+
+
+def _refuse_neighbours(text: str, pieces: list[_Piece]) -> None:
+    columns_at = [i for i, (kind, _) in enumerate(pieces) if kind == "column"]
+    for left, right in itertools.pairwise(columns_at):
+        between = "".join(value for _, value in pieces[left + 1 : right])
+        if not between or between.isalnum():
+            name, next_name = pieces[left][1], pieces[right][1]
+            raise UsageError(
+                f"key template {text!r}: no separator between {name!r} and {next_name!r}, "
+                "so different rows could share a key",
+                remedy=f"put a sign between them: {{{name}}}:{{{next_name}}}",
+            )
+
+
+def _escapes(pieces: list[_Piece]) -> tuple[tuple[str, str], ...]:
+    columns_at = [i for i, (kind, _) in enumerate(pieces) if kind == "column"]
+    between = pieces[columns_at[0] : columns_at[-1]]
+    separators = {c for kind, value in between if kind == "text" for c in value} | {":"}
+    quoted = ["%", *sorted(c for c in separators - {"%"} if not c.isalnum())]
+    return tuple((c, "".join(f"%{byte:02X}" for byte in c.encode())) for c in quoted)

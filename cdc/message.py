@@ -1,0 +1,143 @@
+"""The wire contract, version 1: what stands in one NATS message.
+
+Pure.  Subject ``<prefix>.<op>``, body UTF-8 JSON whose first two fields are all
+that a simple consumer needs.  See docs/message.md; the golden files in
+tests/golden/messages hold it still.
+
+Three bodies exist: `Change` (one row), `Schema` (a barrier) and `Heartbeat` (a
+transaction boundary).  A fourth, `Bare`, is what an application publishes by
+itself: ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+CONTRACT_VERSION = 1
+
+Operation = Literal["insert", "update", "delete", "snapshot"]
+OPERATIONS: tuple[Operation, ...] = ("insert", "update", "delete", "snapshot")
+HEARTBEAT = "heartbeat"
+SCHEMA = "schema"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One row was inserted, updated, deleted, or read by the snapshot.
+
+    Field order is the order on the wire.
+    """
+
+    key: str
+    value: str | None = None
+    """One column's text, or the row as a JSON object; None: the key is to go."""
+    op: Operation
+    table: str
+    """``schema.table``."""
+    old_key: str | None = None
+    """The key that the row had before, where it changed: removed in the same step."""
+    gtid: str | None = None
+    id: str
+    """Place in the binlog, ``epoch.file.offset.row``; a snapshot row has one number more."""
+    prev: str
+    """`id` of the message of ours before this one; empty for the first of a stream."""
+    ts: int
+    """Commit time in microseconds since 1970."""
+    v: int = CONTRACT_VERSION
+
+
+class Schema(msgspec.Struct, frozen=True, kw_only=True):
+    """The table's definition or its rows as a whole changed: a barrier."""
+
+    op: Literal["schema"] = "schema"
+    table: str
+    statement: str
+    """Kind alone, such as ``ALTER TABLE``: a statement's text can hold values."""
+    gtid: str | None = None
+    id: str
+    prev: str
+    ts: int
+    v: int = CONTRACT_VERSION
+
+
+class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the snapshot of one table has come."""
+
+    done: bool = False
+    after: tuple[str | None, ...] = ()
+    """Primary key of the last row published, as text; empty: not begun."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction boundary: from here a restart loses nothing."""
+
+    op: Literal["heartbeat"] = "heartbeat"
+    epoch: int
+    server: str
+    """``server_uuid`` of MySQL, ``server_id`` of MariaDB: whose coordinates these are."""
+    file: str
+    offset: int
+    gtid_set: str | None
+    """Executed set (MySQL) or position (MariaDB) at the boundary; None without GTIDs."""
+    last: str
+    """`id` of the newest message of ours before this one, empty when there is none."""
+    snapshot: dict[str, TableProgress]
+    ts: int
+    v: int = CONTRACT_VERSION
+
+
+class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an application publishes by itself on our subjects."""
+
+    key: str
+    value: str
+
+
+Ours = Change | Schema | Heartbeat
+
+decode_change = msgspec.json.Decoder(Change).decode
+decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
+decode_schema = msgspec.json.Decoder(Schema).decode
+decode_bare = msgspec.json.Decoder(Bare).decode
+
+
+def encode(message: Ours) -> bytes:
+    """Return a message as it goes out: a field that is None is left out.
+
+    Changes of the hot path are written by `cdc_reader.row_codec` and give the same bytes.
+    """
+    fields = msgspec.structs.asdict(message)
+    if not isinstance(message, Heartbeat):
+        fields = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.json.encode(fields)
+
+
+def subject_for(prefix: str, op: str) -> str:
+    """Return the subject of an operation.
+
+    >>> subject_for("mysql", "update")
+    'mysql.update'
+    """
+    return f"{prefix}.{op}"
+
+
+def parse_id(text: str) -> tuple[int, ...]:
+    """Return an id as numbers that compare in binlog order.
+
+    >>> parse_id("1.2.900.41") < parse_id("1.2.27999999.0")
+    True
+    >>> parse_id("1.2.900.41") < parse_id("1.2.900.41.1") < parse_id("1.2.900.42")
+    True
+    >>> parse_id("")
+    ()
+
+    Raises:
+        ValueError: the text is not an id.
+    """
+    if not text:
+        return ()
+    parts = text.split(".")
+    if len(parts) not in (4, 5) or not all(p.isascii() and p.isdigit() for p in parts):
+        raise ValueError(f"not a message id: {text[:80]!r}")
+    return tuple(map(int, parts))

@@ -1,0 +1,203 @@
+"""Places in the source's log, and the sets of transactions executed before them.
+
+Pure.  A `Position` is always a transaction boundary (invariant 2).  `MySqlGtidSet`
+and `MariaDbGtidSet` share three operations: `add`, ``in`` and `str`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+
+class GtidSet(Protocol):
+    """The transactions that a server, or a reader, has behind it."""
+
+    def add(self, gtid: str) -> None:
+        """Take one transaction in."""
+
+    def __contains__(self, gtid: str) -> bool:
+        """Say whether the transaction is in the set."""
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A transaction boundary in the binlog: resuming there loses nothing.
+
+    ``Position(file="binlog.000002", offset=27999999, gtid_set="7271…:1-8003")``
+    """
+
+    file: str
+    offset: int
+    """Bytes; 64 bits, although an event's header has room for 32."""
+    gtid_set: str | None
+    """None: the server has no GTIDs."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.offset}" + (f" ({self.gtid_set})" if self.gtid_set else "")
+
+
+def file_number(file: str) -> int:
+    """Return the number of a binlog file, the second part of a message id.
+
+    >>> file_number("mysql-bin.000412")
+    412
+
+    Raises:
+        ValueError: the name does not end in ``.<digits>``.
+    """
+    _, _, digits = file.rpartition(".")
+    if not digits.isdigit():
+        raise ValueError(f"not a binlog file name: {file!r}")
+    return int(digits)
+
+
+_MYSQL_SID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TAG = re.compile(r"[a-z_][a-z0-9_]{0,31}")
+
+
+class MySqlGtidSet:
+    """A set such as ``uuid:1-7:9,uuid2:1-3:mytag:1-2``.
+
+    Kept as sorted, disjoint, half-open intervals for each ``uuid[:tag]``, so that a
+    set with gaps stays exact.
+    Source: MySQL manual, "GTID Format and Storage", tags included (8.3+).
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[tuple[int, int]]] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the set that the server prints; empty text is the empty set.
+
+        Raises:
+            ValueError: the text is not a GTID set.
+        """
+        out = cls()
+        for part in filter(None, re.sub(r"\s", "", text).lower().split(",")):
+            sid, *rest = part.split(":")
+            if not _MYSQL_SID.fullmatch(sid) or not rest:
+                raise ValueError(f"not a GTID set: {part[:80]!r}")
+            name = sid
+            for piece in rest:
+                if _TAG.fullmatch(piece):
+                    name = f"{sid}:{piece}"
+                    continue
+                first, dash, last = piece.partition("-")
+                if not first.isdigit() or (dash and not last.isdigit()):
+                    raise ValueError(f"not a GTID interval: {piece[:80]!r}")
+                out._add(name, int(first), int(last or first) + 1)
+        return out
+
+    def add(self, gtid: str) -> None:
+        """Take one transaction in, ``uuid:8003`` or ``uuid:tag:8003``."""
+        name, _, number = gtid.rpartition(":")
+        intervals = self._of.get(name)
+        if intervals and intervals[-1][1] == (n := int(number)):
+            intervals[-1] = (intervals[-1][0], n + 1)
+        else:
+            self._add(name, int(number), int(number) + 1)
+
+    def _add(self, name: str, start: int, stop: int) -> None:
+        kept: list[tuple[int, int]] = []
+        for low, high in self._of.get(name, []):
+            if high < start or low > stop:
+                kept.append((low, high))
+            else:
+                start, stop = min(low, start), max(high, stop)
+        bisect.insort(kept, (start, stop))
+        self._of[name] = kept
+
+    def __contains__(self, gtid: str) -> bool:
+        name, _, number = gtid.rpartition(":")
+        return any(low <= int(number) < high for low, high in self._of.get(name, ()))
+
+    def issuperset(self, other: MySqlGtidSet) -> bool:
+        """Say whether every transaction of the other set is in this one."""
+        return all(
+            any(a <= low and high <= b for a, b in self._of.get(name, ()))
+            for name, spans in other._of.items()
+            for low, high in spans
+        )
+
+    def intervals(self) -> dict[str, list[tuple[int, int]]]:
+        """Return ``{"uuid[:tag]": [(first, last + 1), …]}``."""
+        return {name: list(spans) for name, spans in self._of.items() if spans}
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        out = type(self)()
+        out._of = {name: list(spans) for name, spans in self._of.items()}
+        return out
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MySqlGtidSet) and self.intervals() == other.intervals()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __str__(self) -> str:
+        """Return the set as the server prints it: tags after the untagged part of their uuid."""
+        by_sid: dict[str, list[str]] = {}
+        for name in sorted(self.intervals()):
+            sid, _, tag = name.partition(":")
+            spans = [f"{a}-{b - 1}" if b - a > 1 else f"{a}" for a, b in self._of[name]]
+            by_sid.setdefault(sid, []).extend([tag, *spans] if tag else spans)
+        return ",".join(":".join([sid, *parts]) for sid, parts in by_sid.items())
+
+
+class MariaDbGtidSet:
+    """The newest transaction of each domain, ``0-1-100,1-2-7``.
+
+    Source: MariaDB knowledge base, "Global Transaction ID".
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[int, int]] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the position that the server prints; empty text is the empty position.
+
+        Raises:
+            ValueError: the text is not a GTID position.
+        """
+        out = cls()
+        for part in filter(None, re.sub(r"\s", "", text).split(",")):
+            out.add(part)
+        return out
+
+    def add(self, gtid: str) -> None:
+        """Take one transaction in, ``domain-server-sequence``."""
+        parts = gtid.split("-")
+        if len(parts) != 3 or not all(p.isdigit() for p in parts):
+            raise ValueError(f"not a MariaDB GTID: {gtid[:80]!r}")
+        domain, server, sequence = map(int, parts)
+        self._of[domain] = (server, sequence)
+
+    def __contains__(self, gtid: str) -> bool:
+        domain, _, sequence = map(int, gtid.split("-"))
+        return domain in self._of and self._of[domain][1] >= sequence
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        out = type(self)()
+        out._of = dict(self._of)
+        return out
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MariaDbGtidSet) and self._of == other._of
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __str__(self) -> str:
+        return ",".join(f"{d}-{s}-{n}" for d, (s, n) in sorted(self._of.items()))

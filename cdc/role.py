@@ -1,0 +1,206 @@
+"""One role in a process of its own: what `cdc.supervisor` starts, ``python -m cdc.role``.
+
+The job comes through stdin, so that no argument and no environment holds a password.  stdin
+stays open as long as the parent lives: its end tells the child to drain and leave.  Where the
+role ends with a `CdcError`, its words go up through the descriptor that the job names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cdc.errors import EXIT_CODES, CdcError, InternalError
+from cdc.settings import Settings
+from cdc.table import Table
+
+Role = Literal["reader", "sink"]
+ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
+"""Loaded by name: the command imports no side before it runs it."""
+
+DRAIN_S = 10.0
+DEBUG = "CDC_DEBUG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """All that a role's process is told."""
+
+    role: str
+    settings: Settings
+    tables: tuple[Table, ...]
+    entry_point: str
+    """``package.module:function``, as in `ENTRY_POINTS`."""
+
+
+async def perform(job: Job, log: Any, stop: asyncio.Event) -> None:
+    """Run a role until `stop`, with the line that says what flows; then say the totals.
+
+    Raises:
+        CdcError: the role cannot go on.
+    """
+    from cdc.telemetry import Meter
+
+    module, _, function = job.entry_point.partition(":")
+    run = getattr(importlib.import_module(module), function)
+    meter = Meter()
+    ended = asyncio.Event()
+    reporting = asyncio.create_task(meter.report(log, job.settings.report_every_s, ended))
+    try:
+        await run(job.settings, job.tables, stop=stop, log=log, meter=meter)
+    finally:
+        ended.set()
+        await reporting
+    log.info("stopped", **meter.totals())
+
+
+def run_here(job: Job, secrets_log: Any) -> int:
+    """Run a role in this process until SIGTERM or SIGINT; return 0 after the drain.
+
+    A second signal leaves at once.
+
+    Raises:
+        CdcError: the role cannot go on.
+    """
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop, secrets_log)
+        await within_drain(perform(job, secrets_log, stop), stop)
+
+    asyncio.run(main())
+    return 0
+
+
+async def within_drain(work: Any, stop: asyncio.Event) -> None:
+    """Await `work`; leave the process when it is not done `DRAIN_S` after `stop`."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not task.done():
+        done, _ = await asyncio.wait((task,), timeout=DRAIN_S)
+        if not done:
+            os._exit(128 + signal.SIGTERM)
+    await task
+
+
+def stop_on_signals(
+    stop: asyncio.Event, log: Any, at_once: Callable[[], None] | None = None
+) -> None:
+    """Set `stop` at SIGTERM, SIGINT or SIGHUP; at the second of them leave with 130."""
+
+    def received(name: str) -> None:
+        if stop.is_set():
+            if at_once:
+                at_once()
+            os._exit(128 + signal.SIGINT)
+        log.info(f"stopping at {name}; once more leaves at once, nothing is lost either way")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, received, signal.Signals(number).name)
+
+
+def in_words(error: BaseException) -> CdcError:
+    """Return any error as one that can be printed: what it is and where, never a traceback."""
+    if isinstance(error, CdcError):
+        return error
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    return InternalError(
+        f"{type(error).__name__} in {_place(error)}: {_first_line(error)}",
+        safe="positions move only with the data; nothing was skipped",
+        remedy=f"please report this; {DEBUG}=1 shows the whole trace",
+    )
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    place = "the command"
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] in ("cdc", "cdc_reader", "redis_sink"):
+            place = f"{module}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _first_line(error: BaseException) -> str:
+    # Without values: an error of a codec or a library may quote the row that it met.
+    if isinstance(error, OSError | ImportError | AttributeError | NameError | TypeError):
+        return str(error).partition("\n")[0][:200]
+    return "its text is left out, it may hold data"
+
+
+def to_json(error: CdcError) -> bytes:
+    """Return an error as it goes up to the parent."""
+    return json.dumps([error.exit_code, error.seen, error.safe, error.remedy]).encode()
+
+
+def from_json(text: bytes) -> CdcError | None:
+    """Return the child's error; None: it left without a word."""
+    try:
+        exit_code, seen, safe, remedy = json.loads(text)
+    except ValueError:
+        return None
+    return EXIT_CODES.get(exit_code, InternalError)(seen, safe=safe, remedy=remedy)
+
+
+def main() -> None:
+    """Do the job that stands in stdin; never returns."""
+    upward = int(sys.argv[2])
+    # The parent alone decides what Ctrl-C means; it reaches the whole terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent, same code
+    try:
+        asyncio.run(_main(job))
+    except BaseException as error:
+        words = in_words(error)
+        os.write(upward, to_json(words))
+        sys.stderr.flush()
+        os._exit(words.exit_code)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _main(job: Job) -> None:
+    from cdc.telemetry import setup
+
+    log = setup(job.settings, job.role)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    threading.Thread(target=_watch_parent, args=(loop, stop, log), daemon=True).start()
+    await within_drain(perform(job, log, stop), stop)
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: Any) -> None:
+    """Drain when the parent is gone; leave even where the loop hangs."""
+    with suppress(OSError):
+        while os.read(0, 1):
+            pass
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(stop.set)
+    with suppress(OSError):
+        log.warning("the parent process is gone; stopping")
+    time.sleep(DRAIN_S + 1)
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

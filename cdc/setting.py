@@ -1,0 +1,175 @@
+"""One setting: its help, unit and limits, and how a text or a TOML value becomes it.
+
+Pure.  `cdc.settings` lists the settings; this module reads and checks one of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cdc.url import Url, parse_url
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    pattern: str = "",
+    schemes: tuple[str, ...] = (),
+    tuning: bool = False,
+) -> Any:
+    """Return a dataclass field with all that help, docs and checks need.
+
+    Args:
+        unit: ``s``, ``bytes``, ``rows``, ``messages``; empty for a name or a choice.
+        low, high: limits, both allowed.
+        pattern: a regular expression for the whole text.
+        schemes: of a URL.
+        tuning: rarely touched; stands in its own part of ``--help``.
+    """
+    if schemes:
+        default = parse_url(default, schemes)
+    about = {
+        "help": help,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "pattern": pattern,
+        "schemes": schemes,
+        "tuning": tuning,
+    }
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """All about one setting, read from its dataclass field."""
+
+    name: str
+    kind: Any
+    """``int``, ``float``, ``bool``, ``str``, `Url`, or a tuple of the texts allowed."""
+    default: Any
+    help: str
+    unit: str
+    low: float | None
+    high: float | None
+    pattern: str
+    schemes: tuple[str, ...]
+    tuning: bool
+
+    @property
+    def env(self) -> str:
+        """``CDC_FLUSH_MAX_BYTES``; a server's URL is ``CDC_MYSQL_URL``."""
+        return f"CDC_{self.name.upper()}" + ("_URL" if self.kind is Url else "")
+
+    @property
+    def flag(self) -> str:
+        """``--flush-max-bytes``; a switch that is on by default is ``--no-snapshot``."""
+        dashed = self.name.replace("_", "-")
+        return f"--no-{dashed}" if self.kind is bool and self.default else f"--{dashed}"
+
+    @property
+    def default_text(self) -> str:
+        """The default as ``cdc.toml`` writes it, such as ``"nats://127.0.0.1:4222"``."""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        return f'"{self.default}"' if isinstance(self.default, str | Url) else str(self.default)
+
+    def from_text(self, text: str) -> Any:
+        """Return the value of an environment variable's or a flag's text.
+
+        Raises:
+            ValueError: what is wrong, never quoting a URL.
+        """
+        value: Any = text.strip()
+        if self.kind is bool:
+            words = {"true": True, "1": True, "false": False, "0": False}
+            if value.lower() not in words:
+                raise ValueError("must be true or false")
+            value = words[value.lower()]
+        elif self.kind in (int, float):
+            try:
+                value = self.kind(value.replace("_", ""))
+            except ValueError:
+                raise ValueError(f"must be {_a(self.kind)}, not {text!r}") from None
+        return self.checked(value)
+
+    def checked(self, value: Any) -> Any:
+        """Return the value in the setting's own type.
+
+        Raises:
+            ValueError: a wrong type, choice, limit or form.
+        """
+        if self.kind is Url:
+            if not isinstance(value, str):
+                raise ValueError("must be a URL in quotes")
+            return parse_url(value, self.schemes)
+        if isinstance(self.kind, tuple):
+            if value not in self.kind:
+                hint = nearest(value, self.kind) if isinstance(value, str) else ""
+                raise ValueError(f"must be {' or '.join(self.kind)}, not {value!r}{hint}")
+            return value
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise ValueError(f"must be {_a(self.kind)}, not {value!r}")
+        return self._limited(value)
+
+    def _limited(self, value: Any) -> Any:
+        unit = f" {self.unit}" if self.unit else ""
+        if self.low is not None and not value >= self.low:
+            raise ValueError(f"must be at least {self.low:g}{unit}, not {value!r}")
+        if self.high is not None and not value <= self.high:
+            raise ValueError(f"must be at most {self.high:g}{unit}, not {value!r}")
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ValueError(f"must be of the form {self.pattern}, not {value!r}")
+        return value
+
+
+def specs_of(kind: type) -> dict[str, Spec]:
+    """Return the settings of a dataclass whose fields were made by `setting`."""
+    hints = typing.get_type_hints(kind)
+    return {
+        field.name: Spec(
+            name=field.name,
+            kind=_kind(hints[field.name]),
+            default=field.default,
+            **field.metadata,
+        )
+        for field in dataclasses.fields(kind)
+        if "help" in field.metadata
+    }
+
+
+def nearest(name: str, known: Iterable[str] | Mapping[str, object]) -> str:
+    """Return ``"; did you mean 'tables'?"``, or nothing when no name is near.
+
+    >>> nearest("tabels", ["tables", "stream"])
+    "; did you mean 'tables'?"
+    """
+    by_lower = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1, 0.6)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def _kind(hint: Any) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return typing.get_args(hint)[0]
+    return hint
+
+
+def _a(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names[kind]

@@ -1,0 +1,386 @@
+"""Every setting, typed, with its unit and its help, and where its value comes from.
+
+Order of precedence: flag, environment, ``cdc.toml``, default.  `load` reports all problems
+together.  Secrets live in `Url` alone, whose repr and str hide them.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cdc.errors import SettingsError, UsageError
+from cdc.setting import Spec, nearest, setting, specs_of
+from cdc.table import Model
+from cdc.url import Url, redact
+
+_NAME = "[A-Za-z0-9_-]{1,64}"
+_SUBJECT = r"[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSettings:
+    """One captured table as the user named it: ``[tables."shop.users"]``."""
+
+    name: str
+    key: str | None = None
+    value: str | None = None
+    model: Model = "string"
+
+
+_tuning = functools.partial(setting, tuning=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that ``cdc run`` needs to know; each field's help stands in its metadata."""
+
+    mysql: Url = setting(  # noqa: RUF009 - a Url is frozen
+        "mysql://root@127.0.0.1:3306",
+        "The MySQL or MariaDB to follow; its database is the default schema.",
+        schemes=("mysql",),
+    )
+    nats: Url = setting(  # noqa: RUF009 - a Url is frozen
+        "nats://127.0.0.1:4222",
+        "The NATS with JetStream; embedded:DIR starts one of our own that stores in DIR.",
+        schemes=("nats", "tls", "embedded"),
+    )
+    redis: Url = setting(  # noqa: RUF009 - a Url is frozen
+        "redis://127.0.0.1:6379/0",
+        "The Redis to keep right.",
+        schemes=("redis", "rediss"),
+    )
+    tables: tuple[TableSettings, ...] = ()
+    pipeline: str = setting(
+        "default", "Names the position in Redis and the dead-letter subject.", pattern=_NAME
+    )
+    stream: str = setting("MYSQL", "Name of the JetStream stream.", pattern=_NAME)
+    subject_prefix: str = setting(
+        "mysql", "What subjects begin with: mysql.update, mysql.insert, …", pattern=_SUBJECT
+    )
+    stream_max_bytes: int = _tuning(
+        0, "Size of the stream; 0: as much as the account allows.", unit="bytes", low=0
+    )
+    stream_max_age_s: int = _tuning(
+        0, "How long messages are kept; 0: until stream_max_bytes.", unit="s", low=0
+    )
+    stream_replicas: int = _tuning(1, "Copies of the stream in a NATS cluster.", low=1, high=5)
+    snapshot: bool = setting(
+        True, "On a table's first start, publish the rows that stand there already."
+    )
+    adopt: bool = setting(
+        False, "Take over Redis keys that stand there before the pipeline's first start."
+    )
+    bare_messages: Literal["apply", "quarantine"] = setting(
+        "apply", "What to do with a bare {key, value} that an application publishes by itself."
+    )
+    on_schema_change: Literal["stop", "continue"] = setting(
+        "stop", "What to do at a TRUNCATE, DROP, RENAME or ALTER of a captured table."
+    )
+    server_id: int = _tuning(
+        0,
+        "Our replica number, unlike any other of the source; 0: one at random above 2^31.",
+        low=0,
+        high=2**32 - 1,
+    )
+    heartbeat_s: float = _tuning(
+        1.0, "How often the position is stored while rows flow.", unit="s", low=0.1, high=60
+    )
+    heartbeat_idle_s: float = _tuning(
+        5.0, "How often the position is stored while nothing flows.", unit="s", low=0.1, high=600
+    )
+    flush_max_messages: int = _tuning(
+        1000,
+        "Messages that the reader publishes at once, at most.",
+        unit="messages",
+        low=1,
+        high=100_000,
+    )
+    flush_max_bytes: int = _tuning(
+        1_000_000,
+        "Bytes that the reader publishes at once, at most.",
+        unit="bytes",
+        low=1024,
+        high=64_000_000,
+    )
+    batch_max_messages: int = _tuning(
+        2000, "Messages of one Redis transaction, at most.", unit="messages", low=1, high=100_000
+    )
+    snapshot_chunk_rows: int = _tuning(
+        5000, "Rows that the snapshot reads at once.", unit="rows", low=1, high=1_000_000
+    )
+    report_every_s: float = _tuning(
+        10.0, "How often a line says what flows.", unit="s", low=0.1, high=86_400
+    )
+    log_format: Literal["auto", "human", "json"] = setting(
+        "auto", "auto: human on a terminal, JSON lines otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "The least important line that is written."
+    )
+
+
+SPECS: dict[str, Spec] = specs_of(Settings)
+"""Name -> all about the setting; `tables` and what belongs to a table stand in `TABLE_HELP`."""
+
+TABLE_HELP = {
+    "key": "Template of the Redis key, such as 'user:{id}' (default '{table}:{pk}').",
+    "value": "The one column that becomes the value (default: the row as a JSON object).",
+    "as": "What the key holds: string, or hash with a field for each column.",
+}
+"""What ``[tables."shop.users"]`` knows, also ``--key`` and ``CDC_KEY`` for every table."""
+
+MODELS: tuple[Model, ...] = ("string", "hash")
+SERVERS = ("mysql", "nats", "redis")
+_PASSWORDS = {f"CDC_{server.upper()}_PASSWORD": server for server in SERVERS}
+_ENV: dict[str, str] = (
+    {spec.env: name for name, spec in SPECS.items()}
+    | {"CDC_TABLES": "tables"}
+    | {f"CDC_{name.upper()}": name for name in TABLE_HELP}
+)
+_ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_FAILPOINTS")
+# A Kubernetes service named cdc puts these into every container.
+_ENV_OF_KUBERNETES = ("CDC_SERVICE_", "CDC_PORT")
+
+
+@dataclass(slots=True)
+class _Problems:
+    """What is wrong, collected from all sources before anything is said."""
+
+    flags: list[str]
+    others: list[str]
+
+    def add(self, where: str, what: str) -> None:
+        (self.flags if where.startswith("--") else self.others).append(redact(f"{where} {what}"))
+
+    def raise_if_any(self) -> None:
+        found = self.flags + self.others
+        if not found:
+            return
+        kind = SettingsError if self.others else UsageError
+        head = found[0] if len(found) == 1 else f"{len(found)} settings cannot be used"
+        listed = "" if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
+        raise kind(
+            head + listed,
+            safe="nothing was connected to, nothing written",
+            remedy="every setting: docs/configuration.md, or cdc run --help",
+        )
+
+
+_Values = dict[str, tuple[str, Any]]  # name -> (where it was said, its value)
+
+
+def load(
+    flags: Mapping[str, Any], env: Mapping[str, str], toml_path: Path | None = None
+) -> Settings:
+    """Return the settings that a command runs with.
+
+    Args:
+        flags: those given, ``{"tables": ("users",), "key": "{id}", "stream": "MYSQL"}``; texts,
+            or booleans for switches; None counts as not given.
+        env: the environment, ``os.environ``.
+        toml_path: ``--config``; None: ``$CDC_CONFIG``, else ``./cdc.toml`` if it is there.
+
+    Raises:
+        UsageError: flags alone are wrong; all of them are named.
+        SettingsError: the file or the environment is wrong too.
+    """
+    problems = _Problems([], [])
+    values: _Values = {}
+    sections = _from_toml(_toml_path(env, toml_path, problems), values, problems)
+    _from_env(env, values, problems)
+    _from_flags(flags, values, problems)
+    _passwords(env, values, problems)
+    fields = {name: value for name, (_, value) in values.items() if name in SPECS}
+    settings = Settings(**fields)
+    tables = _tables(settings, sections, values, problems)
+    problems.raise_if_any()
+    return replace(settings, tables=tables)
+
+
+def _toml_path(
+    env: Mapping[str, str], given: Path | None, problems: _Problems
+) -> tuple[str, Path] | None:
+    if given is not None:
+        where, path = "--config", given
+    elif env.get("CDC_CONFIG"):
+        where, path = "CDC_CONFIG", Path(env["CDC_CONFIG"])
+    else:
+        path = Path("cdc.toml")
+        return ("cdc.toml", path) if path.is_file() else None
+    if not path.is_file():
+        problems.add(where, f"names a file that is not there: {path}")
+        return None
+    return str(path), path
+
+
+def _from_toml(
+    source: tuple[str, Path] | None, values: _Values, problems: _Problems
+) -> dict[str, dict[str, str]]:
+    """Put the file's settings into `values`; return its tables."""
+    if source is None:
+        return {}
+    where, path = source
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        problems.add(where, f"cannot be read: {error.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The parser's words alone: the line itself may hold a password.
+        problems.add(where, f"is not valid TOML: {error}")
+        return {}
+    sections = _toml_tables(where, content.pop("tables", {}), problems)
+    for name, value in content.items():
+        if name not in SPECS:
+            problems.add(where, f"has an unknown setting {name!r}{_nearest_setting(name)}")
+            continue
+        try:
+            values[name] = (f"{where}: {name}", SPECS[name].checked(value))
+        except ValueError as error:
+            problems.add(f"{where}: {name}", str(error))
+    return sections
+
+
+def _nearest_setting(name: str) -> str:
+    return nearest(name, [*SPECS, "tables"])
+
+
+def _toml_tables(where: str, tables: object, problems: _Problems) -> dict[str, dict[str, str]]:
+    if isinstance(tables, list) and all(isinstance(name, str) for name in tables):
+        return {name: {} for name in tables}
+    if not isinstance(tables, dict):
+        problems.add(f"{where}: tables", 'must be sections such as [tables."shop.users"]')
+        return {}
+    out: dict[str, dict[str, str]] = {}
+    for table, about in tables.items():
+        if not isinstance(about, dict):
+            problems.add(f"{where}: tables", f"must be a section: [tables.{table!r}]")
+            continue
+        out[table] = {}
+        for name, value in about.items():
+            place = f"{where}: tables.{table}"
+            if name not in TABLE_HELP and isinstance(value, dict):
+                problems.add(place, f'needs quotes around the name: [tables."{table}.{name}"]')
+            elif name not in TABLE_HELP:
+                problems.add(place, f"has an unknown setting {name!r}{nearest(name, TABLE_HELP)}")
+            elif not isinstance(value, str):
+                problems.add(f"{place}.{name}", "must be a text in quotes")
+            else:
+                out[table][name] = value
+    return out
+
+
+def _from_env(env: Mapping[str, str], values: _Values, problems: _Problems) -> None:
+    with_file = {*_PASSWORDS, *(SPECS[server].env for server in SERVERS)}
+    twins = {f"{name}_FILE" for name in with_file}
+    known = {*_ENV, *_PASSWORDS, *twins, *_ENV_OF_OTHERS}
+    for variable in sorted(env):
+        if not variable.startswith("CDC_") or variable.startswith(_ENV_OF_KUBERNETES):
+            continue
+        if variable not in known:
+            problems.add(variable, f"is not a known variable{nearest(variable, known)}")
+    for variable, name in _ENV.items():
+        text = _text_or_file(env, variable, problems) if variable in with_file else (
+            env.get(variable)
+        )  # fmt: skip
+        if text is not None:
+            _put(name, variable, text, values, problems)
+
+
+def _text_or_file(env: Mapping[str, str], variable: str, problems: _Problems) -> str | None:
+    """Return a variable's text or that of the file named by its ``_FILE`` twin."""
+    twin = f"{variable}_FILE"
+    if twin not in env:
+        return env.get(variable)
+    if variable in env:
+        problems.add(twin, f"and {variable} are both set; keep one")
+        return None
+    try:
+        return Path(env[twin]).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problems.add(twin, f"names a file that cannot be read: {env[twin]}: {reason}")
+        return None
+
+
+def _from_flags(flags: Mapping[str, Any], values: _Values, problems: _Problems) -> None:
+    for name, value in flags.items():
+        if value is None or value == ():
+            continue
+        where = SPECS[name].flag if name in SPECS else f"--{name}".replace("--tables", "--table")
+        if isinstance(value, bool):
+            values[name] = (where, value)
+        else:
+            _put(name, where, value, values, problems)
+
+
+def _put(name: str, where: str, text: Any, values: _Values, problems: _Problems) -> None:
+    try:
+        if name == "tables":
+            texts: Iterable[str] = text.split(",") if isinstance(text, str) else text
+            values[name] = (where, tuple(t.strip() for t in texts if t.strip()))
+        else:
+            values[name] = (where, SPECS[name].from_text(text) if name in SPECS else text)
+    except ValueError as error:
+        problems.add(where, str(error))
+
+
+def _passwords(env: Mapping[str, str], values: _Values, problems: _Problems) -> None:
+    """Put passwords that came apart from their URL into it."""
+    for variable, server in _PASSWORDS.items():
+        password = _text_or_file(env, variable, problems)
+        if password is None:
+            continue
+        where, url = values.get(server, ("the default", SPECS[server].default))
+        if url.password:
+            problems.add(variable, f"and {where} both give a password; keep one")
+        values[server] = (where, url.with_password(password))
+
+
+def _tables(
+    settings: Settings,
+    sections: dict[str, dict[str, str]],
+    values: _Values,
+    problems: _Problems,
+) -> tuple[TableSettings, ...]:
+    """Return the tables, each with what its section, the environment and the flags say."""
+    where, names = values.get("tables", ("tables", tuple(sections)))
+    names = tuple(names)
+    full = {_qualified(name, settings): about for name, about in sections.items()}
+    if len({_qualified(name, settings) for name in names}) < len(names):
+        problems.add(where, "name a table twice")
+    shared = {name: values[name] for name in TABLE_HELP if name in values}
+    if "key" in shared and len(names) > 1 and "{table}" not in shared["key"][1]:
+        problems.add(
+            shared["key"][0], "is for every table, so with several it must contain {table}"
+        )
+    out = []
+    for name in names:
+        about = full.get(_qualified(name, settings), {})
+        about = about | {key: value for key, (_, value) in shared.items()}
+        at = shared.get("as", shared.get("value", (f"tables.{name}", None)))[0]
+        out.append(_table(name, about, at, problems))
+    return tuple(out)
+
+
+def _qualified(name: str, settings: Settings) -> str:
+    database = settings.mysql.database
+    return f"{database}.{name}" if database and "." not in name else name
+
+
+def _table(name: str, about: Mapping[str, str], where: str, problems: _Problems) -> TableSettings:
+    model: Model = "string"
+    for known in MODELS:
+        if about.get("as") == known:
+            model = known
+    if about.get("as", model) != model:
+        hint = nearest(about["as"], MODELS)
+        problems.add(where, f"as must be string or hash, not {about['as']!r}{hint}")
+    if model == "hash" and "value" in about:
+        problems.add(where, f"table {name}: value names one column, as = hash takes all; keep one")
+    return TableSettings(name=name, key=about.get("key"), value=about.get("value"), model=model)

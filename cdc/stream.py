@@ -1,0 +1,326 @@
+"""The stream that both sides share: declared here, compared here, looked into here.
+
+Through raw JetStream API requests, because nats-py's own classes lack fields (fast
+ingest among them).
+
+Source: JetStream API (docs.nats.io/reference/reference-protocols/nats_api_reference),
+err_code numbers from nats-server's server/errors.json, ADR-50 for ``allow_batched``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from cdc.errors import PermissionDenied, StreamError, UnavailableError
+from cdc.settings import Settings
+from cdc.wire import Connection, close, connect, lost, write_block
+
+__all__ = [
+    "ApiError",
+    "Connection",
+    "StoredMessage",
+    "StreamState",
+    "api",
+    "close",
+    "connect",
+    "dead_letter_subject",
+    "declare_dead_letters",
+    "declare_stream",
+    "message_get",
+    "stream_config",
+    "stream_state",
+    "write_block",
+]
+
+FAST_INGEST_API_LEVEL = 4
+"""JetStream API level of nats-server 2.14, the first with ``allow_batched``."""
+API_TIMEOUT_S = 5.0
+_SECOND_NS = 1_000_000_000
+DUPLICATE_WINDOW_NS = _SECOND_NS
+"""Nothing of ours uses message ids here; the least memory that needs no thought."""
+DEAD_DUPLICATE_WINDOW_NS = 600 * _SECOND_NS
+
+_NO_STREAM = 10059
+_NO_MESSAGE = 10037
+_NAME_IN_USE = 10058
+_JETSTREAM_OFF = (10039, 10076)
+
+
+class ApiError(StreamError):
+    """JetStream refuses a request; `err_code` is one of nats-server's errors.json."""
+
+    def __init__(self, seen: str, *, safe: str = "", remedy: str = "", err_code: int = 0) -> None:
+        super().__init__(seen, safe=safe, remedy=remedy)
+        self.err_code = err_code
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What a stream holds.  An empty one has ``first_seq == last_seq + 1`` (or 0 and 0)."""
+
+    name: str
+    created: str
+    """``2026-11-23T11:50:45.123Z``: another one is another stream of the same name."""
+    messages: int
+    size_bytes: int
+    first_seq: int
+    last_seq: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message as it stands in a stream."""
+
+    seq: int
+    subject: str
+    data: bytes
+    headers: bytes
+    """Whole header block, ``NATS/1.0\\r\\n…``; empty when there is none."""
+    time: str
+
+
+async def api(nc: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the reply of ``$JS.API.<subject>``.
+
+    >>> await api(nc, "STREAM.INFO.MYSQL")  # doctest: +SKIP
+    {'type': 'io.nats.jetstream.api.v1.stream_info_response', 'config': {…}, …}
+
+    Raises:
+        ApiError: JetStream refuses.
+        StreamError: JetStream is off.
+        PermissionDenied: this login may not ask.
+        UnavailableError: no reply, no leader, or the connection is gone.
+    """
+    payload = json.dumps(body).encode() if body is not None else b""
+    try:
+        reply = await nc.request(f"$JS.API.{subject}", payload, timeout=API_TIMEOUT_S)
+    except nats.errors.NoRespondersError:
+        raise _no_responders(nc) from None
+    except nats.errors.TimeoutError:
+        raise _no_reply(nc, subject) from None
+    except (nats.errors.Error, OSError):
+        raise lost(nc) from None
+    answer: dict[str, Any] = json.loads(reply.data)
+    if "error" in answer:
+        raise _refusal(subject, answer["error"])
+    return answer
+
+
+def _no_responders(nc: Client) -> StreamError | UnavailableError:
+    address = getattr(nc, "address", "")
+    if nc._server_info.get("jetstream"):
+        return UnavailableError(
+            f"JetStream of NATS at {address} has no leader or is still starting",
+        )
+    return _jetstream_off(address)
+
+
+def _jetstream_off(address: str) -> StreamError:
+    return StreamError(
+        f"JetStream is off in NATS{' at ' + address if address else ''}",
+        safe="nothing was written",
+        remedy="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
+        "configuration; with accounts, allow JetStream in this login's account",
+    )
+
+
+def _no_reply(nc: Client, subject: str) -> PermissionDenied | UnavailableError:
+    denied = getattr(nc, "denied", "")
+    if subject.lower() in denied.lower():
+        return PermissionDenied(
+            f"NATS refuses this login the right to publish to $JS.API.{subject}",
+            remedy="allow that subject in the user's permissions",
+        )
+    return UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
+
+
+def _refusal(subject: str, error: dict[str, Any]) -> StreamError | UnavailableError:
+    err_code, text = int(error.get("err_code", 0)), str(error.get("description", ""))
+    if err_code in _JETSTREAM_OFF:
+        return _jetstream_off("")
+    if error.get("code") == 503:
+        return UnavailableError(f"JetStream cannot serve $JS.API.{subject} now: {text}")
+    return ApiError(f"JetStream refuses $JS.API.{subject}: {text} ({err_code})", err_code=err_code)
+
+
+async def fast_ingest_offered(nc: Client) -> bool:
+    """Say whether the server has ``allow_batched`` (2.14 and later)."""
+    info = await api(nc, "INFO")
+    return int(info.get("api", {}).get("level", 0)) >= FAST_INGEST_API_LEVEL
+
+
+def stream_config(settings: Settings, fast_ingest: bool) -> dict[str, Any]:
+    """Return the configuration of the stream, as the API takes it.
+
+    ``discard: new`` makes a full stream refuse (the binlog is the buffer) instead of
+    losing what the sink has not read.
+    """
+    config: dict[str, Any] = {
+        "name": settings.stream,
+        "subjects": [f"{settings.subject_prefix}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "deny_delete": True,
+        "max_bytes": settings.stream_max_bytes or -1,
+        "max_age": settings.stream_max_age_s * _SECOND_NS,
+        "num_replicas": settings.stream_replicas,
+        "duplicate_window": DUPLICATE_WINDOW_NS,
+    }
+    return config | {"allow_batched": True} if fast_ingest else config
+
+
+async def declare_stream(nc: Client, settings: Settings) -> StreamState:
+    """Create the stream, or make sure that the one that stands there is ours.
+
+    An older stream on a server that has since learnt fast ingest is updated in place.
+
+    Raises:
+        StreamError: it cannot be created, or it differs; both configurations are printed.
+    """
+    wanted = stream_config(settings, await fast_ingest_offered(nc))
+    state = await _created(nc, wanted)
+    different = _differences(wanted, state.config)
+    if different == ["allow_batched"]:
+        await api(nc, f"STREAM.UPDATE.{settings.stream}", state.config | {"allow_batched": True})
+        return await stream_state(nc, settings.stream)
+    if different:
+        raise _mismatch(wanted, state.config, different)
+    return state
+
+
+async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
+    name = wanted["name"]
+    try:
+        return await stream_state(nc, name)
+    except ApiError as error:
+        if error.err_code != _NO_STREAM:
+            raise
+    try:
+        return _state(await api(nc, f"STREAM.CREATE.{name}", wanted))
+    except ApiError as error:
+        if error.err_code == _NAME_IN_USE:  # the other role was quicker
+            return await stream_state(nc, name)
+        raise StreamError(
+            f"the stream {name} cannot be created: {error.seen}",
+            safe="nothing was written",
+            remedy="see the reason above; name and subjects are the settings stream and\n"
+            "subject_prefix, size and copies are stream_max_bytes and stream_replicas",
+        ) from None
+
+
+def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    return [name for name, value in wanted.items() if found.get(name, False) != value]
+
+
+def _mismatch(wanted: dict[str, Any], found: dict[str, Any], different: list[str]) -> StreamError:
+    rows = [("", "ours", "the server's")]
+    rows += [
+        (name, json.dumps(value), json.dumps(found.get(name))) for name, value in wanted.items()
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    table = "\n".join(
+        f"{'>' if name in different else ' '} {name:{widths[0]}}  {ours:{widths[1]}}  {theirs}"
+        for name, ours, theirs in rows
+    )
+    return StreamError(
+        f"the stream {wanted['name']} exists with another configuration; '>' marks what differs\n"
+        + table,
+        safe="nothing was written",
+        remedy="change the settings to match, change the stream (nats stream edit), or choose\n"
+        "another name with the setting stream",
+    )
+
+
+def dead_letter_subject(settings: Settings) -> str:
+    """Return the subject of what can never be applied.
+
+    >>> dead_letter_subject(Settings(pipeline="default"))
+    'cdc.dead.default'
+    """
+    return f"cdc.dead.{settings.pipeline}"
+
+
+async def declare_dead_letters(nc: Client, settings: Settings) -> str:
+    """Return the name of the stream that keeps the dead letters, created when missing.
+
+    Several pipelines share ``cdc.dead.>``, so a stream that takes our subject already
+    is used, whatever its name.
+
+    Raises:
+        StreamError: it cannot be created, or forgets (no file, or discards the old).
+    """
+    subject = dead_letter_subject(settings)
+    found = await api(nc, "STREAM.NAMES", {"subject": subject})
+    config = {
+        "name": (found.get("streams") or [f"{settings.stream}_DEAD"])[0],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+    }
+    if found.get("streams"):
+        state = await stream_state(nc, config["name"])
+        if different := _differences(config, state.config):
+            raise _mismatch(config, state.config, different)
+        return state.name
+    config |= {
+        "subjects": ["cdc.dead.>"],
+        "num_replicas": settings.stream_replicas,
+        "duplicate_window": DEAD_DUPLICATE_WINDOW_NS,
+    }
+    return (await _created(nc, config)).name
+
+
+async def stream_state(nc: Client, stream: str) -> StreamState:
+    """Return what the stream holds now, served by its leader.
+
+    Raises:
+        ApiError: err_code 10059, there is no such stream; and as `api`.
+    """
+    return _state(await api(nc, f"STREAM.INFO.{stream}"))
+
+
+def _state(info: dict[str, Any]) -> StreamState:
+    state = info["state"]
+    return StreamState(
+        name=info["config"]["name"],
+        created=info["created"],
+        messages=state["messages"],
+        size_bytes=state["bytes"],
+        first_seq=state["first_seq"],
+        last_seq=state["last_seq"],
+        config=info["config"],
+    )
+
+
+async def message_get(
+    nc: Client, stream: str, *, seq: int | None = None, last_by_subject: str | None = None
+) -> StoredMessage | None:
+    """Return one message, by sequence or the newest on a subject; None: not there.
+
+    Asks the leader (``MSG.GET``, not ``DIRECT.GET``), so what is acknowledged is seen.
+
+    ``await message_get(nc, "MYSQL", last_by_subject="mysql.heartbeat")``
+    """
+    request = {"seq": seq} if seq is not None else {"last_by_subj": last_by_subject}
+    try:
+        answer = await api(nc, f"STREAM.MSG.GET.{stream}", request)
+    except ApiError as error:
+        if error.err_code == _NO_MESSAGE:
+            return None
+        raise
+    found = answer["message"]
+    return StoredMessage(
+        seq=found["seq"],
+        subject=found["subject"],
+        data=base64.b64decode(found.get("data", "")),
+        headers=base64.b64decode(found.get("hdrs", "")),
+        time=found["time"],
+    )

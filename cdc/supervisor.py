@@ -1,0 +1,185 @@
+"""``cdc run``'s parent: both roles as processes, started again when one dies.
+
+A role that ends by itself with an error that waiting does not heal ends the whole run with
+that error.  A role that dies in another way (a signal, a bug) is started again after a pause
+that doubles, with jitter; it reads from the stream and from Redis where to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdc.errors import CdcError, InternalError
+from cdc.role import DRAIN_S, ENTRY_POINTS, Job, from_json, stop_on_signals
+from cdc.settings import Settings
+from cdc.table import Table
+
+PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.2, 30.0
+STEADY_S = 60.0
+"""A process that lived this long begins with the shortest pause again."""
+NOT_DRAINED = 128 + signal.SIGTERM
+
+
+def jobs(
+    settings: Settings, tables: tuple[Table, ...], entry_points: dict[str, str] | None = None
+) -> tuple[Job, ...]:
+    """Return the jobs of both roles."""
+    return tuple(
+        Job(role=role, settings=settings, tables=tables, entry_point=entry_point)
+        for role, entry_point in (entry_points or ENTRY_POINTS).items()
+    )
+
+
+def supervise(todo: Sequence[Job], log: Any, companions: Iterable[Any] = ()) -> int:
+    """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
+
+    Args:
+        companions: coroutines that run beside the jobs for as long, such as that of
+            `cdc.embedded.Server.keep`; they end when cancelled.
+
+    0 after a drain, 130 at a second signal, 143 when the drain took longer than `DRAIN_S`.
+
+    Raises:
+        CdcError: of the role that could not go on; the other is drained first.
+    """
+    return asyncio.run(_supervise(todo, log, tuple(companions)))
+
+
+async def _supervise(todo: Sequence[Job], log: Any, companions: tuple[Any, ...]) -> int:
+    stop = asyncio.Event()
+    keepers = [_Keeper(job, stop, log) for job in todo]
+
+    def kill() -> None:
+        for keeper in keepers:
+            keeper.kill()
+
+    stop_on_signals(stop, log, kill)
+    beside = [asyncio.ensure_future(work) for work in companions]
+    running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+    try:
+        ended, _ = await asyncio.wait([*running, *beside], return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        for keeper in keepers:
+            keeper.terminate()
+        drained = await _drained(running, keepers)
+    finally:
+        kill()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    for task in [*running, *ended]:
+        if task.done() and not task.cancelled():
+            task.result()
+    return 0 if drained else NOT_DRAINED
+
+
+async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Keeper]) -> bool:
+    _, late = await asyncio.wait(running, timeout=DRAIN_S)
+    for keeper in keepers:
+        keeper.kill()
+    await asyncio.wait(running)
+    return not late and not any(keeper.was_late for keeper in keepers)
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Keeps one role's process alive."""
+
+    job: Job
+    stop: asyncio.Event
+    log: Any
+    was_late: bool = False
+    _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    async def keep(self) -> None:
+        """Run the role's process, again and again, until `stop`.
+
+        Raises:
+            CdcError: the role ended with an error that waiting does not heal.
+        """
+        pause_s = PAUSE_FIRST_S
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            while not self.stop.is_set():
+                began_s = time.monotonic()
+                exit_code, error = await self._once(stopping)
+                if self.stop.is_set():
+                    self.was_late = exit_code == NOT_DRAINED
+                    self._raise_lasting(error)
+                    return
+                self._raise_lasting(error)
+                pause_s = PAUSE_FIRST_S if time.monotonic() - began_s > STEADY_S else pause_s
+                self._say(exit_code, error, pause_s)
+                with suppress(TimeoutError):
+                    shielded = asyncio.shield(stopping)
+                    await asyncio.wait_for(shielded, pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, PAUSE_LONGEST_S)
+        finally:
+            stopping.cancel()
+
+    def _raise_lasting(self, error: CdcError | None) -> None:
+        if error is not None and not error.retryable and not isinstance(error, InternalError):
+            raise error
+
+    def _say(self, exit_code: int, error: CdcError | None, pause_s: float) -> None:
+        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        self.log.error(
+            f"the {self.job.role} died and is started again",
+            how=how,
+            why=error.seen if error else None,
+            pause_s=round(pause_s, 1),
+        )
+
+    async def _once(self, stopping: asyncio.Task[Any]) -> tuple[int, CdcError | None]:
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "cdc.role",
+                self.job.role,
+                str(write_end),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(write_end,),
+                # Out of the terminal's group: Ctrl-C reaches the parent alone.
+                process_group=0,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._process = process
+        if stopping.done():
+            self.terminate()
+        with os.fdopen(read_end, "rb") as words:
+            self._hand_over(process)
+            exit_code = await process.wait()
+            # A grandchild could hold the other end: take what is there, do not wait for its end.
+            os.set_blocking(words.fileno(), False)
+            return exit_code, from_json(words.read() or b"")
+
+    def _hand_over(self, process: asyncio.subprocess.Process) -> None:
+        # stdin stays open: its end is how the child learns that we are gone.
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(self.job))
+
+    def terminate(self) -> None:
+        """Ask the process to drain."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process now; what it had in flight is read again at the next start."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

@@ -1,0 +1,55 @@
+"""A captured table: where it comes from, which key and value its rows get.
+
+Pure.  Made from settings and information_schema by `cdc_reader.catalog`; what the
+sink needs of it, `key` and `model`, needs no MySQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cdc.key import KeyTemplate
+
+Model = Literal["string", "hash"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column as information_schema describes it."""
+
+    name: str
+    data_type: str
+    """``bigint``, ``varchar``, …: lower case, without length."""
+    column_type: str
+    """``bigint unsigned``, ``enum('a','b')``, …"""
+    charset: str | None
+    """``utf8mb4`` …; None for columns that are not text."""
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table whose changes are captured."""
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    identity: tuple[str, ...]
+    """Columns of the primary key, or of a unique NOT NULL key, or named by ``--key``."""
+    chunk_key: tuple[str, ...]
+    """Columns by which the snapshot reads on: a primary or unique NOT NULL key; may be empty."""
+    key: KeyTemplate
+    value_column: str | None
+    """The one column that becomes the value; None: the row as a JSON object."""
+    model: Model
+
+    @property
+    def qualified(self) -> str:
+        """``schema.table``."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, in the table's order."""
+        return tuple(column.name for column in self.columns)

@@ -1,0 +1,293 @@
+"""Where a server is and how to log in there; the only place where passwords live.
+
+Pure, but for `Url.ssl_context`, which reads certificate files.  ``str`` and ``repr`` of a
+`Url` hide the password, and no error of this module quotes the text that it read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    import ssl
+
+TlsMode = Literal["disabled", "required", "verify-ca", "verify-identity"]
+TLS_MODES: tuple[TlsMode, ...] = ("disabled", "required", "verify-ca", "verify-identity")
+_TLS_OPTIONS = ("ssl-mode", "ssl-ca", "ssl-cert", "ssl-key")
+
+DEFAULT_PORTS = {
+    "mysql": 3306,
+    "nats": 4222,
+    "tls": 4222,
+    "redis": 6379,
+    "rediss": 6379,
+    "embedded": 0,
+}
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "mysql": _TLS_OPTIONS,
+    "nats": (*_TLS_OPTIONS, "creds"),
+    "tls": (*_TLS_OPTIONS, "creds"),
+    "redis": _TLS_OPTIONS,
+    "rediss": _TLS_OPTIONS,
+}
+SHORTEST_HIDDEN = 3
+"""A shorter secret is found in every word, and hidden by its place in a URL alone."""
+
+_SHAPE = re.compile(
+    r"(?P<scheme>[a-z]+)://(?P<authority>[^/?]*)(?P<path>/[^?]*)?(\?(?P<query>.*))?"
+)
+_HOST = re.compile(r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
+_LOGIN = re.compile(r"(://[^\s:@/]*:)\S*@")
+_TOKEN = re.compile(r"((?:nats|tls)://)[^\s:@/]+@")
+_ENCODE = "write @ : / ? # % in a user name or password percent-encoded: %40 %3A %2F %3F %23 %25"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """A server's address.
+
+    >>> url = parse_url("mysql://ada:p%40ss@db.example:3307/shop?ssl-ca=/etc/ca.pem", ("mysql",))
+    >>> url.host, url.port, url.user, url.password, url.database
+    ('db.example', 3307, 'ada', 'p@ss', 'shop')
+    >>> print(url)
+    mysql://ada:***@db.example:3307/shop?ssl-ca=/etc/ca.pem
+    """
+
+    scheme: str
+    hosts: tuple[tuple[str, int], ...] = ()
+    """``(("127.0.0.1", 4222),)``; several for a NATS cluster alone; none when embedded."""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    database: str = ""
+    """The path without its slash: MySQL's default schema, Redis' number, embedded's folder."""
+    options: tuple[tuple[str, str], ...] = ()
+    """``(("ssl-mode", "disabled"),)``"""
+
+    @property
+    def host(self) -> str:
+        """The first host, without brackets."""
+        return self.hosts[0][0]
+
+    @property
+    def port(self) -> int:
+        """The first host's port."""
+        return self.hosts[0][1]
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:3306``, for messages; several are joined by commas."""
+        if self.scheme == "embedded":
+            return f"embedded:{self.database}"
+        return ",".join(_join(host, port) for host, port in self.hosts)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether every host is this machine by its own name or number."""
+        return all(_is_loopback(host) for host, _ in self.hosts)
+
+    @property
+    def tls_mode(self) -> TlsMode:
+        """What is asked of TLS.
+
+        ``ssl-mode`` when given.  Else MySQL is verified unless the host is loopback; NATS and
+        Redis say it in the scheme: ``tls`` and ``rediss`` are verified, ``nats`` and ``redis``
+        are not encrypted.
+        """
+        for mode in TLS_MODES:
+            if self.option("ssl-mode") == mode:
+                return mode
+        if self.scheme in ("tls", "rediss") or self.option("ssl-ca"):
+            return "verify-identity"
+        if self.scheme == "mysql" and not self.is_loopback:
+            return "verify-identity"
+        return "disabled"
+
+    def option(self, name: str, default: str = "") -> str:
+        """Return an option of the query, such as ``ssl-ca``."""
+        return dict(self.options).get(name, default)
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the context of `tls_mode`; None: no TLS.
+
+        Raises:
+            OSError: a certificate file cannot be read (ssl.SSLError is one).
+        """
+        if self.tls_mode == "disabled":
+            return None
+        import ssl
+
+        context = ssl.create_default_context(cafile=self.option("ssl-ca") or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = self.tls_mode == "verify-identity"
+        if self.tls_mode == "required":
+            context.verify_mode = ssl.CERT_NONE
+        if self.option("ssl-cert"):
+            context.load_cert_chain(self.option("ssl-cert"), self.option("ssl-key") or None)
+        return context
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be printed: the password, or the token that stands alone."""
+        secret = self.user if self._has_token else self.password
+        return (secret, quote(secret, safe="")) if secret else ()
+
+    @property
+    def _has_token(self) -> bool:
+        return self.scheme in ("nats", "tls") and not self.password
+
+    def with_password(self, password: str) -> Self:
+        """Return the same address with this password."""
+        return replace(self, password=password)
+
+    def with_database(self, database: str) -> Self:
+        """Return the same address with this database."""
+        return replace(self, database=database)
+
+    def reveal(self) -> str:
+        """Return the whole URL, password included: for a connection, never for a person."""
+        return self._text(quote(self.password, safe=""))
+
+    def __str__(self) -> str:
+        if self._has_token and self.user:
+            return replace(self, user="")._text("").replace("://", "://***@", 1)
+        return self._text("***" if self.password else "")
+
+    def __repr__(self) -> str:
+        return f"<Url {self}>"
+
+    def _text(self, password: str) -> str:
+        if self.scheme == "embedded":
+            return f"embedded:{self.database}"
+        login = quote(self.user, safe="") + (f":{password}" if password else "")
+        path = f"/{quote(self.database, safe='')}" if self.database else ""
+        query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in self.options)
+        return "".join((self.scheme, "://", login, "@" if login else "", self.address, path)) + (
+            f"?{query}" if query else ""
+        )
+
+
+def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
+    """Return the address that a text stands for.
+
+    Args:
+        schemes: those that fit here, such as ``("redis", "rediss")``.
+
+    Raises:
+        ValueError: what is wrong, in words that quote no part of the text but its scheme, host
+            and option names.
+    """
+    text = text.strip()
+    if "embedded" in schemes and text.startswith("embedded:"):
+        return _embedded(text.removeprefix("embedded:"))
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"is not of the form {schemes[0]}://user:password@host:port/database")
+    scheme = match["scheme"]
+    if scheme not in schemes:
+        raise ValueError(f"begins with {scheme}://, here stands " + _either(schemes))
+    path = (match["path"] or "/")[1:]
+    if "#" in text or "@" in path:
+        raise ValueError(f"cannot be taken apart; {_ENCODE}")
+    login, _, places = match["authority"].rpartition("@")
+    user, _, password = login.partition(":")
+    if scheme in ("redis", "rediss") and not re.fullmatch("[0-9]*", path):
+        raise ValueError("must end in the number of a Redis database, such as /0")
+    if scheme in ("nats", "tls") and path:
+        raise ValueError("must end after host:port")
+    return Url(
+        scheme=scheme,
+        hosts=_hosts(scheme, places, many=scheme in ("nats", "tls")),
+        user=unquote(user),
+        password=unquote(password),
+        database=unquote(path),
+        options=_options(scheme, match["query"] or ""),
+    )
+
+
+def redact(text: str) -> str:
+    """Return a text with the password of every URL in it hidden.
+
+    >>> redact("cannot reach nats://sink:geheim@h:4222")
+    'cannot reach nats://sink:***@h:4222'
+    """
+    return _TOKEN.sub(r"\1***@", _LOGIN.sub(r"\1***@", text))
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without these secrets and without the password of any URL."""
+    for secret in secrets:
+        if len(secret) >= SHORTEST_HIDDEN:
+            text = text.replace(secret, "***")
+    return redact(text)
+
+
+def _embedded(folder: str) -> Url:
+    if not folder:
+        raise ValueError("names no folder; write embedded:DIR")
+    return Url(scheme="embedded", database=folder)
+
+
+def _hosts(scheme: str, places: str, *, many: bool) -> tuple[tuple[str, int], ...]:
+    out: list[tuple[str, int]] = []
+    for place in places.split(",") if many else (places,):
+        match = _HOST.fullmatch(place.removeprefix(f"{scheme}://"))
+        if match is None:
+            raise ValueError(f"has no host[:port] that can be read; {_ENCODE}")
+        port = int(match["port"] or DEFAULT_PORTS[scheme])
+        if not 0 < port < 65536:
+            raise ValueError("has a port outside 1 to 65535")
+        out.append((match["v6"] or match["name"], port))
+    return tuple(out)
+
+
+def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
+    out: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, equals, value = pair.partition("=")
+        if name not in _OPTIONS[scheme]:
+            near = difflib.get_close_matches(name, _OPTIONS[scheme], 1)
+            hint = f"did you mean {near[0]}?" if near else "known are " + _either(_OPTIONS[scheme])
+            raise ValueError(f"has an unknown option {name!r}; {hint}")
+        if not equals or not value or name in out:
+            raise ValueError(f"must give the option {name} one value")
+        out[name] = unquote(value)
+    if "ssl-mode" in out:
+        out["ssl-mode"] = _tls_mode(scheme, out["ssl-mode"])
+    if "ssl-key" in out and "ssl-cert" not in out:
+        raise ValueError("has ssl-key without ssl-cert")
+    return tuple(out.items())
+
+
+def _tls_mode(scheme: str, text: str) -> str:
+    mode = text.lower().replace("_", "-")
+    if mode == "preferred":
+        raise ValueError(
+            "asks for ssl-mode=preferred, which falls back to plain text unseen; "
+            "write required or disabled"
+        )
+    if mode not in TLS_MODES:
+        raise ValueError("has an ssl-mode other than " + _either(TLS_MODES))
+    if mode == "disabled" and scheme in ("tls", "rediss"):
+        raise ValueError(f"says {scheme}:// and ssl-mode=disabled, which contradict")
+    return mode
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

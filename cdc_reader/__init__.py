@@ -1,0 +1,1 @@
+"""MySQL binlog to NATS JetStream."""

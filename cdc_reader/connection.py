@@ -1,0 +1,157 @@
+"""Connections to MySQL and MariaDB, and what their errors mean for a person.
+
+Source: MySQL server error reference (1xxx), client error reference (2xxx).
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.errors import (
+    CdcError,
+    InternalError,
+    PermissionDenied,
+    SettingsError,
+    UnavailableError,
+    UsageError,
+)
+from cdc.url import Url, redact
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 120
+
+_LOGIN_REFUSED = {1045, 1130, 1698, 1820, 1862, 3118, 4151}
+_RIGHT_MISSING = {1044, 1141, 1142, 1143, 1227, 1370}
+_UNKNOWN_DATABASE = 1049
+_PLAIN_REFUSED = {3159, 4031}
+_TLS_FAILED = 2026
+_BUSY_OR_GOING = {1040, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1317}
+_CLIENT_SIDE = range(2000, 3000)
+
+
+def connection_settings(url: Url) -> dict[str, Any]:
+    """Return what PyMySQL and mysql-replication need to connect to a server.
+
+    TLS as `Url.tls_mode` says; never the silent fallback to plain text that PyMySQL has.
+
+    Raises:
+        SettingsError: a certificate file cannot be used.
+    """
+    settings: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.user,
+        # PyMySQL itself would encode a str as latin1.
+        "password": url.password.encode(),
+        "charset": "utf8mb4",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "write_timeout": READ_TIMEOUT_S,
+        "program_name": "binlog-cdc",
+    }
+    try:
+        context = url.ssl_context()
+    except OSError as error:
+        raise SettingsError(
+            f"MySQL: a certificate file of the URL cannot be used: {error.strerror or error}",
+            remedy="check ssl-ca, ssl-cert and ssl-key of the mysql setting",
+        ) from None
+    return settings | ({"ssl": context} if context else {"ssl_disabled": True})
+
+
+def connect(url: Url, **options: Any) -> Connection[Any]:
+    """Return a connection in autocommit mode, on the URL's database if it names one.
+
+    Args:
+        options: more of PyMySQL's arguments, last one wins.
+
+    Raises:
+        PermissionDenied: login or certificate refused.
+        UnavailableError: no server answers.
+        UsageError: there is no such database.
+        SettingsError: a certificate file cannot be used.
+    """
+    arguments = connection_settings(url) | {"autocommit": True, **options}
+    if url.database:
+        arguments.setdefault("database", url.database)
+    try:
+        return pymysql.connect(**arguments)
+    except pymysql.MySQLError as error:
+        raise translated(error, url) from None
+    except OSError as error:
+        # A server that is being killed can close in the middle of the handshake.
+        raise _unreachable(url, str(error)) from None
+
+
+def translated(error: BaseException, url: Url) -> CdcError:
+    """Return a PyMySQL error in words for a person; retryable when waiting may help."""
+    number, text = _parts(error)
+    if certificate := _certificate(error):
+        return _tls_refused(url, certificate)
+    if number in _LOGIN_REFUSED:
+        return PermissionDenied(
+            f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
+            remedy="check user and password in the mysql setting (CDC_MYSQL_URL,\n"
+            "CDC_MYSQL_PASSWORD_FILE), and from which hosts MySQL lets that user in",
+        )
+    if number in _RIGHT_MISSING:
+        return PermissionDenied(
+            f"MySQL at {url.address} refuses {url.user!r} a right: {text} ({number})",
+            remedy="GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the user, and\n"
+            "GRANT SELECT ON each captured table",
+        )
+    if number == _UNKNOWN_DATABASE:
+        return UsageError(
+            f"MySQL at {url.address} has no database {url.database!r}",
+            remedy="change the database at the end of the mysql setting, or leave it out",
+        )
+    if number in _PLAIN_REFUSED or number == _TLS_FAILED:
+        return _tls_refused(url, text)
+    if number in _CLIENT_SIDE or number in _BUSY_OR_GOING:
+        return _unreachable(url, f"{text} ({number})")
+    return InternalError(
+        f"MySQL at {url.address} refuses a statement of ours: {text} ({number})",
+        remedy="please report this with the server's version",
+    )
+
+
+def _parts(error: BaseException) -> tuple[int, str]:
+    arguments = error.args or (0,)
+    number = arguments[0] if isinstance(arguments[0], int) else 0
+    text = str(arguments[1]) if len(arguments) > 1 else str(error)
+    # PyMySQL raises some of its own without a number when the connection is gone.
+    lost = number == 0 and isinstance(error, pymysql.err.InterfaceError | OSError)
+    return 2013 if lost else number, redact(text or "connection closed")
+
+
+def _certificate(error: BaseException) -> str:
+    """Return why TLS failed, looking at what PyMySQL wrapped; empty: it did not."""
+    seen: BaseException | None = getattr(error, "original_exception", None) or error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return seen.verify_message or str(seen)
+        if isinstance(seen, ssl.SSLError) and "EOF" not in str(seen):
+            return seen.reason or str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return ""
+
+
+def _tls_refused(url: Url, why: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"MySQL at {url.address}: no TLS connection as ssl-mode={url.tls_mode} asks: {why}",
+        safe="nothing was sent in plain text" if url.tls_mode != "disabled" else "",
+        remedy="give the authority's certificate with ?ssl-ca=FILE in the mysql setting,\n"
+        "or say what is wanted: ?ssl-mode=verify-identity, verify-ca, required\n"
+        "(encrypted, not verified) or disabled (plain text, for a network that is yours)",
+    )
+
+
+def _unreachable(url: Url, why: str) -> UnavailableError:
+    return UnavailableError(
+        f"MySQL at {url.address} does not answer: {why}",
+        remedy="start it, or correct the mysql setting (--mysql, CDC_MYSQL_URL)",
+    )

@@ -1,0 +1,349 @@
+"""Binlog events: the 19-byte header, and the bodies that carry no rows.
+
+Pure.  An `Event` points into the buffer that it arrived in; nothing is copied until
+somebody asks.  Layouts: MySQL source documentation, "Binary Log Event" (libs/mysql/
+binlog/event); MariaDB knowledge base, "Replication Protocol".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cdc.errors import PositionLostError
+
+QUERY, STOP, ROTATE, INTVAR, RAND, USER_VAR = 2, 3, 4, 5, 13, 14
+FORMAT_DESCRIPTION, XID, BEGIN_LOAD, EXECUTE_LOAD, TABLE_MAP = 15, 16, 17, 18, 19
+WRITE_ROWS_V1, UPDATE_ROWS_V1, DELETE_ROWS_V1 = 23, 24, 25
+INCIDENT, HEARTBEAT, ROWS_QUERY = 26, 27, 29
+WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS = 30, 31, 32
+GTID, ANONYMOUS_GTID, PREVIOUS_GTIDS = 33, 34, 35
+TRANSACTION_CONTEXT, VIEW_CHANGE, XA_PREPARE = 36, 37, 38
+PARTIAL_UPDATE_ROWS, TRANSACTION_PAYLOAD, HEARTBEAT_V2, GTID_TAGGED = 39, 40, 41, 42
+MARIADB_ANNOTATE, MARIADB_CHECKPOINT, MARIADB_GTID, MARIADB_GTID_LIST = 160, 161, 162, 163
+MARIADB_START_ENCRYPTION, MARIADB_QUERY_COMPRESSED = 164, 165
+MARIADB_ROWS_COMPRESSED_V1 = (166, 167, 168)
+MARIADB_ROWS_COMPRESSED_V2 = (169, 170, 171)
+
+WITHOUT_ROWS = frozenset(
+    (
+        STOP,
+        INTVAR,
+        RAND,
+        USER_VAR,
+        BEGIN_LOAD,
+        HEARTBEAT,
+        ROWS_QUERY,
+        PREVIOUS_GTIDS,
+        TRANSACTION_CONTEXT,
+        VIEW_CHANGE,
+        HEARTBEAT_V2,
+        MARIADB_ANNOTATE,
+        MARIADB_CHECKPOINT,
+        MARIADB_GTID_LIST,
+        MARIADB_START_ENCRYPTION,
+    )
+)
+"""Events that change no row and end no transaction; a statement-based LOAD DATA is judged
+at its EXECUTE_LOAD event."""
+
+IGNORABLE_FLAG = 0x80
+HEADER_BYTES = 19
+CHECKSUM_BYTES = 4
+
+_header = struct.Struct("<IBIIIH").unpack_from
+_u64 = struct.Struct("<Q").unpack_from
+
+
+class Event(NamedTuple):
+    """One event in its buffer: ``buffer[start:end]`` is the body, without header and CRC."""
+
+    kind: int
+    buffer: bytes
+    start: int
+    end: int
+    end_offset: int
+    """Low 32 bits of the place in the file where the event ends; 0: not of the file."""
+    size_bytes: int
+    """Header, body and CRC: what the event takes in the file."""
+    timestamp_s: int
+    server_id: int
+    flags: int
+
+
+def parse_event(buffer: bytes, start: int, end: int, checksum: bool) -> Event:
+    """Return the event that stands at ``buffer[start:end]``, header first.
+
+    Args:
+        checksum: the file is written with CRC32, which is verified here; TCP's own sum
+            lets one damaged packet in some millions pass.
+
+    Raises:
+        PositionLostError: the event is torn or its checksum is wrong.
+    """
+    if end - start < HEADER_BYTES:
+        raise damaged("an event shorter than its header")
+    timestamp_s, kind, server_id, size, end_offset, flags = _header(buffer, start)
+    if size != end - start:
+        raise damaged(f"event {kind} says {size} bytes and has {end - start}")
+    body_end = end
+    if checksum or kind == FORMAT_DESCRIPTION:
+        body_end -= CHECKSUM_BYTES
+        if checksum:
+            _verify_checksum(buffer, start, body_end, kind)
+    return Event(
+        kind,
+        buffer,
+        start + HEADER_BYTES,
+        body_end,
+        end_offset,
+        size,
+        timestamp_s,
+        server_id,
+        flags,
+    )
+
+
+def _verify_checksum(buffer: bytes, start: int, body_end: int, kind: int) -> None:
+    want = int.from_bytes(buffer[body_end : body_end + CHECKSUM_BYTES], "little")
+    if zlib.crc32(memoryview(buffer)[start:body_end]) != want:
+        raise damaged(f"the checksum of event {kind} is wrong")
+
+
+def damaged(what: str) -> PositionLostError:
+    """Return the error for bytes that are not what the protocol says."""
+    return PositionLostError(
+        f"the binlog stream is damaged: {what}",
+        safe="nothing after the last whole transaction was published",
+        remedy="start cdc again; if it stops at the same place, check the file on the server:\n"
+        "mysqlbinlog --verify-binlog-checksum FILE",
+    )
+
+
+def checksum_of(event: Event) -> bool:
+    """Return whether the file that this FORMAT_DESCRIPTION begins is written with CRC32.
+
+    The algorithm is one byte before the event's own checksum, which is always there.
+    Source: libs/mysql/binlog/event/control_events.cpp, Format_description_event.
+    """
+    return event.buffer[event.end - 1] == 1
+
+
+def rotate_to(event: Event) -> tuple[str, int]:
+    """Return ``("binlog.000002", 4)`` from a ROTATE event."""
+    (offset,) = _u64(event.buffer, event.start)
+    return event.buffer[event.start + 8 : event.end].decode("ascii"), offset
+
+
+class GtidEvent(NamedTuple):
+    """A transaction begins."""
+
+    gtid: str | None
+    """``uuid:8003``, ``uuid:tag:8003``, ``0-1-100``; None without GTIDs."""
+    commit_us: int
+    """Commit time in microseconds since 1970."""
+    standalone: bool
+    """MariaDB: one statement follows and no COMMIT."""
+
+
+def parse_gtid(event: Event) -> GtidEvent:
+    """Return what a GTID, ANONYMOUS_GTID or MariaDB GTID event says."""
+    if event.kind == MARIADB_GTID:
+        return _parse_mariadb_gtid(event)
+    if event.kind == GTID_TAGGED:
+        return _parse_tagged_gtid(event)
+    b, s = event.buffer, event.start
+    commit_us = event.timestamp_s * 1_000_000
+    # After flags, sid and gno: the logical timestamps' type, two u64, then 7 bytes of
+    # immediate commit time since 8.0.1; their top bit says that the original one differs.
+    if event.end >= s + 49 and b[s + 25] == 2:
+        commit_us = int.from_bytes(b[s + 42 : s + 49], "little") & ~(1 << 55)
+    if event.kind == ANONYMOUS_GTID:
+        return GtidEvent(None, commit_us, False)
+    sid = b[s + 1 : s + 17].hex()
+    (number,) = _u64(b, s + 17)
+    return GtidEvent(f"{_dashed(sid)}:{number}", commit_us, False)
+
+
+def _dashed(sid: str) -> str:
+    return f"{sid[:8]}-{sid[8:12]}-{sid[12:16]}-{sid[16:20]}-{sid[20:]}"
+
+
+def _parse_mariadb_gtid(event: Event) -> GtidEvent:
+    b, s = event.buffer, event.start
+    (sequence,) = _u64(b, s)
+    domain = int.from_bytes(b[s + 8 : s + 12], "little")
+    gtid = f"{domain}-{event.server_id}-{sequence}"
+    return GtidEvent(gtid, event.timestamp_s * 1_000_000, bool(b[s + 12] & 1))
+
+
+class _Serialized:
+    """A cursor over the ``mysql::serialization`` format of event 42.
+
+    Integers are as long as their first byte has trailing one bits, plus one byte.
+    Source: mysql-server libs/mysql/serialization/variable_length_integers.h.
+    """
+
+    def __init__(self, event: Event) -> None:
+        self._buffer, self._at, self._end = event.buffer, event.start, event.end
+
+    def more(self) -> bool:
+        return self._at < self._end
+
+    def unsigned(self) -> int:
+        first = self._buffer[self._at]
+        extra = 0
+        while extra < 8 and first >> extra & 1:
+            extra += 1
+        length = extra + 1
+        raw = int.from_bytes(self._buffer[self._at : self._at + length], "little")
+        self._at += length
+        if self._at > self._end:
+            raise damaged("a tagged GTID ends too early")
+        return raw >> 8 if extra == 8 else raw >> length
+
+    def signed(self) -> int:
+        raw = self.unsigned()
+        return -(raw >> 1) - 1 if raw & 1 else raw >> 1
+
+    def text(self) -> str:
+        length = self.unsigned()
+        self._at += length
+        return self._buffer[self._at - length : self._at].decode("ascii")
+
+
+def _parse_tagged_gtid(event: Event) -> GtidEvent:
+    cursor = _Serialized(event)
+    cursor.unsigned()  # version of the format
+    cursor.unsigned()  # size of the message
+    cursor.unsigned()  # newest field that a reader must know
+    sid, tag, number, commit_us = "", "", 0, event.timestamp_s * 1_000_000
+    while cursor.more():
+        field = cursor.unsigned()
+        if field == 1:
+            sid = bytes(cursor.unsigned() for _ in range(16)).hex()
+        elif field == 2:
+            number = cursor.signed()
+        elif field == 3:
+            tag = cursor.text()
+        elif field == 6:
+            commit_us = cursor.unsigned()
+            break
+        else:  # 0 flags, 4 last_committed, 5 sequence_number
+            cursor.signed() if field in (4, 5) else cursor.unsigned()
+    if not sid or number <= 0:
+        raise damaged("a tagged GTID without uuid or number")
+    return GtidEvent(":".join(filter(None, (_dashed(sid), tag, str(number)))), commit_us, False)
+
+
+class QueryEvent(NamedTuple):
+    """A statement as text: BEGIN, COMMIT, DDL, or DML under STATEMENT format."""
+
+    schema: str
+    text: str
+
+
+def parse_query(event: Event) -> QueryEvent:
+    """Return the default schema and the statement of a QUERY or EXECUTE_LOAD event."""
+    b, s = event.buffer, event.start
+    schema_bytes = b[s + 8]
+    status_bytes = b[s + 11] | b[s + 12] << 8
+    at = s + 13 + (13 if event.kind == EXECUTE_LOAD else 0) + status_bytes
+    schema = b[at : at + schema_bytes].decode("utf-8", "replace")
+    body = b[at + schema_bytes + 1 : event.end]
+    if event.kind == MARIADB_QUERY_COMPRESSED:
+        body = inflate(body)
+    return QueryEvent(schema, body.decode("utf-8", "replace"))
+
+
+def inflate(data: bytes) -> bytes:
+    """Return what MariaDB's ``log_bin_compress`` made small.
+
+    One byte ``1aaa0lll`` (a: algorithm, 0 is zlib; l: bytes of the length), the length
+    big-endian, then the data.  Source: mariadb sql/log_event.cc, binlog_buf_uncompress.
+    """
+    if not data or not data[0] & 0x80 or data[0] >> 4 & 7:
+        raise damaged("a compressed event of an unknown algorithm")
+    length_bytes = data[0] & 7
+    size = int.from_bytes(data[1 : 1 + length_bytes], "big")
+    try:
+        out = zlib.decompress(data[1 + length_bytes :], bufsize=max(size, 1))
+    except zlib.error as error:
+        raise damaged(f"a compressed event: {error}") from None
+    if len(out) != size:
+        raise damaged(f"a compressed event of {len(out)} bytes that says {size}")
+    return out
+
+
+def read_lenenc(b: bytes, at: int) -> tuple[int, int]:
+    """Return a length-encoded integer and the offset after it."""
+    first = b[at]
+    if first < 251:
+        return first, at + 1
+    width = {252: 2, 253: 3, 254: 8}.get(first)
+    if width is None:
+        raise damaged("a length that is none")
+    return int.from_bytes(b[at + 1 : at + 1 + width], "little"), at + 1 + width
+
+
+def expand_payload(event: Event) -> Iterator[Event]:
+    """Yield the events of a compressed transaction (event 40).
+
+    They have no checksum and no place of their own: `end_offset` and `size_bytes` are
+    the outer event's.  The payload is unpacked as a stream, so that a transaction of any
+    size takes the memory of one event.
+
+    Source: libs/mysql/binlog/event/codecs/binary.cpp, Transaction_payload_event.
+    """
+    fields: dict[int, int] = {}
+    at = event.start
+    while at < event.end:
+        field, at = read_lenenc(event.buffer, at)
+        if field == 0:
+            break
+        length, at = read_lenenc(event.buffer, at)
+        fields[field], _ = read_lenenc(event.buffer, at)
+        at += length
+    compression = fields.get(2, 0)
+    if compression not in (0, 255):
+        raise damaged(f"a transaction compressed by unknown algorithm {compression}")
+    payload = memoryview(event.buffer)[at : event.end]
+    for raw in _split(payload, zstd=compression == 0):
+        inner = parse_event(raw, 0, len(raw), checksum=False)
+        yield inner._replace(end_offset=event.end_offset, size_bytes=event.size_bytes)
+
+
+_UNPACK_BYTES = 1 << 18
+
+
+def _split(payload: memoryview, *, zstd: bool) -> Iterator[bytes]:
+    """Yield the events of an unpacked payload one by one."""
+    pieces = _unpacked(payload) if zstd else iter((bytes(payload),))
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        at = 0
+        while len(held) - at >= HEADER_BYTES:
+            size = int.from_bytes(held[at + 9 : at + 13], "little")
+            if size < HEADER_BYTES:
+                raise damaged("an event in a compressed transaction is shorter than its header")
+            if len(held) - at < size:
+                break
+            yield bytes(held[at : at + size])
+            at += size
+        del held[:at]
+    if held:
+        raise damaged("a compressed transaction ends in the middle of an event")
+
+
+def _unpacked(payload: memoryview) -> Iterator[bytes]:
+    import zstandard  # 6 ms to import, and most servers never send a compressed transaction
+
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(payload) as reader:
+            while piece := reader.read(_UNPACK_BYTES):
+                yield piece
+    except zstandard.ZstdError as error:
+        raise damaged(f"a compressed transaction: {error}") from None

@@ -1,0 +1,127 @@
+"""From the bytes of the dump connection to events.
+
+Pure: bytes in, events out (`PacketReader.feed`).  A MySQL packet is ``length u24,
+sequence u8, payload``; a payload of 2^24 - 1 bytes is continued in the next packet.
+In a dump, a payload is one status byte (0 ok, 0xfe end, 0xff error) and one event.
+Source: MySQL source documentation, "MySQL Packets" and "COM_BINLOG_DUMP".
+"""
+
+from __future__ import annotations
+
+from cdc.errors import CdcError, PositionLostError, UnavailableError
+from cdc_reader.event import FORMAT_DESCRIPTION, ROTATE, Event, checksum_of, damaged, parse_event
+
+PACKET_MAX_BYTES = 0xFFFFFF
+_LOST_ERRORS = {1236}
+"""ER_SOURCE_FATAL_ERROR_READING_BINLOG: purged, unknown file, bad position, bad GTID set."""
+
+
+class PacketReader:
+    """Splits a dump connection's bytes into events, whatever the reads' boundaries are."""
+
+    def __init__(self, *, checksum: bool) -> None:
+        """Begin at a packet's first byte.
+
+        Args:
+            checksum: what the server writes now; each FORMAT_DESCRIPTION corrects it for
+                its file.
+        """
+        self._checksum = checksum
+        self._file_checksum = checksum
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._need_bytes = 4
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that are whole after these bytes.
+
+        Raises:
+            UnavailableError: the server ended the dump; connect again.
+            PositionLostError: it cannot serve our position, or the bytes are damaged.
+        """
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes < self._need_bytes:
+            return []
+        buffer = data if len(self._held) == 1 else b"".join(self._held)
+        events: list[Event] = []
+        at, size = 0, len(buffer)
+        append = events.append
+        while at + 4 <= size:
+            length = buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
+            stop = at + 4 + length
+            if stop > size:
+                break
+            if length == PACKET_MAX_BYTES:
+                joined = self._join(buffer, at)
+                if joined is None:
+                    break
+                payload, stop = joined
+                append(self._event(payload, 0, len(payload)))
+            else:
+                append(self._event(buffer, at + 4, stop))
+            at = stop
+        self._keep(buffer, at)
+        return events
+
+    def _keep(self, buffer: bytes, at: int) -> None:
+        rest = buffer[at:]
+        self._held, self._held_bytes = ([rest] if rest else []), len(rest)
+        self._need_bytes = 4
+        # A long packet is joined once, when it is whole, not at every read.
+        need = 0
+        while len(rest) >= need + 4:
+            length = rest[need] | rest[need + 1] << 8 | rest[need + 2] << 16
+            need += 4 + length
+            self._need_bytes = need
+            if length < PACKET_MAX_BYTES:
+                return
+            self._need_bytes += 4
+
+    @staticmethod
+    def _join(buffer: bytes, at: int) -> tuple[bytes, int] | None:
+        parts: list[bytes] = []
+        while at + 4 <= len(buffer):
+            length = buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
+            if at + 4 + length > len(buffer):
+                return None
+            parts.append(buffer[at + 4 : at + 4 + length])
+            at += 4 + length
+            if length < PACKET_MAX_BYTES:
+                return b"".join(parts), at
+        return None
+
+    def _event(self, buffer: bytes, start: int, end: int) -> Event:
+        status = buffer[start] if end > start else -1
+        if status == 0:
+            # The ROTATE that the server invents after connecting, and what it sends before
+            # a file's FORMAT_DESCRIPTION, carry the checksum that was agreed for the session.
+            event = parse_event(buffer, start + 1, end, self._file_checksum)
+            if event.kind == FORMAT_DESCRIPTION:
+                self._file_checksum = checksum_of(event)
+            elif event.kind == ROTATE:
+                self._file_checksum = self._checksum
+            return event
+        if status == 0xFF:
+            raise dump_error(buffer[start:end])
+        if status == 0xFE:
+            raise UnavailableError(
+                "MySQL ended the binlog dump (shutdown, a killed dump thread, or another "
+                "client with our server_id)"
+            )
+        raise damaged(f"a packet that begins with {status}")
+
+
+def dump_error(payload: bytes) -> CdcError:
+    """Return the error for an ERR packet inside a dump: ``0xff, code u16, '#', state, text``."""
+    code = int.from_bytes(payload[1:3], "little")
+    text = payload[9:] if payload[3:4] == b"#" else payload[3:]
+    seen = f"MySQL error {code}: {text.decode('utf-8', 'replace')}"
+    if code in _LOST_ERRORS and "uuid" not in seen and "server_id" not in seen:
+        return PositionLostError(
+            f"MySQL cannot continue the binlog at our position. {seen}",
+            safe="nothing was skipped; Redis shows the state of that position",
+            remedy="if the binlog was purged, the tables have to be read anew: "
+            'see docs/guarantees.md, "Starting over"',
+        )
+    return UnavailableError(seen)

@@ -1,0 +1,261 @@
+"""The reader: MySQL's binlog into the stream.
+
+`_stream_changes` is the loop; its numbered steps are those of docs/architecture.md and of
+the fault tests.  Every connection begins with `_attach`, which reads from the stream where
+to go on: no state is kept anywhere else (invariants 1 and 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+
+from cdc import stream
+from cdc.errors import UnavailableError
+from cdc.message import Heartbeat, encode
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_reader import catalog
+from cdc_reader.publisher import Publisher
+from cdc_reader.resume import (
+    ServerLog,
+    initial_progress,
+    parsed_gtid_set,
+    read_server_log,
+    resume_from,
+)
+from cdc_reader.row_codec import Target
+from cdc_reader.select_codec import CONNECTION, SESSION_SQL
+from cdc_reader.snapshot import ChunkReader, Snapshot
+from cdc_reader.source import SILENCE_S, Source
+from cdc_reader.tail import end_running_batch, read_tail
+from cdc_reader.transaction import Assembler, Run
+
+READ_TIMEOUT_S = 0.25
+SNAPSHOT_READ_TIMEOUT_S = 0.005
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 10.0
+
+
+async def run(
+    settings: Settings, tables: tuple[Table, ...], *, stop: asyncio.Event, log: Any, meter: Any
+) -> None:
+    """Publish every change of `tables` until `stop` is set; then drain and return.
+
+    A server that goes away is waited for, and said so.
+
+    Raises:
+        CdcError: going on would lose or guess; nothing was skipped.
+    """
+    pause_s = BACKOFF_FIRST_S
+    while not stop.is_set():
+        began_s = time.monotonic()
+        try:
+            async with _attach(settings, tables, log) as attached:
+                await _stream_changes(attached, settings, stop, meter)
+        except UnavailableError as error:
+            if time.monotonic() - began_s > 2 * BACKOFF_MAX_S:
+                pause_s = BACKOFF_FIRST_S
+            log.warning("waiting for a server", why=error.seen, again_in_s=round(pause_s, 1))
+            await _pause(stop, pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+
+
+async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, meter: Any) -> None:
+    while not stop.is_set():
+        # 1. Read what came.
+        events = await a.source.read(a.read_timeout_s())
+        a.watch_silence(bool(events))
+        # 2. Turn it into messages, in binlog order.
+        for event in events:
+            a.assembler.take(event)
+        # 3. Put rows of the snapshot in line, where none of them is too old.
+        a.read_rows += a.snapshot.step(a.assembler)
+        # 4. Add the transaction boundary that a restart begins at.
+        runs, a.assembler.runs = a.assembler.runs, []
+        if a.heartbeat_due(bool(runs), settings):
+            runs.append(Run("heartbeat", "", [a.heartbeat()]))
+        # 5. Publish, fenced; the flush before is stored when this returns.
+        await a.publisher.send(runs)
+        a.count(runs, meter)
+        if not events:
+            await a.publisher.settle()
+    await a.publisher.settle()
+
+
+@dataclass(slots=True, kw_only=True)
+class Attached:
+    """The three connections of one attempt, and what is known of each."""
+
+    source: Source
+    assembler: Assembler
+    snapshot: Snapshot
+    publisher: Publisher
+    epoch: int
+    server: str
+    read_rows: int = 0
+    silent_since_s: float = 0.0
+    heartbeat_at_s: float = 0.0
+    heartbeat_progress: tuple[int, int] = (-1, -1)
+
+    def read_timeout_s(self) -> float:
+        """Return how long a read may wait: short while a chunk is on its way."""
+        return SNAPSHOT_READ_TIMEOUT_S if self.snapshot.active else READ_TIMEOUT_S
+
+    def watch_silence(self, something_came: bool) -> None:
+        """Notice a half-open connection: even an idle server sends heartbeats.
+
+        Raises:
+            UnavailableError: nothing came for `SILENCE_S`.
+        """
+        now_s = time.monotonic()
+        if something_came:
+            self.silent_since_s = now_s
+        elif now_s - self.silent_since_s > SILENCE_S:
+            raise UnavailableError(f"MySQL has been silent for {SILENCE_S:.0f} s")
+
+    def heartbeat_due(self, changed: bool, settings: Settings) -> bool:
+        """Say whether a boundary is published now.
+
+        After `heartbeat_s` when changes or snapshot rows went out since, else after
+        `heartbeat_idle_s`; with a finished chunk at once, so that a restart goes on there.
+        """
+        waited_s = time.monotonic() - self.heartbeat_at_s
+        progress = (self.read_rows, sum(p.done for p in self.snapshot.progress.values()))
+        if progress != self.heartbeat_progress or waited_s >= settings.heartbeat_idle_s:
+            self.heartbeat_progress = progress
+            return True
+        return changed and waited_s >= settings.heartbeat_s
+
+    def heartbeat(self) -> bytes:
+        """Return the heartbeat that stands behind everything taken so far."""
+        self.heartbeat_at_s = time.monotonic()
+        position = self.assembler.position
+        return encode(
+            Heartbeat(
+                epoch=self.epoch,
+                server=self.server,
+                file=position.file,
+                offset=position.offset,
+                gtid_set=position.gtid_set,
+                last=self.assembler.last,
+                snapshot=self.snapshot.progress,
+                ts=time.time_ns() // 1000,
+            )
+        )
+
+    def count(self, runs: list[Run], meter: Any) -> None:
+        """Tell the meter what went out and how far behind MySQL it is."""
+        rows = sum(len(run.bodies) for run in runs if run.op != "heartbeat")
+        if rows:
+            meter.count("published", rows)
+            if self.assembler.event_us:
+                meter.lag(max(0.0, time.time() - self.assembler.event_us / 1e6))
+
+
+@asynccontextmanager
+async def _attach(
+    settings: Settings, tables: tuple[Table, ...], log: Any
+) -> AsyncIterator[Attached]:
+    """Connect to both servers and find where to go on; close everything at the end."""
+    nc = await stream.connect(
+        settings.nats.reveal(), name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
+    )
+    source: Source | None = None
+    chunks: ChunkReader | None = None
+    try:
+        state = await stream.declare_stream(nc, settings)
+        await end_running_batch(nc, settings.stream, settings.subject_prefix)
+        tail = await read_tail(nc, settings.stream, settings.subject_prefix)
+        server = await asyncio.to_thread(_server_log, settings)
+        resume = resume_from(tail, server)
+        publisher = Publisher(
+            nc,
+            stream=settings.stream,
+            prefix=settings.subject_prefix,
+            sequence=tail.sequence,
+            fast_ingest=bool(state.config.get("allow_batched", False)),
+            flush_max_messages=settings.flush_max_messages,
+            flush_max_bytes=settings.flush_max_bytes,
+            log=log,
+        )
+        await publisher.open()
+        assembler = Assembler(
+            resume=resume,
+            gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
+            targets={
+                t.qualified: Target(table=t.qualified, key=t.key, value_column=t.value_column)
+                for t in tables
+            },
+            mariadb=server.mariadb,
+            on_schema_change=settings.on_schema_change,
+        )
+        chunks = ChunkReader(
+            lambda: _snapshot_connection(settings),
+            mariadb=server.mariadb,
+            gtid=server.newest.gtid_set is not None,
+        )
+        known = tail.heartbeat.snapshot if tail.heartbeat else {}
+        progress = initial_progress(
+            [t.qualified for t in tables], known, snapshot=settings.snapshot
+        )
+        snapshot = Snapshot(
+            tables,
+            progress,
+            chunks,
+            mariadb=server.mariadb,
+            chunk_max_rows=settings.snapshot_chunk_rows,
+        )
+        source = await Source.open(
+            settings.mysql,
+            resume.position,
+            mariadb=server.mariadb,
+            server_id=settings.server_id,
+        )
+        log.info("streaming", position=str(resume.position), after=resume.last or None)
+        yield Attached(
+            source=source,
+            assembler=assembler,
+            snapshot=snapshot,
+            publisher=publisher,
+            epoch=resume.epoch,
+            server=server.server,
+            silent_since_s=time.monotonic(),
+        )
+    finally:
+        if source is not None:
+            source.close()
+        if chunks is not None:
+            chunks.close()
+        await stream.close(nc)
+
+
+def _server_log(settings: Settings) -> ServerLog:
+    connection = catalog.connect(settings.mysql)
+    try:
+        facts = catalog.server_facts(connection)
+        return read_server_log(
+            connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
+        )
+    except pymysql.MySQLError as error:
+        raise catalog.translated(error, settings.mysql) from None
+    finally:
+        connection.close()
+
+
+def _snapshot_connection(settings: Settings) -> Any:
+    connection = catalog.connect(settings.mysql, **CONNECTION)
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_SQL)
+    return connection
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,0 +1,275 @@
+"""Rows of a SELECT -> message bodies, the same bytes that their binlog events would give.
+
+Pure.  `CONNECTION` and `SESSION_SQL` say how the rows have to be read: every value as the
+bytes that the server prints, times in UTC.  As in `row_codec`, one function is generated
+for a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pymysql.converters import conversions
+
+from cdc.errors import PositionLostError, PreflightError
+from cdc.table import Column, Table
+from cdc_reader.body_source import (
+    DIGITS,
+    Source,
+    TextVariable,
+    body,
+    column_line,
+    f_string,
+    key_template,
+    nested_token,
+    row_line,
+)
+from cdc_reader.json_binary import canonical_json
+from cdc_reader.value import (
+    base64_text,
+    selected_datetime,
+    selected_decimal,
+    selected_double,
+    selected_float,
+    selected_timestamp,
+)
+
+CONNECTION: dict[str, Any] = {
+    "charset": "utf8mb4",
+    "use_unicode": False,
+    # Without decoders every value stays bytes; arguments are still encoded.
+    "conv": {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)},
+}
+"""Arguments of `pymysql.connect`: text as UTF-8, every value as the bytes that are printed."""
+
+SESSION_SQL = "SET SESSION time_zone = '+00:00', sql_mode = ''"
+"""Run once on the connection.  The mode is emptied for PAD_CHAR_TO_FULL_LENGTH, which would
+print spaces that no binlog has."""
+
+Row = tuple[bytes | None, ...]
+
+_SIGNATURE = "def generated(rows, row, prefix, prev, middle, tail, append):"
+_CONSTANTS = {
+    "base64_text": base64_text,
+    "canonical_json": canonical_json,
+    "selected_datetime": selected_datetime,
+    "selected_decimal": selected_decimal,
+    "selected_double": selected_double,
+    "selected_float": selected_float,
+    "selected_timestamp": selected_timestamp,
+}
+_CHARSETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "latin1"))
+_INTEGERS = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint"))
+_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"))
+_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
+
+_NUMBER, _TEMPORAL = DIGITS + "-.e+", DIGITS + "-:.TZ "
+_BASE64 = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
+_SIMPLE = {
+    # data type: (line's right side, quoted, alphabet)
+    "year": ("int({})", False, DIGITS),
+    "float": ("selected_float({})", False, _NUMBER),
+    "double": ("selected_double({})", False, _NUMBER),
+    "bit": ("{}.decode()", False, DIGITS),
+    "date": ("{}.decode()", True, _TEMPORAL),
+    "time": ("{}.decode()", True, _TEMPORAL),
+    "datetime": ("selected_datetime({})", True, _TEMPORAL),
+    "timestamp": ("selected_timestamp({})", True, _TEMPORAL),
+    "json": ("canonical_json({})", False, None),
+}
+
+
+def refusal_of(column: Column) -> str | None:
+    """Return why a column cannot be carried, None when it can.
+
+    >>> refusal_of(Column(name="g", data_type="point", column_type="point", charset=None,
+    ...                   nullable=True))
+    'type point'
+    """
+    kind = column.data_type
+    if kind not in ("enum", "set") and "COMPRESSED" in column.column_type.upper():
+        return "MariaDB's column compression"
+    if kind in _TEXTS:
+        return None if column.charset in _CHARSETS else f"character set {column.charset}"
+    if kind in _INTEGERS or kind in _BYTES or kind in _SIMPLE or kind == "decimal":
+        return None
+    return f"type {kind}"
+
+
+class SelectCodec:
+    """Makes messages of selected rows of one table."""
+
+    def __init__(self, table: Table, *, mariadb: bool) -> None:
+        """Generate the function.
+
+        Raises:
+            PreflightError: a column that is needed has a type or character set that is not
+                carried.
+        """
+        self._table = table
+        self._mariadb = mariadb
+        needed = {*table.key.columns, table.value_column}
+        self._columns = [
+            column
+            for column in table.columns
+            if table.value_column is None or column.name in needed
+        ]
+        for column in self._columns:
+            why = refusal_of(column)
+            if why is not None:
+                raise _refused(table, column, why)
+        self.indexes = {column.name: n for n, column in enumerate(self._columns)}
+        """Place of each selected column in a row."""
+        self.select_list = ", ".join(_expression(column) for column in self._columns)
+        """What to select, in SQL for PyMySQL: a ``%`` in a name is written twice."""
+        self._function = self.source().compile(f"selected rows of {table.qualified!r}")
+
+    def messages(
+        self,
+        rows: Sequence[Row],
+        *,
+        first_row: int,
+        id_prefix: str,
+        prev: str,
+        suffix: str,
+        out: list[bytes],
+        context: str = "",
+    ) -> tuple[int, str]:
+        """Append one ``snapshot`` body to `out` for each row.
+
+        Args:
+            rows: values in the order of `select_list`; more columns behind are not looked at.
+            first_row: number of the first row in its id.
+            id_prefix, prev, suffix, context: as of `RowCodec.messages`.
+
+        Returns:
+            Number of the row after the last, and id of the last message (or `prev`).
+
+        Raises:
+            PositionLostError: a row cannot be carried exactly; `out` is as it was.
+        """
+        held = len(out)
+        middle, tail = context + '"id":"', '"' + suffix
+        try:
+            row, last = self._function(rows, first_row, id_prefix, prev, middle, tail, out.append)
+        except (ValueError, IndexError, OverflowError, TypeError) as error:
+            del out[held:]
+            # The error's own text can hold a value of the row.
+            raise self._unreadable(type(error).__name__) from None
+        except PositionLostError:
+            del out[held:]
+            raise
+        return row, last
+
+    def source(self) -> Source:
+        """Return the source of the function."""
+        source = Source(_SIGNATURE)
+        source.constants |= _CONSTANTS
+        source.constant("null_key", self._null_key)
+        texts = {column.name: _text(column, f"v{n}") for n, column in enumerate(self._columns)}
+        names = "".join(f"v{n}, " for n in range(len(self._columns)))
+        with source.block("for cells in rows:"):
+            source.add(f"cells = cells[:{len(self._columns)}]", f"{names}= cells")
+            with source.block("if None not in cells:"):
+                self._write_way(source, texts, some_null=False)
+            with source.block("else:"):
+                self._write_way(source, texts, some_null=True)
+            source.add("id = f'{prefix}{row}'")
+            lines, key = key_template(self._table.key, texts)
+            source.add(*lines)
+            whole = body("snapshot", self._table.qualified, key, value="{value}")
+            source.add(f"append({whole})", "prev = id", "row += 1")
+        source.add("return row, prev")
+        return source
+
+    def _write_way(
+        self, source: Source, texts: dict[str, TextVariable], *, some_null: bool
+    ) -> None:
+        only = self._table.value_column
+        for n, column in enumerate(self._columns):
+            text = texts[column.name]
+            lines = _lines(column, text)
+            if only is None or column.name == only:
+                lines += text.token_lines(nested=only is None)
+            if not some_null:
+                source.add(*lines)
+                continue
+            with source.block(f"if v{n} is None:"):
+                if column.name in self._table.key.columns:
+                    source.add(f"raise null_key({n})")
+                else:
+                    source.add(
+                        f"{text.or_null} = 'null'" if only is None else f"{text.token} = None"
+                    )
+            with source.block("else:"):
+                if only is None:
+                    lines.append(f"{text.or_null} = {f_string(nested_token(text))}")
+                source.add(*lines)
+        if only is not None:
+            source.add(column_line(texts[only], null=some_null))
+        else:
+            source.add(row_line([(name, text, some_null) for name, text in texts.items()]))
+
+    def _null_key(self, place: int) -> PositionLostError:
+        return PositionLostError(
+            f"a row of {self._table.qualified} has NULL in {self._columns[place].name!r}, "
+            "a column of its key",
+            safe="the rows read before were published; no other was",
+            remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
+        )
+
+    def _unreadable(self, what: str) -> PositionLostError:
+        return PositionLostError(
+            f"a selected row of {self._table.qualified} cannot be read: {what}",
+            safe="the rows read before were published; no other was",
+            remedy="check that the table's definition has not changed, then start cdc again",
+        )
+
+
+def _expression(column: Column) -> str:
+    name = "`" + column.name.replace("`", "``").replace("%", "%%") + "`"
+    if column.data_type in ("float", "double"):
+        # FLOAT would be printed with six digits, and both with the decimals of FLOAT(M,D);
+        # times one keeps the sign of -0, which plus zero does not.
+        return name + "*1e0"
+    return name + "+0" if column.data_type == "bit" else name
+
+
+def _text(column: Column, name: str) -> TextVariable:
+    kind = column.data_type
+    if kind in _INTEGERS:
+        return TextVariable(name=name, quoted=False, alphabet=DIGITS + "-")
+    if kind == "decimal":
+        return TextVariable(name=name, quoted=True, alphabet=DIGITS + "-.")
+    if kind in _BYTES:
+        return TextVariable(name=name, quoted=True, alphabet=_BASE64)
+    if kind in _TEXTS:
+        return TextVariable(name=name, quoted=True, alphabet=None, size=name + "l")
+    _, quoted, alphabet = _SIMPLE[kind]
+    return TextVariable(name=name, quoted=quoted, alphabet=alphabet)
+
+
+def _lines(column: Column, text: TextVariable) -> list[str]:
+    """Return the lines that make the text of the printed bytes."""
+    kind, name = column.data_type, text.name
+    zerofill = bool(re.search(r"\bzerofill\b", column.column_type))
+    if kind in _INTEGERS:
+        return [f"{name} = int({name})" if zerofill else f"{name} = {name}.decode()"]
+    if kind == "decimal":
+        convert = f"selected_decimal({name})" if zerofill else f"{name}.decode()"
+        return [f"{name} = {convert}"]
+    if kind in _BYTES:
+        return [f"{name} = base64_text({name})"]
+    if kind in _TEXTS:
+        return [f"{name}l = len({name})", f"{name} = {name}.decode()"]
+    return [f"{name} = " + _SIMPLE[kind][0].format(name)]
+
+
+def _refused(table: Table, column: Column, why: str) -> PreflightError:
+    return PreflightError(
+        f"column {column.name!r} of {table.qualified} has {why}, which cdc does not carry",
+        safe="nothing of this table was published",
+        remedy="capture one other column of it with --value COLUMN, or take the table out",
+    )

@@ -1,0 +1,141 @@
+"""What a statement in the binlog means for the captured tables.
+
+Pure.  A row-based binlog has statements only for transaction control and DDL; DML as a
+statement means that a session left ROW format, and its rows are not in the binlog.
+
+Nothing is parsed beyond tokens: a statement concerns a table when its name stands in it
+as an identifier.  That can stop the reader once too often, never once too few.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "xa start", "xa end"]
+
+_TOKEN = re.compile(
+    r"""/\*!\d*|\*/                # executable comments are statements
+      |/\*.*?\*/|--\s[^\n]*|\#[^\n]*
+      |`(?P<quoted>(?:[^`]|``)*)`
+      |"(?P<ansi>(?:[^"\\]|\\.|"")*)"
+      |'(?:[^'\\]|\\.|'')*'
+      |(?P<word>[\w$]+)
+      |(?P<dot>\.)
+      |\S""",
+    re.VERBOSE | re.DOTALL,
+)
+
+_SCHEMA_CHANGES = ("ALTER TABLE", "TRUNCATE", "DROP TABLE", "RENAME TABLE", "DROP SCHEMA")
+_DML = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "IMPORT"))
+_NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement by its first words and the identifiers in it."""
+
+    kind: str
+    """``ALTER TABLE``, ``TRUNCATE``, ``INSERT`` …; upper case."""
+    temporary: bool
+    names: frozenset[tuple[str, str]]
+    """``(schema, name)`` of every identifier, the default schema filled in; lower case."""
+
+
+def control_of(text: str) -> Control | None:
+    """Return which transaction control a statement is, or None.
+
+    >>> control_of("BEGIN"), control_of("ROLLBACK TO `s1`"), control_of("ALTER TABLE t")
+    ('begin', 'rollback to', None)
+    """
+    words = text[:40].upper().split()
+    match words:
+        case ["BEGIN", *_] | ["START", "TRANSACTION", *_]:
+            return "begin"
+        case ["COMMIT", *_]:
+            return "commit"
+        case ["ROLLBACK", "TO", *_]:
+            return "rollback to"
+        case ["ROLLBACK", *_]:
+            return "rollback"
+        case ["SAVEPOINT", *_] | ["RELEASE", *_]:
+            return "savepoint"
+        case ["XA", "START" | "BEGIN", *_]:
+            return "xa start"
+        case ["XA", *_]:
+            return "xa end"
+    return None
+
+
+def parse_statement(text: str, default_schema: str) -> Statement:
+    """Return a statement's kind and the tables that it may name.
+
+    >>> s = parse_statement("ALTER TABLE `users` ADD x INT", "shop")
+    >>> s.kind, ("shop", "users") in s.names
+    ('ALTER TABLE', True)
+    """
+    words: list[str] = []
+    names: set[tuple[str, str]] = set()
+    before: str | None = None
+    dotted = False
+    for match in _TOKEN.finditer(text):
+        if match["dot"]:
+            dotted = before is not None
+            continue
+        name = _identifier(match)
+        if match["word"] and len(words) < 6:
+            words.append(match["word"].upper())
+        if name is None:
+            before, dotted = None, False
+            continue
+        names.add((before if dotted and before is not None else default_schema.lower(), name))
+        before, dotted = name, False
+    temporary = "TEMPORARY" in words[:3]
+    return Statement(_kind(words), temporary, frozenset(names))
+
+
+def _identifier(match: re.Match[str]) -> str | None:
+    if match["quoted"] is not None:
+        return match["quoted"].replace("``", "`").lower()
+    text = match["ansi"] if match["ansi"] is not None else match["word"]
+    return text.lower() if text else None
+
+
+def _kind(words: list[str]) -> str:
+    words = [w for w in words if w not in _NOISE]
+    if not words:
+        return ""
+    first, second = words[0], words[1] if len(words) > 1 else ""
+    if first == "TRUNCATE":
+        return "TRUNCATE"
+    if first in ("ALTER", "DROP", "RENAME", "CREATE"):
+        second = {"DATABASE": "SCHEMA", "TABLES": "TABLE"}.get(second, second)
+        return f"{first} {second}"
+    return first
+
+
+def is_dml(statement: Statement) -> bool:
+    """Say whether the statement changes rows without showing them."""
+    return statement.kind in _DML
+
+
+def changed_tables(statement: Statement, captured: Collection[str]) -> list[str]:
+    """Return the captured tables, as ``schema.table``, whose definition or rows it changes.
+
+    >>> changed_tables(parse_statement("TRUNCATE users", "shop"), ["shop.users"])
+    ['shop.users']
+    >>> changed_tables(parse_statement("CREATE INDEX i ON users (x)", "shop"), ["shop.users"])
+    []
+    """
+    if statement.temporary or not (statement.kind in _SCHEMA_CHANGES or is_dml(statement)):
+        return []
+    return [table for table in captured if _concerns(statement, table)]
+
+
+def _concerns(statement: Statement, table: str) -> bool:
+    schema, _, name = table.lower().partition(".")
+    if statement.kind == "DROP SCHEMA":
+        return any(word == schema for _, word in statement.names)
+    return (schema, name) in statement.names

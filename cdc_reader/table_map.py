@@ -1,0 +1,303 @@
+"""TABLE_MAP events: which columns the rows that follow have.
+
+Pure.  Layout: MySQL source documentation, "Table_map_event" (libs/mysql/binlog/event/
+rows_event.h); MariaDB writes the same with fewer optional fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from cdc.errors import PositionLostError
+
+TINY, SHORT, LONG, FLOAT, DOUBLE, TIMESTAMP, LONGLONG, INT24 = 1, 2, 3, 4, 5, 7, 8, 9
+DATE, TIME, DATETIME, YEAR, VARCHAR, BIT = 10, 11, 12, 13, 15, 16
+TIMESTAMP2, DATETIME2, TIME2, TYPED_ARRAY = 17, 18, 19, 20
+BLOB_COMPRESSED, VARCHAR_COMPRESSED = 140, 141
+VECTOR, JSON, DECIMAL, ENUM, SET, BLOB = 242, 245, 246, 247, 248, 252
+VAR_STRING, STRING, GEOMETRY = 253, 254, 255
+
+TYPE_NAMES = {
+    TINY: "TINYINT", SHORT: "SMALLINT", LONG: "INT", FLOAT: "FLOAT", DOUBLE: "DOUBLE",
+    TIMESTAMP: "TIMESTAMP of MySQL 5.5", LONGLONG: "BIGINT", INT24: "MEDIUMINT", DATE: "DATE",
+    TIME: "TIME of MySQL 5.5", DATETIME: "DATETIME of MySQL 5.5", YEAR: "YEAR",
+    VARCHAR: "VARCHAR", BIT: "BIT", TIMESTAMP2: "TIMESTAMP", DATETIME2: "DATETIME", TIME2: "TIME",
+    BLOB_COMPRESSED: "COMPRESSED BLOB", VARCHAR_COMPRESSED: "COMPRESSED VARCHAR",
+    VECTOR: "VECTOR", JSON: "JSON", DECIMAL: "DECIMAL", ENUM: "ENUM", SET: "SET", BLOB: "BLOB",
+    VAR_STRING: "VARCHAR", STRING: "CHAR", GEOMETRY: "GEOMETRY",
+}  # fmt: skip
+
+_META_BYTES = dict.fromkeys(TYPE_NAMES, 0) | {
+    FLOAT: 1, DOUBLE: 1, TIMESTAMP2: 1, DATETIME2: 1, TIME2: 1, BLOB: 1, BLOB_COMPRESSED: 1,
+    GEOMETRY: 1, JSON: 1, VECTOR: 1, VARCHAR: 2, VARCHAR_COMPRESSED: 2, STRING: 2,
+    VAR_STRING: 2, DECIMAL: 2, BIT: 2, ENUM: 2, SET: 2,
+}  # fmt: skip
+_NUMERIC = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, DECIMAL, FLOAT, DOUBLE, YEAR))
+_TEXT = frozenset((STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED))
+_TEXT_MYSQL, _TEXT_MARIADB = _TEXT | {VECTOR}, _TEXT | {GEOMETRY}
+_LABELLED = frozenset((ENUM, SET))
+
+# Optional metadata, by their number on the wire; others (geometry type, visibility, vector
+# dimensions, what comes next) say nothing that a value depends on.
+_SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME, _SET_LABELS, _ENUM_LABELS = range(
+    1, 7
+)
+_PRIMARY_KEY, _PRIMARY_KEY_WITH_PREFIX, _LABEL_DEFAULT_CHARSET, _LABEL_COLUMN_CHARSET = 8, 9, 10, 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnMap:
+    """One column as it stands in the row images.
+
+    ``ColumnMap(name="id", type=8, meta=0, nullable=False, unsigned=True, …)``
+    """
+
+    name: str | None
+    """None: the server does not write names (``binlog_row_metadata`` is not FULL)."""
+    type: int
+    """As the row image has it: ENUM and SET by their own numbers, never STRING."""
+    meta: int
+    """Length bytes of a BLOB, JSON, ENUM or SET; greatest length in bytes of CHAR and VARCHAR;
+    digits of a fraction; bits of a BIT; precision * 256 + scale of a DECIMAL."""
+    nullable: bool
+    unsigned: bool
+    collation: int | None
+    """Number of the collation of a text column, ENUM or SET; None: not said or no text."""
+    labels: tuple[bytes, ...] | None
+    """Of an ENUM or SET, in the column's character set."""
+
+    @property
+    def type_name(self) -> str:
+        """``BIGINT``, ``VECTOR``; for errors."""
+        return TYPE_NAMES.get(self.type, f"type {self.type}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMap:
+    """The table that the rows events after it belong to."""
+
+    schema: str
+    table: str
+    columns: tuple[ColumnMap, ...]
+    primary_key: tuple[int, ...]
+    """Places of the primary key's columns; empty: none, or not said."""
+    unreadable: str = ""
+    """Why the columns are not known: a type that this version has never heard of."""
+
+    @property
+    def qualified(self) -> str:
+        """``schema.table``."""
+        return f"{self.schema}.{self.table}"
+
+    def require_columns(self) -> None:
+        """Make sure that every column is known with its name; for captured tables.
+
+        Raises:
+            PositionLostError: a type is unknown, or the server does not write names.
+        """
+        if self.unreadable:
+            raise PositionLostError(
+                f"table {self.qualified}: {self.unreadable}",
+                safe="nothing of this table was published from here on",
+                remedy="capture the table without that column's type, or use a newer cdc",
+            )
+        if any(column.name is None for column in self.columns):
+            raise PositionLostError(
+                f"the binlog does not name the columns of {self.qualified}",
+                safe="nothing of this table was published from here on",
+                remedy="SET PERSIST binlog_row_metadata = 'FULL';\n"
+                "(MariaDB: SET GLOBAL, and the same in its configuration file)\n"
+                "changes written before that have no names: start over as docs/guarantees.md says",
+            )
+
+
+def parse_table_map(body: bytes, *, mariadb: bool) -> TableMap:
+    """Return what a TABLE_MAP event says.
+
+    Args:
+        body: the event after its 19-byte header, without checksum; table id first.
+
+    Raises:
+        PositionLostError: the bytes are not a TABLE_MAP.
+    """
+    try:
+        return _parse(_Bytes(body, 8, len(body)), mariadb)
+    except (IndexError, ValueError) as error:
+        raise PositionLostError(
+            f"a TABLE_MAP event cannot be read: {error}",
+            safe="nothing after the last whole transaction was published",
+            remedy="check the file on the server: mysqlbinlog --verify-binlog-checksum FILE",
+        ) from None
+
+
+class _Bytes:
+    """A place in bytes that moves on; never past ``end``."""
+
+    __slots__ = ("_all", "at", "end")
+
+    def __init__(self, all_: bytes, at: int, end: int) -> None:
+        self._all, self.at, self.end = all_, at, end
+
+    def take(self, count: int) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            IndexError: there are not as many.
+        """
+        at, self.at = self.at, self.at + count
+        if self.at > self.end:
+            raise IndexError("it is cut off")
+        return self._all[at : self.at]
+
+    def number(self) -> int:
+        """Return the next length-encoded integer."""
+        first = self.take(1)[0]
+        if first < 251:
+            return first
+        if first not in (252, 253, 254):
+            raise ValueError("a length that is none")
+        return int.from_bytes(self.take({252: 2, 253: 3, 254: 8}[first]), "little")
+
+    def numbers(self) -> Iterator[int]:
+        """Yield length-encoded integers up to the end."""
+        while self.at < self.end:
+            yield self.number()
+
+    def string(self) -> bytes:
+        """Return bytes that their length stands before."""
+        return self.take(self.number())
+
+    def part(self, count: int) -> _Bytes:
+        """Return the next bytes as a place of their own."""
+        at = self.at
+        self.take(count)
+        return _Bytes(self._all, at, self.at)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A column while its optional metadata are read."""
+
+    type: int
+    meta: int
+    nullable: bool
+    name: str | None = None
+    unsigned: bool = False
+    collation: int | None = None
+    labels: tuple[bytes, ...] | None = None
+
+
+def _parse(rest: _Bytes, mariadb: bool) -> TableMap:
+    schema = rest.take(_short(rest)).decode()
+    rest.take(1)
+    table = rest.take(_short(rest)).decode()
+    rest.take(1)
+    types = rest.take(rest.number())
+    unknown = [kind for kind in types if kind not in _META_BYTES]
+    if unknown:
+        return TableMap(
+            schema=schema,
+            table=table,
+            columns=(),
+            primary_key=(),
+            unreadable=f"column {types.index(unknown[0]) + 1} has the unknown type {unknown[0]}",
+        )
+    metadata = rest.part(rest.number())
+    kinds = [_kind(kind, metadata.take(_META_BYTES[kind])) for kind in types]
+    if metadata.at != metadata.end:
+        raise ValueError("its metadata are too long")
+    nullable = rest.take((len(types) + 7) // 8)
+    drafts = [
+        _Draft(kind, meta, bool(nullable[i >> 3] >> (i & 7) & 1))
+        for i, (kind, meta) in enumerate(kinds)
+    ]
+    primary_key = _optional(rest, drafts, _TEXT_MARIADB if mariadb else _TEXT_MYSQL)
+    return TableMap(
+        schema=schema,
+        table=table,
+        columns=tuple(_column(draft) for draft in drafts),
+        primary_key=primary_key,
+    )
+
+
+def _short(rest: _Bytes) -> int:
+    return rest.take(1)[0]
+
+
+def _kind(kind: int, raw: bytes) -> tuple[int, int]:
+    """Return type and meta as in `ColumnMap` from the type on the wire and its metadata."""
+    if kind in (STRING, VAR_STRING):
+        real, length = raw
+        if real in _LABELLED:
+            return real, length
+        # Two bits of a CHAR's length hide in its type, inverted.
+        # Source: mysql-server sql/field.cc, Field_string::do_save_field_metadata.
+        return STRING, ((real << 4 & 0x300) ^ 0x300) + length
+    if kind == BIT:
+        return kind, raw[0] + 8 * raw[1]
+    if kind == DECIMAL:
+        return kind, raw[0] << 8 | raw[1]
+    if kind in _LABELLED:
+        return kind, raw[1]
+    return kind, int.from_bytes(raw, "little")
+
+
+def _column(draft: _Draft) -> ColumnMap:
+    return ColumnMap(
+        name=draft.name,
+        type=draft.type,
+        meta=draft.meta,
+        nullable=draft.nullable,
+        unsigned=draft.unsigned,
+        collation=draft.collation,
+        labels=draft.labels,
+    )
+
+
+def _optional(rest: _Bytes, drafts: list[_Draft], text_types: Collection[int]) -> tuple[int, ...]:
+    """Fill the optional metadata in; return the places of the primary key's columns."""
+
+    def of(types: Collection[int]) -> list[_Draft]:
+        return [draft for draft in drafts if draft.type in types]
+
+    primary_key: tuple[int, ...] = ()
+    while rest.at < rest.end:
+        kind = _short(rest)
+        field = rest.part(rest.number())
+        if kind == _SIGNEDNESS:
+            _signedness(field, of(_NUMERIC))
+        elif kind in (_DEFAULT_CHARSET, _LABEL_DEFAULT_CHARSET):
+            _default_charset(field, of(text_types if kind == _DEFAULT_CHARSET else _LABELLED))
+        elif kind in (_COLUMN_CHARSET, _LABEL_COLUMN_CHARSET):
+            columns = of(text_types if kind == _COLUMN_CHARSET else _LABELLED)
+            for draft, collation in zip(columns, field.numbers(), strict=True):
+                draft.collation = collation
+        elif kind == _COLUMN_NAME:
+            for draft in drafts:
+                draft.name = field.string().decode()
+        elif kind in (_SET_LABELS, _ENUM_LABELS):
+            for draft in of((SET if kind == _SET_LABELS else ENUM,)):
+                draft.labels = tuple(field.string() for _ in range(field.number()))
+        elif kind in (_PRIMARY_KEY, _PRIMARY_KEY_WITH_PREFIX):
+            step = 1 if kind == _PRIMARY_KEY else 2
+            primary_key = tuple(field.numbers())[::step]
+            if any(place >= len(drafts) for place in primary_key):
+                raise ValueError("its primary key has a column too many")
+    return primary_key
+
+
+def _signedness(field: _Bytes, columns: list[_Draft]) -> None:
+    bits = field.take(field.end - field.at)
+    if len(bits) != (len(columns) + 7) // 8:
+        raise ValueError("its signs are not those of its numbers")
+    for i, draft in enumerate(columns):
+        draft.unsigned = bool(bits[i >> 3] & 0x80 >> (i & 7))
+
+
+def _default_charset(field: _Bytes, columns: list[_Draft]) -> None:
+    numbers = list(field.numbers())
+    for draft in columns:
+        draft.collation = numbers[0]
+    for place, collation in zip(numbers[1::2], numbers[2::2], strict=True):
+        columns[place].collation = collation

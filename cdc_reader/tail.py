@@ -1,0 +1,179 @@
+"""What the stream says of where we were: the stream is the checkpoint.
+
+Nothing can be "published but not checkpointed", because the messages themselves are the
+checkpoint: docs/adr/0003-stream-is-the-checkpoint.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from cdc.errors import PositionLostError, UnavailableError
+from cdc.message import (
+    HEARTBEAT,
+    OPERATIONS,
+    SCHEMA,
+    Change,
+    Heartbeat,
+    Schema,
+    decode_change,
+    decode_heartbeat,
+    decode_schema,
+    parse_id,
+    subject_for,
+)
+from cdc.stream import StoredMessage, message_get, stream_state
+
+BATCH_HEADER = "Cdc-Batch"
+"""Header of a fast-ingest batch's first message: the batch's name."""
+END_BATCH_TIMEOUT_S = 10.0
+_STEPS_BACK = 20_000
+"""Foreign messages looked at, one request each, before giving up: 40 s of 500 a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """The end of the stream."""
+
+    sequence: int
+    """Last sequence of the stream, whoever's message it is: what the fence expects."""
+    heartbeat: Heartbeat | None
+    """The newest; None: the stream is new."""
+    last: str
+    """`id` of the newest message of ours, empty when there is none."""
+    op: str
+    """Its operation."""
+
+
+async def end_running_batch(nc: Client, stream: str, prefix: str) -> None:
+    """Make sure that no batch of another reader can go on storing messages.
+
+    Only a batch's first message is fenced; one that is under way when another reader takes
+    over would go on.  Any client can end a batch by its name, with a step that leaves a gap.
+    Source: NATS ADR-50, gap mode ``fail``; tests/integration/test_publisher.py.
+
+    Raises:
+        UnavailableError: NATS does not answer.
+    """
+    state = await stream_state(nc, stream)
+    for sequence in range(
+        state.last_seq, max(state.first_seq, state.last_seq - _STEPS_BACK) - 1, -1
+    ):
+        stored = await message_get(nc, stream, seq=sequence) if sequence else None
+        if stored is not None and b"Nats-Expected-Last-" in stored.headers:
+            # The newest fenced message: a batch's first, or one that was published singly.
+            if batch := batch_of(stored.headers):
+                await _end_batch(nc, prefix, batch)
+            return
+
+
+def batch_of(headers: bytes) -> str:
+    r"""Return the batch that a message began, empty when it began none.
+
+    >>> batch_of(b"NATS/1.0\r\nCdc-Batch: x-1\r\n\r\n")
+    'x-1'
+    """
+    _, found, rest = headers.partition(f"\r\n{BATCH_HEADER}: ".encode())
+    return rest.partition(b"\r\n")[0].decode("ascii", "replace") if found else ""
+
+
+async def _end_batch(nc: Client, prefix: str, batch: str) -> None:
+    inbox = nc.new_inbox()
+    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def on_reply(msg: Msg) -> None:
+        # "gap" comes first and is not the end; then "ended" or "unknown batch" is.
+        if b'"type"' not in msg.data and not answered.done():
+            answered.set_result(None)
+
+    subscription = await nc.subscribe(f"{inbox}.>", cb=on_reply)
+    gap = 1 << 40
+    await nc.publish(
+        subject_for(prefix, HEARTBEAT), b"", reply=f"{inbox}.{batch}.1.fail.{gap}.3.$FI"
+    )
+    try:
+        await asyncio.wait_for(answered, END_BATCH_TIMEOUT_S)
+    except TimeoutError:
+        raise UnavailableError("NATS does not answer") from None
+    finally:
+        await subscription.unsubscribe()
+
+
+async def read_tail(nc: Client, stream: str, prefix: str) -> Tail:
+    """Return the end of the stream.
+
+    Raises:
+        PositionLostError: messages are there, but no heartbeat of ours.
+        UnavailableError: NATS does not answer.
+    """
+    state = await stream_state(nc, stream)
+    heartbeat_at, heartbeat = await _newest_heartbeat(nc, stream, prefix)
+    newest, op = heartbeat.last if heartbeat else "", ""
+    for name in (*OPERATIONS, SCHEMA):
+        found = await message_get(nc, stream, last_by_subject=subject_for(prefix, name))
+        ours = await _ours_at_or_before(nc, stream, prefix, found, floor=heartbeat_at)
+        if ours is not None and parse_id(ours.id) > parse_id(newest):
+            newest, op = ours.id, ours.op
+    if heartbeat is None and newest:
+        raise PositionLostError(
+            f"stream {stream} holds messages of ours but no heartbeat",
+            safe="nothing was published or skipped",
+            remedy="start over as docs/guarantees.md says",
+        )
+    # The state was read first: what was stored since makes the fence refuse the first flush.
+    return Tail(sequence=state.last_seq, heartbeat=heartbeat, last=newest, op=op)
+
+
+async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, Heartbeat | None]:
+    subject = subject_for(prefix, HEARTBEAT)
+    found = await message_get(nc, stream, last_by_subject=subject)
+    for _ in range(_STEPS_BACK):
+        if found is None:
+            return 0, None
+        if found.subject == subject:
+            try:
+                return found.seq, decode_heartbeat(found.data)
+            except msgspec.DecodeError:
+                pass
+        found = await message_get(nc, stream, seq=found.seq - 1) if found.seq > 1 else None
+    raise _too_many_foreign(stream)
+
+
+async def _ours_at_or_before(
+    nc: Client, stream: str, prefix: str, found: StoredMessage | None, *, floor: int
+) -> Change | Schema | None:
+    for _ in range(_STEPS_BACK):
+        if found is None or found.seq <= floor:
+            return None
+        ours = ours_in(prefix, found)
+        if ours is not None:
+            return ours
+        found = await message_get(nc, stream, seq=found.seq - 1)
+    raise _too_many_foreign(stream)
+
+
+def ours_in(prefix: str, stored: StoredMessage) -> Change | Schema | None:
+    """Return the change or barrier in a stored message, None when it is not one of ours."""
+    try:
+        ours: Change | Schema
+        if stored.subject == subject_for(prefix, SCHEMA):
+            ours = decode_schema(stored.data)
+        else:
+            ours = decode_change(stored.data)
+        parse_id(ours.id)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return ours if stored.subject == subject_for(prefix, ours.op) else None
+
+
+def _too_many_foreign(stream: str) -> PositionLostError:
+    return PositionLostError(
+        f"the newest {_STEPS_BACK} messages of stream {stream} are not ours",
+        safe="nothing was published or skipped",
+        remedy="let nobody else publish on our subjects (docs/operations.md, NATS permissions)",
+    )

@@ -1,0 +1,446 @@
+"""From events to messages: the state of the transaction that is being read.
+
+Pure.  `Assembler.take` appends finished message bodies to `runs` and moves `position`
+at transaction ends only (invariant 2).  What it cannot carry exactly it refuses with the
+place, the reason and the remedy (invariants 3 and 6); nothing is skipped but what the
+stream already holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from cdc.errors import PositionLostError
+from cdc.message import Schema, encode, parse_id
+from cdc.position import GtidSet, MySqlGtidSet, Position, file_number
+from cdc_reader import event as ev
+from cdc_reader.event import Event
+from cdc_reader.row_codec import RowCodec, Target
+from cdc_reader.select_codec import Row, SelectCodec
+from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
+from cdc_reader.table_map import parse_table_map
+
+Op = Literal["insert", "update", "delete"]
+_FOUR_GIB = 1 << 32
+
+_ROWS: dict[int, Op] = {
+    ev.WRITE_ROWS: "insert",
+    ev.WRITE_ROWS_V1: "insert",
+    ev.UPDATE_ROWS: "update",
+    ev.UPDATE_ROWS_V1: "update",
+    ev.DELETE_ROWS: "delete",
+    ev.DELETE_ROWS_V1: "delete",
+    **dict(zip(ev.MARIADB_ROWS_COMPRESSED_V1, ("insert", "update", "delete"), strict=True)),
+    **dict(zip(ev.MARIADB_ROWS_COMPRESSED_V2, ("insert", "update", "delete"), strict=True)),
+}
+_V1 = frozenset((ev.WRITE_ROWS_V1, ev.UPDATE_ROWS_V1, ev.DELETE_ROWS_V1)) | frozenset(
+    ev.MARIADB_ROWS_COMPRESSED_V1
+)
+_COMPRESSED = frozenset(ev.MARIADB_ROWS_COMPRESSED_V1 + ev.MARIADB_ROWS_COMPRESSED_V2)
+_GTIDS = frozenset((ev.GTID, ev.ANONYMOUS_GTID, ev.GTID_TAGGED, ev.MARIADB_GTID))
+_QUERIES = frozenset((ev.QUERY, ev.EXECUTE_LOAD, ev.MARIADB_QUERY_COMPRESSED))
+
+
+class Run(NamedTuple):
+    """Messages of one operation on one table, in order."""
+
+    op: str
+    table: str
+    bodies: list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """A bound in the binlog: what a SELECT surely saw, or surely did not."""
+
+    gtid_set: MySqlGtidSet | None
+    """None: the place alone counts (no GTIDs, or MariaDB)."""
+    place: tuple[int, int]
+    """File number and offset in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where to go on: a transaction boundary, and the newest message after it."""
+
+    epoch: int
+    position: Position
+    last: str
+    """`id` of the newest message of ours in the stream; rows up to it are skipped."""
+
+
+class Assembler:
+    """Turns one connection's events into messages; made anew for each connection."""
+
+    def __init__(
+        self,
+        *,
+        resume: Resume,
+        gtid_set: GtidSet | None,
+        targets: Mapping[str, Target],
+        mariadb: bool,
+        on_schema_change: Literal["stop", "continue"],
+    ) -> None:
+        """Begin at `resume`.
+
+        Args:
+            gtid_set: the parsed ``resume.position.gtid_set``; owned from now on.
+            targets: ``{"shop.users": Target(...)}``: what is captured.
+        """
+        self.runs: list[Run] = []
+        self.last = resume.last
+        """`id` of the newest message, published or in `runs`."""
+        self.event_us = 0
+        """Commit time of the newest transaction seen."""
+        self.in_transaction = False
+        self._epoch = resume.epoch
+        self._skip = parse_id(resume.last)
+        self._targets = targets
+        self._mariadb = mariadb
+        self._stop_at_schema_change = on_schema_change == "stop"
+        self._gtid_set = gtid_set
+        self._gtid: str | None = None
+        self._file = self._boundary_file = resume.position.file
+        self._file_number = file_number(self._file)
+        self._end = resume.position.offset
+        self._boundary = (self._file_number, self._end)
+        self._begun = self._xa = False
+        self._transaction_messages = 0
+        self._context = self._suffix = ""
+        self._payload_row: int | None = None
+        self._by_id: dict[bytes, RowCodec | None] = {}
+        self._by_map: dict[bytes, RowCodec | None] = {}
+
+    @property
+    def position(self) -> Position:
+        """The newest transaction boundary."""
+        gtid_set = None if self._gtid_set is None else str(self._gtid_set)
+        return Position(file=self._boundary_file, offset=self._boundary[1], gtid_set=gtid_set)
+
+    def seen(self) -> Watermark:
+        """Return all that has been read, the open transaction included."""
+        seen = self._gtid_set.copy() if isinstance(self._gtid_set, MySqlGtidSet) else None
+        if seen is not None and self._gtid:
+            seen.add(self._gtid)
+        return Watermark(gtid_set=seen, place=(self._file_number, self._end))
+
+    def has_passed(self, watermark: Watermark) -> bool:
+        """Say whether the newest boundary is at or after the watermark."""
+        if watermark.gtid_set is not None:
+            own = self._gtid_set
+            return isinstance(own, MySqlGtidSet) and own.issuperset(watermark.gtid_set)
+        return self._boundary >= watermark.place
+
+    def take(self, event: Event) -> None:
+        """Take one event in.
+
+        Raises:
+            PositionLostError: it cannot be carried exactly.
+        """
+        kind = event.kind
+        if self._payload_row is None:
+            self._advance(event)
+        if kind == ev.TABLE_MAP:
+            self._table_map(event)
+        elif kind in _ROWS:
+            self._rows(event, _ROWS[kind])
+        elif kind in _GTIDS:
+            self._begin(event)
+        elif kind == ev.XID or kind == ev.XA_PREPARE:
+            self._commit()
+        elif kind in _QUERIES:
+            self._query(event)
+        elif kind == ev.ROTATE:
+            self._rotate(event)
+        elif kind == ev.TRANSACTION_PAYLOAD:
+            self._payload(event)
+        elif kind == ev.FORMAT_DESCRIPTION:
+            self._by_id.clear()
+            self._between(event)
+        elif kind in ev.WITHOUT_ROWS:
+            self._between(event)
+        else:
+            self._unknown(event)
+
+    def snapshot_bodies(
+        self, codec: SelectCodec, rows: Sequence[Row], *, read_us: int, keep: bool
+    ) -> list[bytes]:
+        """Return the messages of snapshot rows, put in line behind the newest message.
+
+        Their ids are that of the message before them with one more counter.
+
+        Args:
+            read_us: when they were read, in microseconds since 1970.
+            keep: they will be published; False: only to look at them.
+        """
+        parts = parse_id(self.last) or (self._epoch, *self._boundary, 0)
+        counter = parts[4] + 1 if len(parts) == 5 else 1
+        bodies: list[bytes] = []
+        _, last = codec.messages(
+            rows,
+            first_row=counter,
+            id_prefix=".".join(map(str, parts[:4])) + ".",
+            prev=self.last,
+            suffix=f',"ts":{read_us},"v":1}}',
+            out=bodies,
+        )
+        if keep:
+            self.last = last
+        return bodies
+
+    def place(self) -> str:
+        """Return the place in words, for errors: file, offset and GTID."""
+        return f"{self._file}:{self._end}" + (f", GTID {self._gtid}" if self._gtid else "")
+
+    # -- coordinates ---------------------------------------------------------------
+
+    def _advance(self, event: Event) -> None:
+        low = event.end_offset
+        if event.kind in (ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2):
+            return
+        if not low:
+            if not self.in_transaction:
+                return  # invented by the server for this connection
+            # MariaDB 11.4 and newer write 0 inside a transaction.  Source: MDEV-31404's
+            # successor MDEV-31273; the events follow each other without a gap.
+            self._end += event.size_bytes
+            return
+        end = (self._end & ~(_FOUR_GIB - 1)) | low
+        # The header has 32 bits for the offset; a file can be longer (MySQL bug 112189).
+        self._end = end + _FOUR_GIB if end < self._end - _FOUR_GIB // 2 else end
+
+    def _rotate(self, event: Event) -> None:
+        file, offset = ev.rotate_to(event)
+        self._by_id.clear()
+        self._file, self._file_number, self._end = file, file_number(file), offset
+        # The first ROTATE after connecting is invented by the server (timestamp 0) and
+        # names the file that it will send from; with GTIDs that is not where we are.
+        # Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event.
+        if not self.in_transaction and event.timestamp_s:
+            self._move_boundary()
+
+    def _between(self, event: Event) -> None:
+        """Move the boundary over what stands between transactions."""
+        if not self.in_transaction and event.end_offset and event.kind != ev.HEARTBEAT:
+            self._move_boundary()
+
+    def _move_boundary(self) -> None:
+        # A dump by GTID begins at its file's first event, which lies behind us (invariant 2).
+        place = (self._file_number, self._end)
+        if place > self._boundary:
+            self._boundary, self._boundary_file = place, self._file
+
+    # -- transactions ---------------------------------------------------------------
+
+    def _begin(self, event: Event) -> None:
+        gtid, commit_us, standalone = ev.parse_gtid(event)
+        self._gtid = gtid
+        self.event_us = commit_us
+        self.in_transaction = True
+        self._begun = event.kind == ev.MARIADB_GTID and not standalone
+        self._xa = False
+        self._transaction_messages = 0
+        self._context = f'"gtid":"{gtid}",' if gtid else ""
+        self._suffix = f',"ts":{commit_us},"v":1}}'
+
+    def _commit(self) -> None:
+        if self._payload_row is not None:
+            return  # the boundary is the end of the payload event, which has a place
+        self.in_transaction = self._begun = self._xa = False
+        if self._gtid and self._gtid_set is not None:
+            self._gtid_set.add(self._gtid)
+        self._move_boundary()
+
+    def _query(self, event: Event) -> None:
+        query = ev.parse_query(event)
+        control = control_of(query.text)
+        if control is None:
+            self._statement(query)
+            if not self._begun:
+                self._commit()
+        elif control == "begin":
+            self._begun = True
+        elif control == "xa start":
+            self._begun = self._xa = True
+        elif control == "commit" or (control == "xa end" and not self._xa):
+            self._commit()
+        elif control in ("rollback", "rollback to"):
+            self._rollback(control)
+
+    def _rollback(self, control: str) -> None:
+        if self._transaction_messages:
+            raise self._refuse(
+                f"the binlog holds a {control.upper()} after changes of a captured table "
+                "(a transaction over transactional and other tables)",
+                "make the table InnoDB, and start over as docs/guarantees.md says",
+            )
+        if control == "rollback":
+            self._commit()
+
+    def _payload(self, event: Event) -> None:
+        self._payload_row = 0
+        try:
+            for inner in ev.expand_payload(event):
+                self.take(inner)
+        finally:
+            self._payload_row = None
+        self._commit()
+
+    # -- statements -----------------------------------------------------------------
+
+    def _statement(self, query: ev.QueryEvent) -> None:
+        statement = parse_statement(query.text, query.schema)
+        tables = changed_tables(statement, self._targets.keys())
+        if tables and is_dml(statement):
+            raise self._refuse(
+                f"{statement.kind} on {', '.join(tables)} is in the binlog as a statement, "
+                "so its rows are not known",
+                "keep every session at binlog_format = ROW:\nSET PERSIST binlog_format = 'ROW';\n"
+                "then start over as docs/guarantees.md says",
+            )
+        for row, table in enumerate(sorted(tables)):
+            self._schema_change(statement.kind, table, row)
+
+    def _schema_change(self, kind: str, table: str, row: int) -> None:
+        if self._stop_at_schema_change:
+            raise self._refuse(
+                f"{kind} of the captured table {table}",
+                "check that Redis may keep the rows as they are, then go on past it:\n"
+                "cdc run --on-schema-change continue …",
+            )
+        numbers = (self._epoch, self._file_number, self._end, row)
+        if numbers <= self._skip[:4]:
+            return
+        message = Schema(
+            table=table,
+            statement=kind,
+            gtid=self._gtid,
+            id=".".join(map(str, numbers)),
+            prev=self.last,
+            ts=self.event_us,
+        )
+        self._bodies("schema", table).append(encode(message))
+        self.last = message.id
+
+    # -- rows -----------------------------------------------------------------------
+
+    def _table_map(self, event: Event) -> None:
+        buffer, start = event.buffer, event.start
+        body = buffer[start + 8 : event.end]
+        try:
+            codec = self._by_map[body]
+        except KeyError:
+            codec = self._by_map[body] = self._codec(event)
+        self._by_id[buffer[start : start + 6]] = codec
+
+    def _codec(self, event: Event) -> RowCodec | None:
+        table_map = parse_table_map(event.buffer[event.start : event.end], mariadb=self._mariadb)
+        target = self._targets.get(f"{table_map.schema}.{table_map.table}")
+        if target is None:
+            return None
+        try:
+            return RowCodec(table_map, target)
+        except PositionLostError as error:
+            raise self._placed(error) from None
+
+    def _rows(self, event: Event, op: Op) -> None:
+        buffer, start, end = event.buffer, event.start, event.end
+        try:
+            codec = self._by_id[buffer[start : start + 6]]
+        except KeyError:
+            raise self._refuse("a rows event without its TABLE_MAP", "start cdc again") from None
+        if codec is None:
+            return
+        first_row = self._payload_row or 0
+        offset = self._end - event.size_bytes
+        skip_rows = 0
+        if self._skip:
+            place, newest = (self._epoch, self._file_number, offset), self._skip[:3]
+            if place < newest:
+                return
+            skip_rows = self._skip[3] + 1 if place == newest else 0
+            if place > newest:
+                self._skip = ()
+        if self._xa:
+            raise self._refuse(
+                f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
+                "yet when its rows are in the binlog",
+                "let the application commit these changes without XA",
+            )
+        at = (
+            start + 8
+            if event.kind in _V1
+            else start + 8 + (buffer[start + 8] | buffer[start + 9] << 8)
+        )
+        if event.kind in _COMPRESSED:
+            buffer, at, end = _inflated(buffer, at, end, images=2 if op == "update" else 1)
+        bodies = self._bodies(op, codec.target.table)
+        before = len(bodies)
+        try:
+            rows, self.last = codec.messages(
+                op,
+                buffer,
+                at,
+                end,
+                first_row=first_row,
+                id_prefix=f"{self._epoch}.{self._file_number}.{offset}.",
+                prev=self.last,
+                context=self._context,
+                suffix=self._suffix,
+                skip_rows=skip_rows,
+                out=bodies,
+            )
+        except PositionLostError as error:
+            raise self._placed(error) from None
+        self._transaction_messages += len(bodies) - before
+        if self._payload_row is not None:
+            self._payload_row = rows
+
+    def _bodies(self, op: str, table: str) -> list[bytes]:
+        runs = self.runs
+        if runs and runs[-1].op == op and runs[-1].table == table:
+            return runs[-1].bodies
+        runs.append(Run(op, table, []))
+        return runs[-1].bodies
+
+    # -- refusals -------------------------------------------------------------------
+
+    def _unknown(self, event: Event) -> None:
+        if event.kind == ev.INCIDENT:
+            raise self._refuse(
+                "MySQL says that events were lost here (INCIDENT)",
+                "start over as docs/guarantees.md says",
+            )
+        if event.kind == ev.PARTIAL_UPDATE_ROWS:
+            if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
+                return
+            raise self._refuse(
+                "a partial JSON update of a captured table",
+                "SET PERSIST binlog_row_value_options = '';\n"
+                "then start over as docs/guarantees.md says",
+            )
+        if not event.flags & ev.IGNORABLE_FLAG:
+            raise self._refuse(
+                f"a binlog event of type {event.kind}, which this version cannot read",
+                "look for a newer version of binlog-cdc",
+            )
+
+    def _refuse(self, seen: str, remedy: str) -> PositionLostError:
+        return PositionLostError(
+            f"{seen} (at {self.place()})",
+            safe="all changes before it were published; nothing was skipped",
+            remedy=remedy,
+        )
+
+    def _placed(self, error: PositionLostError) -> PositionLostError:
+        return self._refuse(error.seen, error.remedy)
+
+
+def _inflated(buffer: bytes, at: int, end: int, *, images: int) -> tuple[bytes, int, int]:
+    """Return buffer, start and end of a MariaDB rows event with its rows unpacked."""
+    columns, after = ev.read_lenenc(buffer, at)
+    after += images * ((columns + 7) // 8)
+    unpacked = buffer[at:after] + ev.inflate(buffer[after:end])
+    return unpacked, 0, len(unpacked)

@@ -1,0 +1,175 @@
+"""How far Redis has come: the position, and what it says about the stream.
+
+Pure.  The position stands in Redis under ``cdc:<pipeline>:position`` as JSON:
+
+```json
+{"v":1,"stream":"MYSQL","created":"2026-11-23T12:00:06.98Z","seq":8123,"id":"1.2.27999999.41",
+ "id_seq":8121,"gtid_set":"7271e0ec-…:1-8003","gtid":"7271e0ec-…:8003","ts":1795414891568123,
+ "applied":1795414891569001}
+```
+
+It is written by the transaction that writes the data (invariants 1 and 5), and by nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from cdc.errors import PositionLostError
+
+POSITION_VERSION = 1
+
+
+class Extent(Protocol):
+    """What a stream holds: a `cdc.stream.StreamState`, or a test's own."""
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+
+    @property
+    def created(self) -> str:
+        """When it was created, as the server says it."""
+
+    @property
+    def first_seq(self) -> int:
+        """First sequence that is still there; 0 when nothing ever was."""
+
+    @property
+    def last_seq(self) -> int:
+        """Last sequence ever given."""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything up to here is in Redis."""
+
+    v: int = POSITION_VERSION
+    stream: str
+    created: str
+    """When the stream was created: another time is another stream of the same name."""
+    seq: int
+    """Sequence of the last message consumed, of whatever kind."""
+    id: str = ""
+    """`id` of the newest message of ours applied; empty: none yet."""
+    id_seq: int = 0
+    """Where that message stands.  0 with an id: the stream was rewritten and it is not
+    found again yet; see `catching_up`."""
+    gtid_set: str | None = None
+    """Of the newest heartbeat."""
+    gtid: str | None = None
+    """Of the newest change."""
+    ts: int = 0
+    """Commit time of the newest change, microseconds since 1970."""
+    applied: int = 0
+    """When this was written, microseconds since 1970."""
+
+    @property
+    def catching_up(self) -> bool:
+        """Say whether the stream holds again what is applied already."""
+        return bool(self.id) and self.id_seq == 0
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Applied).decode
+
+
+def position_key(pipeline: str) -> str:
+    """Return the key of the position.
+
+    >>> position_key("default")
+    'cdc:default:position'
+    """
+    return f"cdc:{pipeline}:position"
+
+
+def decode(raw: bytes, *, key: str) -> Applied:
+    """Return the position that stands in Redis.
+
+    Raises:
+        PositionLostError: it is no position, or one of a later version.
+    """
+    try:
+        applied = _decode(raw)
+    except (msgspec.DecodeError, UnicodeError):
+        applied = None
+    if applied is None or applied.v != POSITION_VERSION:
+        raise PositionLostError(
+            f"the value of the Redis key {key} is not a position of this version of cdc",
+            safe="nothing was written",
+            remedy="give this pipeline another name (setting pipeline), or run the version of\n"
+            "cdc that wrote it",
+        )
+    return applied
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to consume from, and what is applied before it."""
+
+    seq: int
+    applied: Applied
+    why: Literal["first start", "resume", "stream lost its end", "stream was rewritten"]
+
+
+def first_start(state: Extent) -> Start:
+    """Return the start of a Redis that has no position: the stream from its beginning.
+
+    Whether that is the beginning of the history too, the first message's `prev` says.
+    """
+    seq = max(state.first_seq, 1)
+    applied = Applied(stream=state.name, created=state.created, seq=seq - 1)
+    return Start(seq, applied, "first start")
+
+
+def resume(applied: Applied, state: Extent, found: str | None) -> Start:
+    """Return where to go on after `applied`.
+
+    Args:
+        found: `id` of the message that stands at ``applied.id_seq`` now, "" when it is
+            none of ours, None when there is no message.
+
+    Wherever the stream is not the one that was applied, messages are taken again from
+    where they can differ; their ids say which of them are applied already, and the
+    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.
+
+    Raises:
+        PositionLostError: messages that were never applied have left the stream, or the
+            position belongs to a stream of another name.
+    """
+    if applied.stream != state.name:
+        raise PositionLostError(
+            f"Redis holds what came from the stream {applied.stream}, not {state.name}",
+            safe="nothing was written",
+            remedy=f"set stream to {applied.stream}, or give this pipeline another name",
+        )
+    again = msgspec.structs.replace(applied, id_seq=0, created=state.created)
+    if applied.created != state.created or (found is not None and found != applied.id):
+        seq = max(state.first_seq, 1)
+        again = msgspec.structs.replace(again, seq=seq - 1)
+        return Start(seq, again, "stream was rewritten")
+    if state.last_seq < applied.seq:
+        again = msgspec.structs.replace(again, seq=state.last_seq)
+        return Start(state.last_seq + 1, again, "stream lost its end")
+    if applied.seq + 1 < state.first_seq:
+        raise PositionLostError(
+            f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
+            f"{state.name} before they were applied",
+            safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
+            remedy=rebuild(state.name) + "\nthen give stream_max_age_s more room",
+        )
+    return Start(applied.seq + 1, applied, "resume")
+
+
+def rebuild(stream: str) -> str:
+    """Return what a person does when changes are lost for good: begin anew from the tables."""
+    return (
+        "begin anew from the tables as they are now: stop cdc, then\n"
+        f"1. nats stream rm {stream}\n"
+        "2. redis-cli DEL cdc:<pipeline>:position\n"
+        "3. remove the tables' keys from Redis, or keep them and start with --adopt\n"
+        "   (keys of rows that were deleted in between then stay)\n"
+        "4. cdc run: it reads all rows first"
+    )

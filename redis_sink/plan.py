@@ -1,0 +1,342 @@
+"""Messages -> Redis commands and the next position.
+
+Pure.  Within a batch only the last state of each Redis key is written.  That is right
+because every write is the complete state of its key, keys are taken across rows and
+tables in stream order, a changed key removes the old one at its place in the order,
+and a barrier (`Schema`) ends the batch (reference: docs/guarantees.md).
+
+Skip and gap: ``prev`` equal to the last id applied is the next message.  Otherwise a
+message whose id is not above it has been applied already, and anything else is a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
+
+import msgspec
+
+from cdc.errors import PositionLostError, UsageError
+from cdc.message import (
+    CONTRACT_VERSION,
+    HEARTBEAT,
+    OPERATIONS,
+    SCHEMA,
+    Change,
+    Heartbeat,
+    Schema,
+    decode_bare,
+    decode_change,
+    decode_heartbeat,
+    decode_schema,
+    parse_id,
+    subject_for,
+)
+from cdc.table import Table
+from redis_sink.applied import Applied, position_key, rebuild
+
+MAX_VALUE_BYTES = 512 << 20
+"""proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
+
+Delivery = tuple[int, bytes, bytes]
+"""``(stream sequence, subject, body)``."""
+Command = tuple[str | bytes, ...]
+_State = str | None | tuple[str, Delivery]
+"""A key's last state: its string, gone, or a hash's JSON with where it came from."""
+
+_MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that can never be applied."""
+
+    seq: int
+    subject: str
+    reason: str
+    table: str | None = None
+    key: str | None = None
+    body: bytes = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What one Redis transaction does.
+
+    ``Batch(commands=[("MSET", "users:1", "{…}"), ("UNLINK", "users:2")], …)``
+    """
+
+    commands: list[Command]
+    applied: Applied
+    dead: list[DeadLetter]
+    consumed: int
+    """How many of the deliveries are in here; the rest follows a barrier."""
+    changes: int
+    skipped: int
+    """Messages of ours that were applied before."""
+    barrier: Schema | None
+
+
+class Planner:
+    """Plans batches for the captured tables of one pipeline.
+
+    Raises:
+        UsageError: a table asks for a hash of a single column.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        *,
+        pipeline: str,
+        subject_prefix: str,
+        bare_messages: Literal["apply", "quarantine"],
+    ) -> None:
+        for table in tables:
+            if table.model == "hash" and table.value_column is not None:
+                raise UsageError(
+                    f"{table.qualified}: --as hash and --value exclude each other",
+                    remedy="leave --value out: a hash has one field for each column",
+                )
+        self._is_hash = {table.qualified: table.model == "hash" for table in tables}
+        self._templates = [t.key for t in tables if t.model == "string"]
+        self._apply_bare = bare_messages == "apply"
+        self._position_key = position_key(pipeline)
+        self._ops = {subject_for(subject_prefix, op).encode(): op for op in OPERATIONS}
+        self._update = subject_for(subject_prefix, "update").encode()
+        self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
+        self._schema = subject_for(subject_prefix, SCHEMA).encode()
+
+    def plan(self, applied: Applied, deliveries: Sequence[Delivery], *, now_us: int) -> Batch:
+        """Return the transaction that follows `applied`.
+
+        Raises:
+            PositionLostError: a message of ours is missing between two others.
+        """
+        run = _Run(applied)
+        ops, is_hash, own = self._ops, self._is_hash, self._position_key
+        writes, consumed, change = run.writes, 0, None
+        for delivery in deliveries:
+            seq, subject, body = delivery
+            op = ops.get(subject)
+            if op is None:
+                if subject == self._schema and consumed:
+                    break
+                self._other(run, delivery)
+                consumed += 1
+                if run.barrier is not None:
+                    break
+                continue
+            consumed += 1
+            try:
+                change = decode_change(body)
+            except _MALFORMED as error:
+                self._bare(run, delivery, error)
+                continue
+            if change.op != op or change.v != CONTRACT_VERSION:
+                run.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
+                continue
+            if change.prev != run.last_id:
+                run.pass_over(delivery, change)
+                continue
+            run.last_id, run.id_seq, run.newest = change.id, seq, change
+            key, old_key, value = change.key, change.old_key, change.value
+            hashed = is_hash.get(change.table)
+            if hashed is None or key == own or old_key == own or len(body) > MAX_VALUE_BYTES:
+                run.refuse(delivery, _why_not(hashed, body), change)
+                continue
+            if old_key is not None:
+                writes[old_key] = None
+            writes[key] = (value, delivery) if hashed and value is not None else value
+        return run.finish(deliveries, consumed, now_us)
+
+    def _other(self, run: _Run, delivery: Delivery) -> None:
+        """Take in what is no change of a row."""
+        seq, subject, body = delivery
+        try:
+            if subject == self._heartbeat:
+                run.heartbeat(seq, decode_heartbeat(body))
+            elif subject == self._schema:
+                schema = decode_schema(body)
+                if schema.prev != run.last_id:
+                    run.pass_over(delivery, schema)
+                else:
+                    run.last_id, run.id_seq, run.barrier = schema.id, seq, schema
+                    run.others += 1
+            else:
+                run.refuse(delivery, "no subject of ours")
+        except _MALFORMED as error:
+            run.refuse(delivery, f"not the contract: {_clean(error)}")
+
+    def _bare(self, run: _Run, delivery: Delivery, error: Exception) -> None:
+        """Take in what an application published by itself: ``{"key": …, "value": …}``."""
+        _, subject, body = delivery
+        bare = None
+        if subject == self._update:
+            with suppress(*_MALFORMED):
+                bare = decode_bare(body)
+        if bare is None:
+            run.refuse(delivery, f"not the contract: {_clean(error)}")
+        elif not self._apply_bare:
+            run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
+        elif run.catching_up:
+            reason = "a bare message in a rewritten part of the stream: perhaps applied before"
+            run.refuse(delivery, reason, key=bare.key)
+        elif bare.key == self._position_key or len(body) > MAX_VALUE_BYTES:
+            run.refuse(delivery, _why_not(False, body), key=bare.key)
+        elif not any(template.may_have_made(bare.key) for template in self._templates):
+            run.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)
+        else:
+            run.writes[bare.key] = bare.value
+
+
+class _Run:
+    """The state of one planning."""
+
+    def __init__(self, applied: Applied) -> None:
+        self.applied = applied
+        self.writes: dict[str, _State] = {}
+        self.dead: list[DeadLetter] = []
+        self.last_id, self.id_seq = applied.id, applied.id_seq
+        self.gtid_set = applied.gtid_set
+        self.newest: Change | None = None
+        self.barrier: Schema | None = None
+        self.skipped = 0
+        self.others = 0
+        """Heartbeats and barriers."""
+
+    @property
+    def catching_up(self) -> bool:
+        return bool(self.last_id) and self.id_seq == 0
+
+    def heartbeat(self, seq: int, heartbeat: Heartbeat) -> None:
+        if heartbeat.last != self.last_id and parse_id(heartbeat.last) > parse_id(self.last_id):
+            _gap(self, seq, f"the heartbeat there says that {heartbeat.last} was published")
+        self.others += 1
+        if not self.catching_up:
+            self.gtid_set = heartbeat.gtid_set
+
+    def pass_over(self, delivery: Delivery, message: Change | Schema) -> None:
+        """Note a message that does not follow the last one: applied before, or behind a gap."""
+        try:
+            place = parse_id(message.id)
+        except ValueError:
+            self.refuse(delivery, "its id is none")
+            return
+        if place > parse_id(self.last_id):
+            _gap(self, delivery[0], f"{message.id} there follows {message.prev or 'nothing'}")
+        self.skipped += 1
+        if message.id == self.last_id:
+            self.id_seq = delivery[0]
+
+    def refuse(
+        self, delivery: Delivery, reason: str, change: Change | None = None, key: str | None = None
+    ) -> None:
+        seq, subject, body = delivery
+        self.dead.append(
+            DeadLetter(
+                seq=seq,
+                subject=subject.decode(errors="replace"),
+                reason=reason,
+                table=change.table if change else None,
+                key=change.key if change else key,
+                body=body,
+            )
+        )
+
+    def finish(self, deliveries: Sequence[Delivery], consumed: int, now_us: int) -> Batch:
+        before, newest = self.applied, self.newest
+        if self.last_id != before.id and parse_id(self.last_id) <= parse_id(before.id):
+            _gap(self, deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
+        return Batch(
+            commands=self._commands(),
+            applied=Applied(
+                stream=before.stream,
+                created=before.created,
+                seq=deliveries[consumed - 1][0] if consumed else before.seq,
+                id=self.last_id,
+                id_seq=self.id_seq,
+                gtid_set=self.gtid_set,
+                gtid=newest.gtid if newest else before.gtid,
+                ts=newest.ts if newest else before.ts,
+                applied=now_us,
+            ),
+            dead=self.dead,
+            consumed=consumed,
+            changes=consumed - len(self.dead) - self.skipped - self.others,
+            skipped=self.skipped,
+            barrier=self.barrier,
+        )
+
+    def _commands(self) -> list[Command]:
+        """Return the final state of every key as commands; each key stands in one place only."""
+        strings: list[str] = ["MSET"]
+        gone: list[str] = ["UNLINK"]
+        hashes: list[Command] = []
+        extend = strings.extend
+        for key, state in self.writes.items():
+            if type(state) is str:
+                extend((key, state))
+            elif state is None:
+                gone.append(key)
+            elif type(state) is tuple:
+                try:
+                    fields = hash_fields(state[0])
+                except _MALFORMED as error:
+                    self.refuse(state[1], f"no hash: {_clean(error)}", key=key)
+                    continue
+                # The whole hash is replaced: a field that is NULL now must not stay.
+                gone.append(key)
+                if fields:
+                    hashes.append(("HSET", key, *fields))
+        out: list[Command] = [tuple(part) for part in (gone, strings) if len(part) > 1]
+        return out + hashes
+
+
+_decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def hash_fields(row: str) -> list[str | bytes]:
+    """Return field, value, field, value, … of a row given as JSON.
+
+    NULL is absent, a string stands as it is, a number as its JSON token, nested JSON as
+    compact text.
+
+    >>> hash_fields('{"id":42,"name":"Ada","nick":null,"tags":["a"]}')
+    ['id', b'42', 'name', 'Ada', 'tags', b'["a"]']
+
+    Raises:
+        msgspec.DecodeError: not a JSON object.
+    """
+    out: list[str | bytes] = []
+    for name, raw in _decode_row(row).items():
+        token = bytes(raw)
+        if token != b"null":
+            out += (name, _decode_text(token) if token[0] == 34 else token)
+    return out
+
+
+def _gap(run: _Run, seq: int, seen: str) -> NoReturn:
+    stream = run.applied.stream
+    raise PositionLostError(
+        f"a message is missing in the stream {stream} at or before sequence {seq}: {seen}, "
+        f"but the last one here is {run.last_id or 'none'}",
+        safe=f"Redis is right as of sequence {run.applied.seq}; nothing after it was written",
+        remedy=rebuild(stream),
+    )
+
+
+def _why_not(hashed: bool | None, body: bytes) -> str:
+    if hashed is None:
+        return "its table is not captured here"
+    if len(body) > MAX_VALUE_BYTES:
+        return f"{len(body)} bytes: Redis takes {MAX_VALUE_BYTES} at most"
+    return "its key is that of the position"
+
+
+def _clean(error: Exception) -> str:
+    """Return what is wrong, without a piece of the body: msgspec names types and paths only."""
+    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__

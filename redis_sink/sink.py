@@ -1,0 +1,268 @@
+"""The sink's loop: from the stream into Redis, exactly once.
+
+Order is everything here.  What cannot be applied is stored as a dead letter first
+(invariant 3), then data and position go into Redis in one transaction (1, 5), and only
+then does anything else learn of it.  After whatever goes wrong, both connections are
+dropped and Redis is asked where it stands: nothing is re-sent from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from cdc.errors import PermissionDenied, UnavailableError
+from cdc.message import decode_change, decode_schema
+from cdc.settings import Settings
+from cdc.stream import (
+    Connection,
+    StreamState,
+    close,
+    connect,
+    dead_letter_subject,
+    declare_dead_letters,
+    declare_stream,
+    message_get,
+)
+from cdc.table import Table
+from redis_sink.applied import Applied, Start, decode, encode, first_start, position_key, resume
+from redis_sink.consumer import Consumer
+from redis_sink.dead_letter import DeadLetters
+from redis_sink.plan import Batch, Planner
+from redis_sink.preflight import check_server, refuse_foreign_keys
+from redis_sink.writer import Fenced, Writer
+
+IDLE_S = 2.0
+"""While nothing comes, Redis is asked so often whether it is still as we left it."""
+DRAIN_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+STANDBY_PAUSE_S = 10.0
+"""Longest pause of a sink that another one keeps out."""
+REPEAT_S = 10.0
+"""A wait is said again so often; after as long without one, pauses begin small again."""
+
+
+FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
+
+
+class Meter(Protocol):
+    """Where the sink counts: `cdc.telemetry.Meter`."""
+
+    def count(self, name: str, n: int) -> None:
+        """Add to a counter."""
+
+    def lag(self, seconds: float) -> None:
+        """Say how old the newest change is that has just been applied."""
+
+
+async def run(
+    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Any, meter: Meter
+) -> None:
+    """Keep Redis right until `stop` is set; then finish the batch in flight and return.
+
+    Raises:
+        PositionLostError: a message is missing, or the stream is not the one applied.
+        PreflightError: Redis cannot keep the promise, or holds keys of somebody else.
+        CdcError: whatever else waiting does not heal.
+    """
+    sink = _Sink(settings, tables, stop, log, meter)
+    following = asyncio.create_task(sink.follow_for_ever())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+        sink.wake()
+        await asyncio.wait((following,), timeout=DRAIN_S)
+    finally:
+        following.cancel()
+        stopping.cancel()
+        await asyncio.gather(following, stopping, return_exceptions=True)
+    if not following.cancelled():
+        following.result()
+
+
+class _Sink:
+    """One pipeline's way into Redis, over all its connections."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tables: Sequence[Table],
+        stop: asyncio.Event,
+        log: Any,
+        meter: Meter,
+    ) -> None:
+        self._settings, self._tables = settings, tables
+        self._stop, self._log, self._meter = stop, log, meter
+        self._planner = Planner(
+            tables,
+            pipeline=settings.pipeline,
+            subject_prefix=settings.subject_prefix,
+            bare_messages=settings.bare_messages,
+        )
+        name = f"cdc-sink-{settings.pipeline}"
+        self._writer = Writer(settings.redis, key=position_key(settings.pipeline), name=name)
+        self._name = name
+        self._consumer: Consumer | None = None
+        self._owns = settings.adopt
+        """The keys under the templates are known to be ours."""
+        self._begun = False
+
+    def wake(self) -> None:
+        """Make the loop look at `stop`."""
+        if self._consumer is not None:
+            self._consumer.wake()
+
+    async def follow_for_ever(self) -> None:
+        """Follow the stream; begin again after everything that waiting can heal."""
+        waiting = _Waiting(self._stop, self._log)
+        while not self._stop.is_set():
+            try:
+                await self._follow(waiting)
+            except Fenced:
+                await waiting.after(FENCED, STANDBY_PAUSE_S)
+            except UnavailableError as error:
+                await waiting.after(error.seen)
+            except PermissionDenied as error:
+                if not self._begun:
+                    raise
+                await waiting.after(error.seen)
+
+    async def _follow(self, waiting: _Waiting) -> None:
+        settings = self._settings
+        nc = await connect(
+            settings.nats, name=self._name, inbox_prefix="_INBOX_sink", log=self._log
+        )
+        try:
+            state = await declare_stream(nc, settings)
+            dead_letters = await self._dead_letters(nc, state)
+            consumer = Consumer(nc, state.name, max_messages=settings.batch_max_messages)
+            applied = await self._begin(nc, state, consumer)
+            self._consumer, self._begun = consumer, True
+            while not self._stop.is_set():
+                # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
+                deliveries = await consumer.read(IDLE_S)
+                if not deliveries:
+                    await self._writer.check()
+                while deliveries:
+                    # 2. Decide: the last state of each key, and the position after it.
+                    batch = self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+                    # 3. What can never be applied is kept first.
+                    if batch.dead:
+                        await dead_letters.send(batch.dead)
+                    # 4. Data and position, both or neither.
+                    await self._writer.apply(batch.commands, encode(batch.applied))
+                    # 5. It is so; say it.
+                    applied = batch.applied
+                    self._report(batch)
+                    deliveries = deliveries[batch.consumed :]
+                waiting.over()
+        finally:
+            self._consumer = None
+            self._writer.close()
+            await close(nc)
+
+    async def _begin(self, nc: Connection, state: StreamState, consumer: Consumer) -> Applied:
+        """Ask Redis where it stands, and make the consumer begin there."""
+        await self._writer.open()
+        await check_server(self._writer, self._log)
+        raw = await self._writer.arm()
+        if raw is None:
+            if not self._owns:
+                await refuse_foreign_keys(self._writer, self._tables, self._log)
+            start = first_start(state)
+            # From here on the keys are ours: a later start finds a position, not their absence.
+            await self._writer.apply((), encode(start.applied))
+        else:
+            applied = decode(raw, key=self._writer.key)
+            start = resume(applied, state, await self._found(nc, applied, state))
+        self._owns = True
+        self._tell(start)
+        await consumer.open(start.seq)
+        return start.applied
+
+    async def _found(self, nc: Connection, applied: Applied, state: StreamState) -> str | None:
+        """Return the id of what stands where the newest applied message stood."""
+        if not state.first_seq <= applied.id_seq <= state.last_seq or not applied.id_seq:
+            return None
+        message = await message_get(nc, state.name, seq=applied.id_seq)
+        if message is None:
+            return None
+        for decoder in (decode_change, decode_schema):
+            with suppress(ValueError):
+                return decoder(message.data).id
+        return ""
+
+    async def _dead_letters(self, nc: Connection, state: StreamState) -> DeadLetters:
+        await declare_dead_letters(nc, self._settings)
+        subject = dead_letter_subject(self._settings)
+        return DeadLetters(nc, subject=subject, stream=state.name, created=state.created)
+
+    def _tell(self, start: Start) -> None:
+        say = self._log.warning if start.why.startswith("stream") else self._log.info
+        say(
+            "sink begins",
+            why=start.why,
+            stream=start.applied.stream,
+            seq=start.seq,
+            id=start.applied.id or None,
+        )
+
+    def _report(self, batch: Batch) -> None:
+        self._meter.count("applied", batch.changes)
+        if batch.changes and batch.applied.ts:
+            self._meter.lag(time.time() - batch.applied.ts / 1e6)
+        if batch.skipped:
+            self._meter.count("skipped", batch.skipped)
+        if batch.dead:
+            self._meter.count("dead", len(batch.dead))
+            first = batch.dead[0]
+            self._log.warning(
+                "message quarantined",
+                n=len(batch.dead),
+                seq=first.seq,
+                table=first.table,
+                on=dead_letter_subject(self._settings),
+            )
+        if batch.barrier is not None:
+            self._log.warning(
+                "table changed as a whole; its rows in Redis are as before",
+                table=batch.barrier.table,
+                statement=batch.barrier.statement,
+            )
+
+
+class _Waiting:
+    """Pauses that grow, and says what is waited for: at once, then every 10 s."""
+
+    def __init__(self, stop: asyncio.Event, log: Any) -> None:
+        self._stop, self._log = stop, log
+        self._pause_s = FIRST_PAUSE_S
+        self._since_s = self._said_s = self._last_s = 0.0
+        self._for = ""
+
+    async def after(self, seen: str, longest_s: float = LONGEST_PAUSE_S) -> None:
+        """Wait after something that time can heal; returns early when `stop` is set."""
+        now_s = time.monotonic()
+        if now_s - self._last_s > REPEAT_S:
+            self._pause_s = FIRST_PAUSE_S
+        self._since_s = self._since_s or now_s
+        if seen != self._for or now_s - self._said_s >= REPEAT_S:
+            self._log.warning("sink waits", reason=seen, since_s=round(now_s - self._since_s, 1))
+            self._for, self._said_s = seen, now_s
+        with suppress(TimeoutError):
+            # Jitter: two sinks that fence each other must not meet again.
+            async with asyncio.timeout(min(self._pause_s, longest_s) * random.uniform(0.5, 1.0)):
+                await self._stop.wait()
+        self._pause_s *= 2
+        self._last_s = time.monotonic()
+
+    def over(self) -> None:
+        """Note that it goes on."""
+        if self._since_s:
+            waited_s = time.monotonic() - self._since_s
+            self._log.info("sink goes on", after_s=round(waited_s, 1))
+            self._since_s, self._for = 0.0, ""

@@ -1,0 +1,64 @@
+"""What a refusal of Redis means: wait, ask for a right, or stop.
+
+Pure.  Only an error's first word is ever repeated: the rest can hold arguments, that
+is values of rows.  Source: redis/src/server.c `createSharedObjects`, acl.c, networking.c.
+"""
+
+from __future__ import annotations
+
+from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
+
+_WAIT = {
+    "OOM": ("its memory is full", "raise maxmemory, or make room; cdc goes on by itself"),
+    "READONLY": ("it is a replica and takes no writes", "point the Redis URL at the master"),
+    "LOADING": ("it is loading its data", ""),
+    "MASTERDOWN": ("it is a replica without its master", ""),
+    "MISCONF": ("it cannot save to disk and refuses writes", "see the log of Redis: disk full?"),
+    "NOREPLICAS": ("too few replicas are connected (min-replicas-to-write)", ""),
+    "BUSY": ("a script blocks it", "redis-cli SCRIPT KILL"),
+    "CLUSTERDOWN": ("the cluster is down", ""),
+    "TRYAGAIN": ("it is moving keys", ""),
+}
+_DENIED = {
+    "NOPERM": "this login lacks a right (a command or a key pattern of its ACL)",
+    "NOAUTH": "it wants a login",
+    "WRONGPASS": "it refuses the login",
+}
+_CLUSTER = ("MOVED", "ASK", "CROSSSLOT")
+
+
+def refusal(address: str, error: str, command: str = "") -> CdcError:
+    """Return what an error reply of Redis amounts to.
+
+    >>> type(refusal("127.0.0.1:6379", "OOM command not allowed when …")).__name__
+    'UnavailableError'
+    """
+    code = error.split(" ", 1)[0]
+    where = f"Redis at {address}"
+    if code in _WAIT:
+        reason, remedy = _WAIT[code]
+        return UnavailableError(f"{where} refuses to write: {reason} ({code})", remedy=remedy)
+    if "max number of clients" in error:
+        return UnavailableError(f"{where} has no room for another client (maxclients)")
+    if code in _DENIED:
+        return PermissionDenied(
+            f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
+            remedy="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
+            "+get +set +mset +unlink +hset +role +info +scan on the tables' keys and on cdc:*",
+        )
+    if code in _CLUSTER:
+        return PreflightError(
+            f"{where} is part of a cluster ({code})",
+            safe="nothing was written",
+            remedy="use a Redis that is not a cluster: data and position need one transaction",
+        )
+    return InternalError(
+        f"{where} refuses {command or 'a command'} ({code})",
+        safe="the position was not moved past it",
+        remedy="please report it with the version of Redis",
+    )
+
+
+def refused_transaction(address: str, queued: list[str]) -> CdcError:
+    """Return why EXEC was aborted (nothing is applied): the first refusal in its queue."""
+    return refusal(address, queued[0] if queued else "EXECABORT", "in MULTI")

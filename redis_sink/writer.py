@@ -1,0 +1,248 @@
+"""The way into Redis: one connection, one transaction in flight, nothing sent twice.
+
+redis-py connects, authenticates and encrypts.  It does not write: its retries re-send
+whole batches after a timeout, and an old batch that was still in a buffer then lands on
+newer data.  Here every batch is one round trip
+
+    MULTI  MSET …  UNLINK …  SET <position>  EXEC  WATCH <position>  GET <position>
+
+on a connection that WATCHes the position since the batch before, so EXEC answers nil
+when anything else touched it (a second sink, FLUSHALL, a batch of ours from a
+connection given up).  On any doubt the connection is dropped and Redis asked anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import hiredis
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from cdc.errors import CdcError, InternalError, UnavailableError
+from cdc.url import Url
+from redis_sink.plan import Command
+from redis_sink.verdict import refusal, refused_transaction
+
+CONNECT_TIMEOUT_S = 5
+REPLY_TIMEOUT_S = 15.0
+"""A fork or an fsync can hold Redis up for seconds; that is no failure."""
+_READ_BYTES = 1 << 16
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Fenced(Exception):
+    """The position is not what we left: somebody else wrote, or Redis lost it."""
+
+
+class Writer:
+    """Applies batches to Redis.
+
+    ``w = Writer(url, key="cdc:default:position", name="cdc-sink-default")``,
+    ``await w.open()``, ``raw = await w.arm()``, then ``await w.apply(commands, position)``
+    again and again.
+    """
+
+    def __init__(self, url: Url, *, key: str, name: str) -> None:
+        self.address = url.address
+        self.key = key
+        self._url, self._name = url, name
+        self._connection: Connection | None = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._replies = hiredis.Reader()
+        self._position: bytes | None = None
+
+    async def open(self) -> None:
+        """Connect anew.
+
+        Raises:
+            UnavailableError: Redis does not answer, or cannot serve now.
+            PermissionDenied: the login or a right is refused.
+        """
+        self.close()
+        connection = _connection(self._url, self._name)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            await connection.disconnect(nowait=True)
+            raise self._cannot_connect(error) from None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None:
+            raise InternalError("redis-py connected without a stream")
+        self._connection, self._reader, self._writer = connection, reader, writer
+        self._replies = hiredis.Reader()
+
+    async def arm(self) -> bytes | None:
+        """Return the position as it stands in Redis; from now on the fence is up.
+
+        Raises:
+            UnavailableError, PermissionDenied: as `ask`.
+        """
+        _, self._position = await self.ask(("WATCH", self.key), ("GET", self.key))
+        return self._position
+
+    async def apply(self, commands: Iterable[Command], position: bytes) -> None:
+        """Run commands and set the position, both or neither (invariants 1 and 5).
+
+        Raises:
+            Fenced: the position was touched; nothing is applied.
+            UnavailableError: whether it is applied, only Redis knows: open again.
+            PermissionDenied, PreflightError, InternalError: Redis refuses; nothing is applied.
+        """
+        replies = await self._exchange(
+            [
+                ("MULTI",),
+                *commands,
+                ("SET", self.key, position),
+                ("EXEC",),
+                ("WATCH", self.key),
+                ("GET", self.key),
+            ]
+        )
+        done, current = replies[-3], replies[-1]
+        if isinstance(done, hiredis.ReplyError):
+            self.close()
+            queued = [str(reply) for reply in replies if isinstance(reply, hiredis.ReplyError)]
+            raise refused_transaction(self.address, queued)
+        if done is None or current != position:
+            self.close()
+            raise Fenced
+        failed = [reply for reply in done if isinstance(reply, hiredis.ReplyError)]
+        if failed:
+            self.close()
+            raise InternalError(
+                f"Redis at {self.address} applied a transaction in part "
+                f"({str(failed[0]).split(' ', 1)[0]})",
+                safe="the position has moved past a write that failed",
+                remedy="begin anew: remove the position and the tables' keys; please report it",
+            )
+        self._position = position
+
+    async def check(self) -> None:
+        """Make sure that Redis is there and the position is as we left it.
+
+        Raises:
+            Fenced: it is not.
+            UnavailableError: Redis does not answer.
+        """
+        (current,) = await self.ask(("GET", self.key))
+        if current != self._position:
+            self.close()
+            raise Fenced
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """Run commands outside a transaction and return their replies.
+
+        Raises:
+            CdcError: Redis refuses one; see `redis_sink.verdict`.
+        """
+        replies = await self._exchange(list(commands))
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, hiredis.ReplyError):
+                self.close()
+                raise refusal(self.address, str(reply), str(command[0]))
+        return replies
+
+    def close(self) -> None:
+        """Drop the connection at once; what is still on its way to Redis is cut off."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        raw = self._writer.get_extra_info("socket")
+        with suppress(OSError, AttributeError):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._writer.transport.abort()
+        connection._reader = connection._writer = None
+
+    async def _exchange(self, commands: list[Command]) -> list[Any]:
+        """Send commands in one piece and return one reply each; errors are replies too."""
+        if self._connection is None:
+            raise UnavailableError(f"the connection to Redis at {self.address} is closed")
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                self._writer.write(b"".join(map(_pack, commands)))
+                return await self._receive(len(commands))
+        except TimeoutError:
+            self.close()
+            raise UnavailableError(
+                f"Redis at {self.address} does not answer within {REPLY_TIMEOUT_S:.0f} s"
+            ) from None
+        except (OSError, EOFError, hiredis.ProtocolError):
+            self.close()
+            raise UnavailableError(f"the connection to Redis at {self.address} is lost") from None
+        except BaseException:
+            self.close()
+            raise
+
+    async def _receive(self, count: int) -> list[Any]:
+        out: list[Any] = []
+        gets, feed, read = self._replies.gets, self._replies.feed, self._reader.read
+        while len(out) < count:
+            reply = gets()
+            if reply is not False:
+                out.append(reply)
+                continue
+            data = await read(_READ_BYTES)
+            if not data:
+                raise EOFError
+            feed(data)
+        return out
+
+    def _cannot_connect(self, error: BaseException) -> CdcError:
+        text = str(error)
+        kind = type(error).__name__
+        if kind in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
+            return refusal(self.address, "WRONGPASS" if "WRONGPASS" in text else "NOAUTH")
+        if kind == "NoPermissionError":
+            return refusal(self.address, "NOPERM")
+        if kind == "BusyLoadingError":
+            return refusal(self.address, "LOADING")
+        if kind == "MaxConnectionsError" or "max number of clients" in text:
+            return refusal(self.address, "ERR max number of clients")
+        if "certificate" in text.lower() or "ssl" in text.lower():
+            return UnavailableError(
+                f"TLS to Redis at {self.address} fails",
+                remedy="name the authority that signed the certificate: ?ssl-ca=FILE in the URL",
+            )
+        how = "refuses the connection" if "refused" in text.lower() else "does not answer"
+        return UnavailableError(
+            f"Redis at {self.address} {how}",
+            remedy="check the host and the port in the Redis URL, and that the server runs",
+        )
+
+
+def _connection(url: Url, name: str) -> Connection:
+    options: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "db": int(url.database or 0),
+        "username": url.user or None,
+        "password": url.password or None,
+        "client_name": name,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": REPLY_TIMEOUT_S,
+    }
+    if url.tls_mode == "disabled":
+        return Connection(**options)
+    return SSLConnection(
+        ssl_cert_reqs="none" if url.tls_mode == "required" else "required",
+        ssl_check_hostname=url.tls_mode == "verify-identity",
+        ssl_ca_certs=url.option("ssl-ca") or None,
+        ssl_certfile=url.option("ssl-cert") or None,
+        ssl_keyfile=url.option("ssl-key") or None,
+        **options,
+    )

@@ -1,0 +1,108 @@
+"""Real servers for every test that asks for one, started when first asked for.
+
+A server that cannot be brought fails the test that needs it: a skipped test would
+look like a passed one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import ParamSpec, Protocol, TypeVar
+
+import pytest
+
+from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
+
+P = ParamSpec("P")
+S = TypeVar("S", bound=Server)
+
+
+class NewMySQL(Protocol):
+    """Starts one more MySQL, which is closed with the test."""
+
+    def __call__(self, gtid: bool = True, options: Sequence[str] = ()) -> MySQL: ...
+
+
+class NewNats(Protocol):
+    """Starts one more NATS, which is closed with the test."""
+
+    def __call__(self, options: Mapping[str, object] | str = "") -> Nats: ...
+
+
+class NewRedis(Protocol):
+    """Starts one more Redis, which is closed with the test."""
+
+    def __call__(self, args: Sequence[str] = ()) -> Redis: ...
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MySQL]:
+    """MySQL with GTIDs, shared: use a schema of your own, and never stop it."""
+    with MySQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """MariaDB, shared: use a schema of your own, and never stop it."""
+    with MariaDB() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[Nats]:
+    """NATS with JetStream, shared: use a stream of your own, and never stop it."""
+    with Nats() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """Redis, shared: use keys of your own, and never stop it."""
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def new_mysql() -> Iterator[NewMySQL]:
+    """Start MySQL servers for this test alone."""
+    with ExitStack() as stack:
+        yield _starting(stack, MySQL)
+
+
+@pytest.fixture
+def new_nats() -> Iterator[NewNats]:
+    """Start NATS servers for this test alone."""
+    with ExitStack() as stack:
+        yield _starting(stack, Nats)
+
+
+@pytest.fixture
+def new_redis() -> Iterator[NewRedis]:
+    """Start Redis servers for this test alone."""
+    with ExitStack() as stack:
+        yield _starting(stack, Redis)
+
+
+@pytest.fixture
+def fresh_schema(mysql: MySQL) -> Iterator[str]:
+    """Name of a new, empty database on the shared MySQL; dropped with the test."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with mysql.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield name
+    with mysql.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def _starting(stack: ExitStack, kind: Callable[P, S]) -> Callable[P, S]:
+    """Return ``kind`` as a factory whose servers are started, and closed by ``stack``."""
+
+    def start(*args: P.args, **kwargs: P.kwargs) -> S:
+        server = kind(*args, **kwargs)
+        stack.enter_context(server)
+        return server
+
+    return start

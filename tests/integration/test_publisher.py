@@ -1,0 +1,289 @@
+"""The publisher against a real stream: fenced, in order, each message once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+
+from cdc import stream
+from cdc.demo.servers import Nats
+from cdc.errors import PositionLostError, UnavailableError
+from cdc.message import Change, Heartbeat, encode
+from cdc.settings import Settings
+from cdc.url import parse_url
+from cdc.wire import Connection
+from cdc_reader.publisher import FencedError, Publisher
+from cdc_reader.tail import end_running_batch, read_tail
+from cdc_reader.transaction import Run
+from tests.conftest import NewNats
+from tests.support.truth import assert_exactly_once, messages
+
+LOG = structlog.get_logger()
+
+
+def change(number: int, *, size: int = 0) -> bytes:
+    """Return the n-th change of a chain: its id says its number."""
+    return encode(
+        Change(
+            key=f"t:{number}",
+            value="x" * size,
+            op="update",
+            table="d.t",
+            id=f"1.1.{number}.0",
+            prev=f"1.1.{number - 1}.0" if number > 1 else "",
+            ts=1,
+        )
+    )
+
+
+def number_of(id_: str) -> int:
+    """Return the number that `change` put into an id; 0 for none."""
+    return int(id_.split(".")[2]) if id_ else 0
+
+
+def run_of(first: int, last: int) -> list[Run]:
+    """Return changes first … last as the assembler hands them over."""
+    return [Run("update", "d.t", [change(n) for n in range(first, last + 1)])]
+
+
+def heartbeat() -> list[Run]:
+    """Return a heartbeat, which every stream of ours begins with."""
+    message = Heartbeat(
+        epoch=1, server="s", file="b.000001", offset=4, gtid_set=None, last="", snapshot={}, ts=1
+    )
+    return [Run("heartbeat", "", [encode(message)])]
+
+
+class Attempt:
+    """One connection with its publisher, begun at the stream's end as a reader begins."""
+
+    def __init__(self, nc: Connection, publisher: Publisher, last: int) -> None:
+        self.nc, self.publisher, self.last = nc, publisher, last
+
+
+@asynccontextmanager
+async def attempt(
+    server: Nats, *, fast: bool = True, per_flush: int = 1000
+) -> AsyncIterator[Attempt]:
+    """Attach to the stream MYSQL as a reader does."""
+    settings = Settings(nats=parse_url(server.url, ("nats",)))
+    nc = await stream.connect(server.url, name="t", inbox_prefix="_INBOX_reader", log=LOG)
+    try:
+        await stream.declare_stream(nc, settings)
+        await end_running_batch(nc, "MYSQL", "mysql")
+        tail = await read_tail(nc, "MYSQL", "mysql")
+        publisher = Publisher(
+            nc,
+            stream="MYSQL",
+            prefix="mysql",
+            sequence=tail.sequence,
+            fast_ingest=fast,
+            flush_max_messages=per_flush,
+            flush_max_bytes=1 << 20,
+            log=LOG,
+        )
+        await publisher.open()
+        if tail.heartbeat is None:
+            await publisher.send(heartbeat())
+            await publisher.settle()
+        yield Attempt(nc, publisher, number_of(tail.last))
+    finally:
+        await stream.close(nc)
+
+
+async def publish_up_to(
+    server: Nats, target: int, *, fast: bool, meanwhile: Callable[[Attempt], Awaitable[None]]
+) -> None:
+    """Publish changes up to `target` as a reader does: begin again at the stream's end."""
+    while True:
+        try:
+            async with attempt(server, fast=fast, per_flush=100) as a:
+                at = a.last
+                while at < target:
+                    upto = min(at + 250, target)
+                    await a.publisher.send(run_of(at + 1, upto))
+                    at = upto
+                    await meanwhile(a)
+                await a.publisher.settle()
+                return
+        except UnavailableError:
+            continue
+
+
+async def nothing(_: Attempt) -> None:
+    """Let the publishing go on undisturbed."""
+
+
+def both(fast: bool) -> str:
+    """Name the two ways of publishing."""
+    return "fast_ingest" if fast else "single_publishes"
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=both)
+def test_messages_arrive_once_and_in_order(new_nats: NewNats, fast: bool) -> None:
+    """Flushes of every size give one unbroken chain."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server, fast=fast) as a:
+            at = 0
+            for size in (1, 2, 3, 999, 1000, 1001, 2500):
+                await a.publisher.send(run_of(at + 1, at + size))
+                at += size
+            await a.publisher.settle()
+            state = await stream.stream_state(a.nc, "MYSQL")
+            assert a.publisher.sequence == state.last_seq == at + 1
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 5506
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=both)
+def test_cut_connections_lose_and_repeat_nothing(new_nats: NewNats, fast: bool) -> None:
+    """The connection is aborted at random moments; the stream's end says where to go on."""
+    server = new_nats()
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    cuts = 0
+
+    async def cut(a: Attempt) -> None:
+        nonlocal cuts
+        if chance.random() < 0.2:
+            cuts += 1
+            a.nc._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+
+    asyncio.run(publish_up_to(server, 20_000, fast=fast, meanwhile=cut))
+    assert assert_exactly_once(server.url) == 20_000
+    assert cuts > 3
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=both)
+def test_two_publishers_at_once_store_everything_once(new_nats: NewNats, fast: bool) -> None:
+    """Two readers race on the same changes: each is stored once, in order, and both get there."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        await asyncio.gather(
+            *(publish_up_to(server, 20_000, fast=fast, meanwhile=nothing) for _ in range(2))
+        )
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 20_000
+
+
+def test_a_batch_under_way_ends_when_another_reader_takes_over(new_nats: NewNats) -> None:
+    """What a frozen reader still has in its socket is refused once another one has begun."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server) as old:
+            blocks: list[bytes] = []
+            async with attempt(server) as new:
+                pass
+            del new
+            await old.publisher.send(run_of(1, 10))
+            await old.publisher.settle()
+            _hold_back(old, blocks)
+            sending = asyncio.ensure_future(old.publisher.send(run_of(11, 30)))
+            await sending
+            (block,) = blocks
+            half = block.index(b"PUB mysql.update", len(block) // 2)
+            await stream.write_block(old.nc, block[:half])
+            await old.nc.flush()
+            async with attempt(server) as taker:
+                assert 10 < taker.last < 30
+                await taker.publisher.send(run_of(taker.last + 1, 40))
+                await stream.write_block(old.nc, block[half:])
+                await old.nc.flush()
+                await taker.publisher.settle()
+            with pytest.raises(UnavailableError):
+                await old.publisher.settle()
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 40
+
+
+def _hold_back(a: Attempt, blocks: list[bytes]) -> None:
+    """Let the publisher's next block go into a list instead of the socket."""
+
+    async def hold(flush: Any) -> None:
+        from cdc_reader.publisher import fast_block
+
+        inbox = f"{a.publisher._inbox}.{flush.token}"
+        blocks.append(fast_block(flush.messages, inbox, a.publisher.sequence))
+
+    a.publisher._write = hold  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=both)
+def test_foreign_messages_cost_a_refused_flush_and_nothing_else(
+    new_nats: NewNats, fast: bool
+) -> None:
+    """An application that publishes beside us loses nothing, and neither do we."""
+    server = new_nats()
+
+    async def foreign(a: Attempt) -> None:
+        await a.nc.publish("mysql.update", b'{"key":"user:1","value":"x"}')
+
+    asyncio.run(publish_up_to(server, 20_000, fast=fast, meanwhile=foreign))
+    assert assert_exactly_once(server.url) == 20_000
+    assert sum("id" not in body for _, body in messages(server.url)) == 80 + 1
+
+
+def test_another_readers_message_is_not_stepped_over(new_nats: NewNats) -> None:
+    """Once somebody else published ours, this reader begins again at the stream's end."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server) as one, attempt(server) as other:
+            await other.publisher.send(run_of(1, 5))
+            await other.publisher.settle()
+            await one.publisher.send(run_of(1, 5))
+            with pytest.raises(FencedError):
+                await one.publisher.settle()
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 5
+
+
+def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats) -> None:
+    """Nothing is sent that would make the server close the connection."""
+    server = new_nats({"max_payload": 4096})
+
+    async def scenario() -> None:
+        async with attempt(server) as a:
+            with pytest.raises(PositionLostError) as error:
+                await a.publisher.send([Run("update", "d.t", [change(1, size=5000)])])
+            assert "'t:1' of d.t has 5,0" in error.value.seen
+            assert "max_payload" in error.value.remedy
+            await a.publisher.send([Run("update", "d.t", [change(1, size=3000)])])
+            await a.publisher.settle()
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 1
+
+
+def test_a_full_stream_is_waited_for(new_nats: NewNats) -> None:
+    """When the limit is raised, publishing goes on where it stopped."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server) as a:
+            config = (await stream.stream_state(a.nc, "MYSQL")).config
+            await stream.api(a.nc, "STREAM.UPDATE.MYSQL", config | {"max_msgs": 50})
+            await a.publisher.send(run_of(1, 100))
+            waiting = asyncio.ensure_future(a.publisher.settle())
+            while (await stream.stream_state(a.nc, "MYSQL")).last_seq < 50:
+                assert not waiting.done()
+            await stream.api(a.nc, "STREAM.UPDATE.MYSQL", config)
+            await waiting
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 100

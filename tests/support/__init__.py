@@ -1,0 +1,1 @@
+"""What acceptance and fault tests share: the pipeline as processes, a writer, the truth."""

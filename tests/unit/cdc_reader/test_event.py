@@ -1,0 +1,128 @@
+"""Events without rows: GTIDs, rotation, statements, compressed transactions."""
+
+import random
+import struct
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.errors import PositionLostError
+from cdc_reader import event as ev
+
+
+def event(kind: int, body: bytes, *, server_id: int = 1, timestamp_s: int = 7) -> ev.Event:
+    """Return an event whose body is all of its buffer."""
+    return ev.Event(kind, body, 0, len(body), 900, len(body) + 23, timestamp_s, server_id, 0)
+
+
+def raw_event(kind: int, body: bytes) -> bytes:
+    """Return an event as it stands inside a compressed transaction: no checksum, no place."""
+    return struct.pack("<IBIIIH", 7, kind, 1, 19 + len(body), 0, 0) + body
+
+
+def lenenc(number: int) -> bytes:
+    """Return a length-encoded integer of the 4-byte form."""
+    return b"\xfd" + number.to_bytes(3, "little")
+
+
+def payload(data: bytes, compression: int) -> bytes:
+    """Return the body of a TRANSACTION_PAYLOAD event."""
+    fields = b""
+    for kind, value in ((1, len(data)), (2, compression)):
+        fields += bytes([kind]) + b"\x04" + lenenc(value)
+    return fields + b"\0" + data
+
+
+def test_a_mysql_gtid_is_read_with_its_commit_time() -> None:
+    """Latency is measured from the commit's microseconds, not from whole seconds."""
+    sid = bytes.fromhex("7271e0ece70511f1885002fc00000001")
+    commit = (1795414891568123 | 1 << 55).to_bytes(7, "little")
+    body = b"\1" + sid + struct.pack("<Q", 8003) + b"\2" + bytes(16) + commit
+
+    assert ev.parse_gtid(event(ev.GTID, body)) == ev.GtidEvent(
+        "7271e0ec-e705-11f1-8850-02fc00000001:8003", 1795414891568123, False
+    )
+
+
+def test_a_server_without_commit_times_gives_whole_seconds() -> None:
+    """MySQL 5.7 and MariaDB say the second alone."""
+    sid = bytes(16)
+
+    assert ev.parse_gtid(event(ev.GTID, b"\0" + sid + struct.pack("<Q", 1))).commit_us == 7_000_000
+
+
+def test_a_mariadb_gtid_names_domain_server_and_number() -> None:
+    """A DDL stands alone; a transaction goes on to its COMMIT."""
+    body = struct.pack("<QI", 100, 2)
+
+    assert ev.parse_gtid(event(ev.MARIADB_GTID, body + b"\1", server_id=9)) == ev.GtidEvent(
+        "2-9-100", 7_000_000, True
+    )
+    assert not ev.parse_gtid(event(ev.MARIADB_GTID, body + b"\0")).standalone
+
+
+def test_a_rotation_names_the_next_file() -> None:
+    """Offsets may need 64 bits."""
+    body = struct.pack("<Q", 1 << 33) + b"binlog.000009"
+
+    assert ev.rotate_to(event(ev.ROTATE, body)) == ("binlog.000009", 1 << 33)
+
+
+@pytest.mark.parametrize("schema", ["", "shop", "b\u00fccher"])
+def test_a_statement_comes_with_its_schema(schema: str) -> None:
+    """Status variables of any length are passed over."""
+    name = schema.encode()
+    body = struct.pack("<IIBHH", 1, 0, len(name), 0, 5) + b"12345" + name + b"\0" + b"TRUNCATE t"
+
+    assert ev.parse_query(event(ev.QUERY, body)) == ev.QueryEvent(schema, "TRUNCATE t")
+
+
+def test_a_mariadb_compressed_statement_is_unpacked() -> None:
+    """log_bin_compress hides no DDL."""
+    text = b"ALTER TABLE t ADD c INT" * 20
+    packed = b"\x82" + len(text).to_bytes(2, "big") + zlib.compress(text)
+    body = struct.pack("<IIBHH", 1, 0, 1, 0, 0) + b"d\0" + packed
+
+    assert ev.parse_query(event(ev.MARIADB_QUERY_COMPRESSED, body)).text == text.decode()
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"\x02\0\1x", b"\xf1\1x", b"\x81\1x", b"\x81\2" + zlib.compress(b"x")]
+)
+def test_damaged_compression_stops_the_reader(packed: bytes) -> None:
+    """An unknown algorithm, a wrong length or torn data is never passed over."""
+    with pytest.raises(PositionLostError):
+        ev.inflate(packed)
+
+
+@pytest.mark.parametrize("zstd", [True, False])
+@given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=60), seed=st.integers(0, 99))
+def test_a_compressed_transaction_gives_its_events(zstd: bool, sizes: list[int], seed: int) -> None:
+    """Every event of the payload comes out whole and in order, at the outer event's place."""
+    noise = random.Random(seed)
+    bodies = [noise.randbytes(size) for size in sizes]
+    data = b"".join(raw_event(ev.WRITE_ROWS, body) for body in bodies)
+    outer = event(
+        ev.TRANSACTION_PAYLOAD,
+        payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
+    )
+    inner = list(ev.expand_payload(outer))
+
+    assert [e.buffer[e.start : e.end] for e in inner] == bodies
+    assert {(e.end_offset, e.size_bytes) for e in inner} == {(900, outer.size_bytes)}
+
+
+def test_a_torn_compressed_transaction_stops_the_reader() -> None:
+    """A payload that ends in the middle of an event is damage."""
+    data = raw_event(ev.WRITE_ROWS, b"x" * 100)[:-1]
+    with pytest.raises(PositionLostError, match="middle of an event"):
+        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255))))
+
+
+def test_an_unknown_compression_stops_the_reader() -> None:
+    """What a newer server may send is named, not skipped."""
+    with pytest.raises(PositionLostError, match="unknown algorithm 7"):
+        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7))))

@@ -1,0 +1,100 @@
+"""Where to go on: the stream's end against what the server still has."""
+
+import pytest
+
+from cdc.errors import PositionLostError
+from cdc.message import Heartbeat, TableProgress
+from cdc.position import MySqlGtidSet, Position
+from cdc_reader.resume import ServerLog, initial_progress, resume_from
+from cdc_reader.tail import Tail
+
+A = "7271e0ec-e705-11f1-8850-02fc00000001"
+
+
+def log(
+    *,
+    gtid_set: str | None = f"{A}:1-100",
+    purged: str = "",
+    oldest: str = "b.000001",
+    file: str = "b.000003",
+    offset: int = 900,
+    server: str = "one",
+    mariadb: bool = False,
+) -> ServerLog:
+    """Return a server's binlog; a test names what it is about."""
+    return ServerLog(
+        mariadb=mariadb,
+        server=server,
+        newest=Position(file=file, offset=offset, gtid_set=gtid_set),
+        purged=MySqlGtidSet.parse(purged) if gtid_set and not mariadb else None,
+        oldest_file=oldest,
+    )
+
+
+def tail(*, gtid_set: str | None = f"{A}:1-50", file: str = "b.000002", offset: int = 400) -> Tail:
+    """Return a stream that ends at this boundary, with one change behind it."""
+    heartbeat = Heartbeat(
+        epoch=3,
+        server="one",
+        file=file,
+        offset=offset,
+        gtid_set=gtid_set,
+        last="3.2.300.0",
+        snapshot={},
+        ts=1,
+    )
+    return Tail(sequence=9, heartbeat=heartbeat, last="3.2.500.1", op="update")
+
+
+def test_a_new_stream_begins_at_the_newest_position() -> None:
+    """What was changed before the first start comes with the snapshot."""
+    resume = resume_from(Tail(sequence=0, heartbeat=None, last="", op=""), log())
+
+    assert (resume.epoch, resume.position, resume.last) == (1, log().newest, "")
+
+
+def test_a_stream_goes_on_at_its_newest_boundary_behind_its_newest_message() -> None:
+    """Rows that the stream has are skipped by their id, whatever was acknowledged."""
+    resume = resume_from(tail(), log())
+
+    assert resume.position == Position(file="b.000002", offset=400, gtid_set=f"{A}:1-50")
+    assert (resume.epoch, resume.last) == (3, "3.2.500.1")
+
+
+@pytest.mark.parametrize(
+    ("stream_end", "server_log", "says"),
+    [
+        (tail(), log(purged=f"{A}:1-60"), "purged"),
+        (tail(), log(gtid_set=f"{A}:1-40"), "RESET"),
+        (tail(), log(server="two"), "this is server two"),
+        (tail(gtid_set=None), log(gtid_set=None, oldest="b.000003"), "purged"),
+        (tail(gtid_set=None), log(gtid_set=None, file="b.000001"), "RESET"),
+        (tail(gtid_set=None, file="b.000003", offset=901), log(gtid_set=None), "RESET"),
+        (tail(gtid_set="0-1-9"), log(gtid_set="0-1-9", mariadb=True, oldest="b.000003"), "purged"),
+    ],
+)
+def test_a_position_that_the_server_does_not_have_is_lost(
+    stream_end: Tail, server_log: ServerLog, says: str
+) -> None:
+    """Purged, reset or another server: stop with both positions, never go on from elsewhere."""
+    with pytest.raises(PositionLostError) as error:
+        resume_from(stream_end, server_log)
+
+    assert says in error.value.seen
+    assert "docs/guarantees.md" in error.value.remedy
+
+
+def test_gtids_switched_on_since_do_not_lose_the_position() -> None:
+    """On the same server file and offset go on to mean the same place."""
+    resume = resume_from(tail(gtid_set=None), log())
+
+    assert resume.position == Position(file="b.000002", offset=400, gtid_set=None)
+
+
+def test_finished_snapshots_are_not_read_again_and_new_tables_are() -> None:
+    """A table added to the settings is read; one without --no-snapshot wish is not."""
+    known = {"a.x": TableProgress(done=True, after=("9",))}
+
+    assert initial_progress(["a.x", "a.y"], known, snapshot=True)["a.y"] == TableProgress()
+    assert initial_progress(["a.x"], known, snapshot=True)["a.x"].done
+    assert initial_progress(["a.y"], known, snapshot=False)["a.y"].done

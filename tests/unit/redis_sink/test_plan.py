@@ -1,0 +1,479 @@
+"""Messages become Redis commands: last state wins, nothing skipped, nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.errors import PositionLostError, UsageError
+from cdc.key import parse_template
+from cdc.message import Change, Heartbeat, Operation, Schema, encode
+from cdc.table import Model, Table
+from redis_sink import plan as plan_module
+from redis_sink.applied import Applied
+from redis_sink.plan import Batch, Command, Delivery, Planner, hash_fields
+
+START = Applied(stream="MYSQL", created="c", seq=0)
+
+
+def a_table(name: str = "users", model: Model = "string", key: str = "{table}:{pk}") -> Table:
+    return Table(
+        schema="shop",
+        name=name,
+        columns=(),
+        identity=("id",),
+        chunk_key=("id",),
+        key=parse_template(key, schema="shop", table=name, pk=("id",)),
+        value_column=None,
+        model=model,
+    )
+
+
+def a_planner(*tables: Table, bare_messages: Literal["apply", "quarantine"] = "apply") -> Planner:
+    return Planner(
+        tables or (a_table(), a_table("carts", "hash")),
+        pipeline="default",
+        subject_prefix="mysql",
+        bare_messages=bare_messages,
+    )
+
+
+class Stream:
+    """Writes a valid chain of messages."""
+
+    def __init__(self, seq: int = 0, last: str = "") -> None:
+        self.deliveries: list[Delivery] = []
+        self.seq, self.last, self.offset = seq, last, 100
+
+    def raw(self, subject: str, body: bytes) -> None:
+        self.seq += 1
+        self.deliveries.append((self.seq, subject.encode(), body))
+
+    def _next_id(self) -> str:
+        self.offset += 1
+        return f"1.2.{self.offset}.0"
+
+    def change(
+        self,
+        key: str,
+        value: str | None,
+        *,
+        op: Operation = "update",
+        table: str = "shop.users",
+        old_key: str | None = None,
+    ) -> None:
+        prev, self.last = self.last, self._next_id()
+        message = Change(
+            key=key, value=value, op=op, table=table, old_key=old_key,
+            gtid=f"u:{self.offset}", id=self.last, prev=prev, ts=1000 + self.offset,
+        )  # fmt: skip
+        self.raw(f"mysql.{op}", encode(message))
+
+    def schema(self, statement: str = "TRUNCATE TABLE") -> None:
+        prev, self.last = self.last, self._next_id()
+        message = Schema(table="shop.users", statement=statement, id=self.last, prev=prev, ts=1)
+        self.raw("mysql.schema", encode(message))
+
+    def heartbeat(self, *, last: str | None = None, gtid_set: str = "u:1-9") -> None:
+        message = Heartbeat(
+            epoch=1, server="u", file="b.000002", offset=4, gtid_set=gtid_set,
+            last=self.last if last is None else last, snapshot={}, ts=1,
+        )  # fmt: skip
+        self.raw("mysql.heartbeat", encode(message))
+
+    def bare(self, key: str, value: str, **more: Any) -> None:
+        self.raw("mysql.update", json.dumps({"key": key, "value": value} | more).encode())
+
+
+def plan(stream: Stream, applied: Applied = START, planner: Planner | None = None) -> Batch:
+    return (planner or a_planner()).plan(applied, stream.deliveries, now_us=7)
+
+
+def run_commands(commands: Sequence[Command], redis: dict[str, Any]) -> None:
+    """Do to a dict what Redis does."""
+    for name, *rest in commands:
+        arguments = [a.decode() if isinstance(a, bytes) else a for a in rest]
+        if name == "MSET":
+            redis.update(zip(arguments[::2], arguments[1::2], strict=True))
+        elif name == "UNLINK":
+            for key in arguments:
+                redis.pop(key, None)
+        elif name == "HSET":
+            fields = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+            redis.setdefault(arguments[0], {}).update(fields)
+        else:
+            raise AssertionError(name)
+
+
+def test_last_state_of_each_key_is_written_once() -> None:
+    """Many changes of one key are one write, of the last value."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.change("users:2", "b")
+    s.change("users:1", "c")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:1", "c", "users:2", "b")]
+    assert batch.consumed == batch.changes == 3
+    applied = batch.applied
+    assert (applied.seq, applied.id, applied.id_seq) == (3, "1.2.103.0", 3)
+    assert (applied.gtid, applied.ts, applied.applied) == ("u:103", 1103, 7)
+
+
+def test_delete_and_null_remove_the_key() -> None:
+    """A deleted row and a value that became NULL leave no key."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.change("users:1", None, op="delete")
+    s.change("users:2", None, op="update")
+    assert plan(s).commands == [("UNLINK", "users:1", "users:2")]
+
+
+def test_changed_key_removes_the_old_one() -> None:
+    """A changed key is one step: the new one written, the old one gone."""
+    s = Stream()
+    s.change("users:2", "a", old_key="users:1")
+    assert plan(s).commands == [("UNLINK", "users:1"), ("MSET", "users:2", "a")]
+
+
+def test_swapped_keys() -> None:
+    """Keys that two rows exchange end with what the rows have."""
+    s = Stream()
+    s.change("users:tmp", "ada", old_key="users:1")
+    s.change("users:1", "bob", old_key="users:2")
+    s.change("users:2", "ada", old_key="users:tmp")
+    redis = {"users:1": "ada", "users:2": "bob"}
+    run_commands(plan(s).commands, redis)
+    assert redis == {"users:1": "bob", "users:2": "ada"}
+
+
+def test_hash_is_replaced_whole() -> None:
+    """A field that became NULL does not stay: the hash is removed and written anew."""
+    s = Stream()
+    s.change("carts:1", '{"id":1,"note":null,"total":"17.50"}', table="shop.carts")
+    assert plan(s).commands == [
+        ("UNLINK", "carts:1"),
+        ("HSET", "carts:1", "id", b"1", "total", "17.50"),
+    ]
+
+
+def test_hash_fields() -> None:
+    """Strings as they are, numbers as their token, nested JSON compact, NULL absent."""
+    row = '{"a":18446744073709551615,"b":1.50,"c":"x\\u00e9\\"","d":[1,{"k":2}],"e":null,"f":true}'
+    assert hash_fields(row) == [
+        "a", b"18446744073709551615", "b", b"1.50", "c", 'x\u00e9"', "d", b'[1,{"k":2}]',
+        "f", b"true",
+    ]  # fmt: skip
+
+
+def test_hash_of_nothing_but_null_is_no_key() -> None:
+    """Redis has no empty hash."""
+    s = Stream()
+    s.change("carts:1", '{"note":null}', table="shop.carts")
+    assert plan(s).commands == [("UNLINK", "carts:1")]
+
+
+def test_hash_of_one_column_is_refused() -> None:
+    """--as hash with --value is a mistake that is named, not guessed around."""
+    table = Table(
+        schema="shop", name="t", columns=(), identity=("id",), chunk_key=("id",),
+        key=a_table().key, value_column="name", model="hash",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"shop\.t"):
+        a_planner(table)
+
+
+def test_value_that_is_no_row_is_quarantined() -> None:
+    """A hash table's message without a JSON object goes to the dead letters, the rest flows."""
+    s = Stream()
+    s.change("carts:1", "no json", table="shop.carts")
+    s.change("users:1", "a")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:1", "a")]
+    assert [(d.seq, d.key, d.table is None) for d in batch.dead] == [(1, "carts:1", True)]
+    assert batch.changes == 1
+
+
+def test_applied_messages_are_skipped() -> None:
+    """A message whose id is applied already changes nothing (invariant 5)."""
+    s = Stream()
+    for i in range(4):
+        s.change("users:1", str(i))
+    first = a_planner().plan(START, s.deliveries[:3], now_us=1)
+    again = plan(s, first.applied)
+    assert again.commands == [("MSET", "users:1", "3")]
+    assert (again.skipped, again.changes) == (3, 1)
+
+
+def test_gap_in_the_middle() -> None:
+    """A message that does not follow the last one stops the sink, which says both ids."""
+    s = Stream()
+    for i in range(4):
+        s.change("users:1", str(i))
+    del s.deliveries[2]
+    with pytest.raises(PositionLostError, match=r"1\.2\.104\.0.*1\.2\.103\.0.*1\.2\.102\.0"):
+        plan(s)
+
+
+def test_gap_at_the_beginning() -> None:
+    """An empty Redis cannot begin in the middle of a history."""
+    s = Stream(seq=50, last="1.2.99.0")
+    s.change("users:1", "a")
+    with pytest.raises(PositionLostError, match=r"follows 1\.2\.99\.0, but .* none"):
+        plan(s)
+
+
+def test_gap_that_only_the_heartbeat_shows() -> None:
+    """A lost last message is seen as soon as a heartbeat names it."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.change("users:1", "b")
+    s.heartbeat()
+    del s.deliveries[1]
+    with pytest.raises(PositionLostError, match="heartbeat"):
+        plan(s)
+
+
+def test_snapshot_ids_follow() -> None:
+    """A row of the snapshot stands behind the change before it."""
+    applied = Applied(stream="MYSQL", created="c", seq=9, id="1.2.900.41", id_seq=9)
+    message = Change(
+        key="users:1", value="a", op="snapshot", table="shop.users",
+        id="1.2.900.41.1", prev="1.2.900.41", ts=1,
+    )  # fmt: skip
+    s = Stream(seq=9)
+    s.raw("mysql.snapshot", encode(message))
+    assert plan(s, applied).applied.id == "1.2.900.41.1"
+
+
+def test_heartbeat_moves_the_position_alone() -> None:
+    """A heartbeat carries the GTID set to the position and writes nothing else."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.heartbeat(gtid_set="u:1-101")
+    batch = plan(s)
+    assert (batch.applied.seq, batch.applied.id_seq, batch.changes) == (2, 1, 1)
+    assert batch.applied.gtid_set == "u:1-101"
+
+
+def test_barrier_ends_the_batch() -> None:
+    """What stands before a change of the table is applied before it, what follows after."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.schema()
+    s.change("users:2", "b")
+    planner = a_planner()
+    one = planner.plan(START, s.deliveries, now_us=1)
+    two = planner.plan(one.applied, s.deliveries[1:], now_us=1)
+    three = planner.plan(two.applied, s.deliveries[2:], now_us=1)
+    assert [b.consumed for b in (one, two, three)] == [1, 1, 1]
+    assert [b.barrier is not None for b in (one, two, three)] == [False, True, False]
+    assert three.applied.id == s.last
+
+
+def test_malformed_barrier_is_quarantined() -> None:
+    """A barrier that cannot be read is kept like any other message."""
+    s = Stream()
+    s.raw("mysql.schema", b"[]")
+    s.change("users:1", "a")
+    batch = plan(s)
+    assert (len(batch.dead), batch.commands) == (1, [("MSET", "users:1", "a")])
+
+
+def test_table_not_captured_is_quarantined() -> None:
+    """A change of a table that this sink does not know is kept, and the chain goes on."""
+    s = Stream()
+    s.change("other:1", "a", table="shop.other")
+    s.change("users:1", "b")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:1", "b")]
+    assert [(d.table, d.key) for d in batch.dead] == [("shop.other", "other:1")]
+    assert batch.applied.id == s.last
+
+
+@pytest.mark.parametrize(
+    ("subject", "body"),
+    [
+        ("mysql.update", b"not json"),
+        ("mysql.update", b"\xff\xfe"),
+        ("mysql.update", b'{"key":"\\ud800","value":"a"}'),
+        ("mysql.update", b'{"key":1,"value":"a"}'),
+        ("mysql.update", b'{"key":"users:1","value":"a","extra":1}'),
+        ("mysql.insert", b'{"key":"users:1","value":"a"}'),
+        ("mysql.insert", b""),
+        ("mysql.heartbeat", b"{}"),
+        ("mysql.something", b"{}"),
+        ("mysql", b"{}"),
+    ],
+)
+def test_malformed_is_quarantined_and_the_rest_flows(subject: str, body: bytes) -> None:
+    """What is not the contract is kept with its bytes; what follows is applied."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.raw(subject, body)
+    s.change("users:2", "b")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:1", "a", "users:2", "b")]
+    (dead,) = batch.dead
+    assert (dead.seq, dead.subject, dead.body) == (2, subject, body)
+    assert dead.reason
+    assert repr(body) not in repr(dead)
+    assert (batch.applied.seq, batch.changes) == (3, 2)
+
+
+def test_subject_and_op_must_agree() -> None:
+    """A change on another operation's subject is not believed."""
+    s = Stream()
+    s.change("users:1", "a", op="insert")
+    seq, _, body = s.deliveries.pop()
+    s.deliveries.append((seq, b"mysql.delete", body))
+    batch = plan(s)
+    assert (batch.commands, len(batch.dead), batch.applied.id) == ([], 1, "")
+
+
+def test_bare_message_of_an_application() -> None:
+    """A bare message is a SET where a captured table could have made the key."""
+    s = Stream()
+    s.change("users:1", "a")
+    s.bare("users:9", "John Doe")
+    s.change("users:1", "b")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:1", "b", "users:9", "John Doe")]
+    assert (batch.dead, batch.applied.id_seq, batch.applied.seq) == ([], 3, 3)
+
+
+@pytest.mark.parametrize("key", ["orders:1", "carts:1", "cdc:default:position"])
+def test_bare_message_for_no_key_of_ours(key: str) -> None:
+    """A bare message may not write where no captured string table can."""
+    s = Stream()
+    s.bare(key, "x")
+    batch = plan(s)
+    assert (batch.commands, [d.key for d in batch.dead]) == ([], [key])
+
+
+def test_bare_messages_can_be_quarantined() -> None:
+    """With bare_messages = quarantine none is applied."""
+    s = Stream()
+    s.bare("users:1", "x")
+    batch = plan(s, planner=a_planner(bare_messages="quarantine"))
+    assert (batch.commands, len(batch.dead)) == ([], 1)
+
+
+@pytest.mark.parametrize("where", ["key", "old_key", "bare"])
+def test_the_position_is_never_a_value(where: str) -> None:
+    """A template that could make any key does not make the position's."""
+    planner = a_planner(a_table(key="{id}"))
+    s = Stream()
+    if where == "bare":
+        s.bare("cdc:default:position", "x")
+    elif where == "key":
+        s.change("cdc:default:position", "x")
+    else:
+        s.change("users:1", "x", old_key="cdc:default:position")
+    batch = plan(s, planner=planner)
+    assert (batch.commands, len(batch.dead)) == ([], 1)
+
+
+def test_value_larger_than_redis_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value above 512 MB would break the connection for ever: quarantined."""
+    monkeypatch.setattr(plan_module, "MAX_VALUE_BYTES", 300)
+    s = Stream()
+    s.change("users:1", "x" * 400)
+    s.change("users:2", "b")
+    batch = plan(s)
+    assert batch.commands == [("MSET", "users:2", "b")]
+    assert len(batch.dead) == 1
+
+
+def test_stream_that_lost_its_end_is_followed() -> None:
+    """Rows published again are skipped until the first that was never applied."""
+    s = Stream()
+    for i in range(5):
+        s.change("users:1", str(i))
+    applied = a_planner().plan(START, s.deliveries[:4], now_us=1).applied
+    # The stream kept two messages; the reader has sent the rest again, at other sequences.
+    again = Stream(seq=2)
+    again.bare("users:1", "from the application")
+    for _, subject, body in s.deliveries[2:]:
+        again.raw(subject.decode(), body)
+    shorter = Applied(stream="MYSQL", created="c", seq=2, id=applied.id, id_seq=0, gtid_set="u:1-4")
+    batch = plan(again, shorter)
+    assert batch.commands == [("MSET", "users:1", "4")]
+    assert (batch.skipped, len(batch.dead)) == (2, 1)
+    assert not batch.applied.catching_up
+    assert batch.applied.id == s.last
+
+
+def test_catching_up_survives_a_restart() -> None:
+    """Half way through what is applied already, the position says so."""
+    s = Stream()
+    for i in range(4):
+        s.change("users:1", str(i))
+    s.heartbeat(last="1.2.101.0", gtid_set="u:1-1")
+    applied = a_planner().plan(START, s.deliveries[:4], now_us=1).applied
+    before = Applied(stream="MYSQL", created="d", seq=0, id=applied.id, gtid_set="u:1-4")
+    batch = a_planner().plan(before, [s.deliveries[0], s.deliveries[4]], now_us=1)
+    assert batch.applied.catching_up
+    assert (batch.applied.id, batch.applied.gtid_set) == (applied.id, "u:1-4")
+
+
+def test_ids_never_go_back() -> None:
+    """A chain whose ids fall is not believed (invariant 2)."""
+    applied = Applied(stream="MYSQL", created="c", seq=9, id="1.2.900.0", id_seq=9)
+    message = Change(
+        key="users:1", value="a", op="update", table="shop.users",
+        id="1.2.800.0", prev="1.2.900.0", ts=1,
+    )  # fmt: skip
+    with pytest.raises(PositionLostError):
+        plan_one(message, applied)
+
+
+def plan_one(message: Change, applied: Applied) -> Batch:
+    s = Stream(seq=applied.seq)
+    s.raw("mysql.update", encode(message))
+    return plan(s, applied)
+
+
+KEYS = st.sampled_from([f"users:{i}" for i in range(4)])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), KEYS, KEYS),
+        st.tuples(st.just("delete"), KEYS, KEYS),
+        st.tuples(st.just("move"), KEYS, KEYS),
+        st.tuples(st.just("hash"), KEYS, KEYS),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS, st.lists(st.integers(1, 8), max_size=12))
+def test_any_batches_end_alike(steps: list[tuple[str, str, str]], sizes: list[int]) -> None:
+    """However a stream is cut into batches, and whatever is delivered again, Redis ends alike."""
+    planner = a_planner()
+    s, one_by_one = Stream(), dict[str, Any]()
+    for n, (what, key, other) in enumerate(steps):
+        if what == "hash":
+            s.change(key, f'{{"n":{n}}}', table="shop.carts")
+        elif what == "move":
+            s.change(key, str(n), old_key=other)
+        else:
+            s.change(key, str(n) if what == "set" else None)
+    for delivery in s.deliveries:
+        applied = Applied(stream="MYSQL", created="c", seq=0, id=prev_of(delivery), id_seq=1)
+        run_commands(planner.plan(applied, [delivery], now_us=1).commands, one_by_one)
+    redis, applied, at = dict[str, Any](), START, 0
+    for size in [*sizes, len(s.deliveries)]:
+        again = max(0, at - 2)
+        batch = planner.plan(applied, s.deliveries[again : at + size], now_us=1)
+        run_commands(batch.commands, redis)
+        applied, at = batch.applied, min(at + size, len(s.deliveries))
+    assert redis == one_by_one
+
+
+def prev_of(delivery: Delivery) -> str:
+    prev: str = json.loads(delivery[2])["prev"]
+    return prev
