@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import click
 import redis
@@ -15,12 +17,20 @@ import redis
 from benchmarks import procfs
 from benchmarks.servers import Servers
 from benchmarks.systems import Cdc, Running, System, SystemFailed, progress
-from benchmarks.workload import DRAINS, Workload, fill, write_backlog
+from benchmarks.workload import (
+    CHURN_SHIFT,
+    DRAINS,
+    SCHEMA,
+    Workload,
+    fill,
+    write_backlog,
+    write_spread,
+)
 
 POLL_S = 0.01
+SAMPLE_ROWS = 1_000
+"""Rows that are compared after a drain."""
 TABLE_ROWS = 100_000
-STALLED_S = 60.0
-"""A system that shows nothing for so long is given up."""
 
 
 @dataclass(slots=True)
@@ -60,14 +70,39 @@ def measure(system: System, workload: Workload, rows: int, limit_s: float) -> Dr
     """Start an attached system and follow it to the end of the backlog, or to the limit.
 
     Raises:
-        SystemFailed: it ended, or nothing moved for a minute.
+        SystemFailed: it ended, or showed nothing within the limit.
     """
     running = system.start(workload)
     try:
         with system.servers.redis_client() as client:
-            return _follow(system, running, client, workload, rows, limit_s)
+            done = _follow(system, running, client, workload, rows, limit_s)
+            if done.finished:
+                check(system, client, workload, rows)
+            return done
     finally:
         running.stop()
+
+
+def check(system: System, client: redis.Redis, workload: Workload, rows: int) -> None:
+    """Compare some rows in Redis with MySQL's.
+
+    A row that the backlog did not touch may be missing in Redis, none may differ.
+
+    Raises:
+        SystemFailed: one does; its rate would be that of another job.
+    """
+    filled = table_rows(workload, rows)
+    ids = random.sample(range(1, filled + 1), k=min(SAMPLE_ROWS, filled))
+    if workload.churn:
+        ids += [each + CHURN_SHIFT for each in ids]
+    with system.servers.mysql.connect(SCHEMA) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT id, visits FROM {workload.table} WHERE id IN %s", (ids,))
+        visits = dict(cursor.fetchall())
+    values: Any = client.mget([f"{workload.table}:{each}" for each in ids])
+    for each, value in zip(ids, values, strict=True):
+        missing_but_touched = value is None and visits.get(each, 0) > 0
+        if missing_but_touched or (value is not None and progress(value) != visits.get(each)):
+            raise SystemFailed(f"{system.name} shows {each} otherwise than MySQL")
 
 
 def _follow(
@@ -79,12 +114,12 @@ def _follow(
     limit_s: float,
 ) -> Drain:
     servers = system.servers.pids()
-    first, first_at, _ = _next(running, client, workload, 0, STALLED_S)
+    first, first_at, _ = _next(running, client, workload, 0, limit_s)
     before = procfs.cpu_all_s(servers | running.processes())
     seen, seen_at = first, first_at
     limit_at = running.started + limit_s
     while seen < rows and time.monotonic() < limit_at:
-        left_s = min(STALLED_S, max(POLL_S, limit_at - time.monotonic()))
+        left_s = max(POLL_S, limit_at - time.monotonic())
         seen, seen_at, moved = _next(running, client, workload, seen, left_s)
         if not moved:
             break
@@ -120,15 +155,20 @@ def _next(
         time.sleep(POLL_S)
 
 
-def prepare(
-    servers: Servers, systems: Sequence[System], workload: Workload, rows: int
-) -> int:
+def prepare(servers: Servers, systems: Sequence[System], workload: Workload, rows: int) -> int:
     """Fill the table, attach all systems, write the backlog; return its rows."""
-    table_rows = min(TABLE_ROWS, max(rows, TABLE_ROWS // 4))
-    fill(servers.mysql, workload, table_rows)
+    size = table_rows(workload, rows)
+    fill(servers.mysql, workload, size)
     for system in systems:
         system.attach(workload)
-    return write_backlog(servers.mysql, workload, rows, table_rows)
+    write = write_spread if workload.tables > 1 else write_backlog
+    return write(servers.mysql, workload, rows, size)
+
+
+def table_rows(workload: Workload, rows: int) -> int:
+    """Return how many rows each table has for a backlog of so many changes."""
+    size = min(TABLE_ROWS, max(rows, TABLE_ROWS // 4)) // workload.tables
+    return max(size, workload.per_transaction)
 
 
 @click.command(context_settings={"show_default": True})
@@ -158,11 +198,13 @@ def text(drain: Drain) -> str:
     cpu = "  ".join(f"{name} {us:.1f}" for name, us in drain.cpu_us_per_row().items())
     peak = "  ".join(f"{name} {size / 1e6:.0f}" for name, size in drain.peak_bytes.items())
     ended = "" if drain.finished else f" (stopped at {drain.total_rows:,})"
-    return (
+    lines = [
         f"{drain.system:9} {drain.rate:9,.0f} rows/s, {drain.rate_from_start:9,.0f} from the "
-        f"process's start; first change after {drain.start_s:.2f} s{ended}\n"
-        f"          CPU us/row: {cpu}\n          peak MB: {peak}"
-    )
+        f"process's start; first change after {drain.start_s:.2f} s{ended}"
+    ]
+    if cpu:
+        lines.append(f"          CPU us/row: {cpu}")
+    return "\n".join([*lines, f"          peak MB: {peak}"])
 
 
 def _system(kind: str, servers: Servers) -> System:

@@ -13,7 +13,6 @@ from typing import Any
 
 import nats
 import nats.errors
-import nats.js.errors
 import redis
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
@@ -45,12 +44,9 @@ async def sink(nats_port: str, redis_port: str) -> None:
     connection = await nats.connect(f"nats://127.0.0.1:{nats_port}")
     client = redis.Redis(port=int(redis_port))
     jetstream = connection.jetstream()
-    while True:
-        try:
-            pull = await jetstream.pull_subscribe("mysql.>", durable="naive", stream="NAIVE")
-            break
-        except nats.js.errors.NotFoundError:
-            await asyncio.sleep(0.05)
+    # Whichever of the two comes first makes it.
+    await jetstream.add_stream(name="NAIVE", subjects=["mysql.>"])
+    pull = await jetstream.pull_subscribe("mysql.>", durable="naive", stream="NAIVE")
     while True:
         try:
             messages = await pull.fetch(500, timeout=1)

@@ -97,7 +97,7 @@ class System(ABC):
         """Follow the workload's table from now on, and stop: what comes is the backlog."""
         self.servers.restore("blank")
         self.forget()
-        running = self.run([workload.table])
+        running = self.run(workload.names())
         try:
             self.await_streaming(running, workload)
         finally:
@@ -109,7 +109,7 @@ class System(ABC):
         """Begin to drain, from the state of `attach`."""
         self.servers.restore(self.name)
         self.put_back()
-        return self.run([workload.table])
+        return self.run(workload.names())
 
     def run(self, tables: Sequence[str], snapshot: bool = False) -> Running:
         """Start it on what stands in the servers."""
@@ -178,7 +178,7 @@ class Naive(System):
 
     name = "naive"
 
-    def attach(self, workload: Workload) -> None:
+    def attach(self, workload: Workload) -> None:  # noqa: ARG002 - every table
         """Note the binlog's end: this form keeps no state."""
         self.servers.restore("blank")
         with self.servers.mysql.connect() as connection, connection.cursor() as cursor:

@@ -122,6 +122,8 @@ class Workload:
     row: str = USERS_ROW
     also: str = "balance = balance + 0.01, updated_at = NOW(6)"
     """What an update changes beside `visits`."""
+    tables: int = 1
+    """Over how many tables of the same form the transactions are spread."""
     churn: bool = False
     """Change keys, delete and insert instead of updating."""
 
@@ -130,14 +132,16 @@ class Workload:
         """Name of its table, which is also the prefix of its Redis keys."""
         return f"{self.name}_rows"
 
+    def names(self) -> list[str]:
+        """Return its tables, the one with the marker first."""
+        return [self.table, *(f"{self.table}_{n}" for n in range(1, self.tables))]
+
     def procedure(self) -> str:
         """Return the statement that creates the procedure `backlog` for it."""
         body = (CHURN if self.churn else UPDATE).format(
             table=self.table, also=self.also, CHURN_LAG=CHURN_LAG, CHURN_SHIFT=CHURN_SHIFT
         )
-        return PROCEDURE.format(
-            body=body, table=self.table, MARKERS=MARKERS, MARKER_ID=MARKER_ID
-        )
+        return PROCEDURE.format(body=body, table=self.table, MARKERS=MARKERS, MARKER_ID=MARKER_ID)
 
     @property
     def marker_key(self) -> str:
@@ -148,13 +152,20 @@ class Workload:
 DRAINS = (
     Workload("drain100", "100-row transactions, 8 columns", 100),
     Workload("drain1", "1-row transactions, 8 columns", 1),
-    Workload("wide", "wide rows: 40 columns, text and JSON", 100, create=WIDE, row=WIDE_ROW, also="int0 = int0 + 1"),
+    Workload(
+        "wide",
+        "wide rows: 40 columns, text and JSON",
+        100,
+        create=WIDE,
+        row=WIDE_ROW,
+        also="int0 = int0 + 1",
+    ),
     Workload("churn", "a third each: key changes, deletes, inserts", 100, churn=True),
 )
 
 
 def fill(mysql: MySQL, workload: Workload, rows: int) -> None:
-    """Make a workload's table anew with ids 1 to `rows` and its marker; none of it in the binlog."""
+    """Make a workload's table anew with ids 1 to `rows` and its marker, past the binlog."""
     table, row = workload.table, workload.row
     with mysql.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {SCHEMA}")
@@ -168,6 +179,10 @@ def fill(mysql: MySQL, workload: Workload, rows: int) -> None:
             cursor.execute(f"INSERT INTO {table} {sequence} {row.format(id='n')} FROM seq")
         marker = row.format(id=MARKER_ID) + " FROM (SELECT 1 AS n) AS one"
         cursor.execute(f"INSERT INTO {table} {marker}")
+        for name in workload.names()[1:]:
+            cursor.execute(f"DROP TABLE IF EXISTS {name}")
+            cursor.execute(f"CREATE TABLE {name} LIKE {table}")
+            cursor.execute(f"INSERT INTO {name} SELECT * FROM {table}")
         cursor.execute(f"DROP TABLE IF EXISTS {table}_seed")
         if workload.churn:
             cursor.execute(f"CREATE TABLE {table}_seed LIKE {table}")
@@ -193,6 +208,29 @@ def write_backlog(mysql: MySQL, workload: Workload, rows: int, table_rows: int) 
         done = int(one(cursor))
     os.sync()
     return done
+
+
+def write_spread(mysql: MySQL, workload: Workload, rows: int, table_rows: int) -> int:
+    """Write a backlog over all tables of a workload in turn; return its rows.
+
+    For few transactions: each goes through the client.
+    """
+    size, names = workload.per_transaction, workload.names()
+    transactions = rows // size
+    with fast_commits(mysql), mysql.connect(SCHEMA) as connection, connection.cursor() as cursor:
+        connection.autocommit(False)
+        for i in range(transactions):
+            low = (i // len(names) * size) % (table_rows - size + 1) + 1
+            update = f"SET visits = visits + 1, {workload.also} WHERE id BETWEEN {low} AND"
+            cursor.execute(f"UPDATE {names[i % len(names)]} {update} {low + size - 1}")
+            if i % max(1, transactions // MARKERS) == 0 or i == transactions - 1:
+                marker = (size * (i + 1),)
+                cursor.execute(
+                    f"UPDATE {workload.table} SET visits = %s WHERE id = {MARKER_ID}", marker
+                )
+            connection.commit()
+    os.sync()
+    return transactions * size
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from cdc.errors import EXIT_CODES, CdcError, InternalError
@@ -29,8 +30,13 @@ Role = Literal["reader", "sink"]
 ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
 """Loaded by name: the command imports no side before it runs it."""
 
+_OURS = Path(__file__).parent.parent
+_PACKAGES = ("cdc", "cdc_reader", "redis_sink")
+
 DRAIN_S = 10.0
 DEBUG = "CDC_DEBUG"
+WORDS_LONGEST = 8000
+"""Characters of an error: they must fit into a pipe that nobody empties before we end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,7 @@ async def perform(job: Job, log: Any, stop: asyncio.Event) -> None:
     log.info("stopped", **meter.totals())
 
 
-def run_here(job: Job, secrets_log: Any) -> int:
+def run_here(job: Job, log: Any) -> int:
     """Run a role in this process until SIGTERM or SIGINT; return 0 after the drain.
 
     A second signal leaves at once.
@@ -76,10 +82,10 @@ def run_here(job: Job, secrets_log: Any) -> int:
 
     async def main() -> None:
         stop = asyncio.Event()
-        stop_on_signals(stop, secrets_log)
-        await within_drain(perform(job, secrets_log, stop), stop)
+        stop_on_signals(stop, log)
+        await within_drain(perform(job, log, stop), stop)
 
-    asyncio.run(main())
+    asyncio.new_event_loop().run_until_complete(main())
     return 0
 
 
@@ -106,7 +112,7 @@ def stop_on_signals(
             if at_once:
                 at_once()
             os._exit(128 + signal.SIGINT)
-        log.info(f"stopping at {name}; once more leaves at once, nothing is lost either way")
+        log.info("stopping; a second signal leaves at once, nothing is lost either way", by=name)
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -130,12 +136,13 @@ def in_words(error: BaseException) -> CdcError:
 
 
 def _place(error: BaseException) -> str:
+    """Return where in our code it arose: ``cdc/role.py:60``."""
     trace = error.__traceback__
     place = "the command"
     while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] in ("cdc", "cdc_reader", "redis_sink"):
-            place = f"{module}:{trace.tb_lineno}"
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.is_relative_to(_OURS) and path.relative_to(_OURS).parts[0] in _PACKAGES:
+            place = f"{path.relative_to(_OURS)}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
 
@@ -149,7 +156,8 @@ def _first_line(error: BaseException) -> str:
 
 def to_json(error: CdcError) -> bytes:
     """Return an error as it goes up to the parent."""
-    return json.dumps([error.exit_code, error.seen, error.safe, error.remedy]).encode()
+    seen = error.seen[:WORDS_LONGEST]
+    return json.dumps([error.exit_code, seen, error.safe, error.remedy]).encode()
 
 
 def from_json(text: bytes) -> CdcError | None:
@@ -168,8 +176,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent, same code
     try:
-        asyncio.run(_main(job))
-    except BaseException as error:
+        # Not asyncio.run: it would wait for threads that wait for a server.
+        asyncio.new_event_loop().run_until_complete(_main(job))
+    except BaseException as error:  # noqa: BLE001 - the parent is told of whatever ended us
         words = in_words(error)
         os.write(upward, to_json(words))
         sys.stderr.flush()

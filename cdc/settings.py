@@ -359,6 +359,9 @@ def _tables(
         problems.add(
             shared["key"][0], "is for every table, so with several it must contain {table}"
         )
+    if "as" in shared and shared["as"][1] not in MODELS:
+        where, word = shared.pop("as")
+        problems.add(where, f"must be string or hash, not {word!r}{nearest(word, MODELS)}")
     out = []
     for name in names:
         about = full.get(_qualified(name, settings), {})

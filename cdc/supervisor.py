@@ -66,15 +66,18 @@ async def _supervise(todo: Sequence[Job], log: Any, companions: tuple[Any, ...])
     stop_on_signals(stop, log, kill)
     beside = [asyncio.ensure_future(work) for work in companions]
     running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+    told = asyncio.create_task(stop.wait())
     try:
-        ended, _ = await asyncio.wait([*running, *beside], return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(
+            [told, *running, *beside], return_when=asyncio.FIRST_COMPLETED
+        )
         stop.set()
         for keeper in keepers:
             keeper.terminate()
         drained = await _drained(running, keepers)
     finally:
         kill()
-        for task in beside:
+        for task in [told, *beside]:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     for task in [*running, *ended]:
@@ -134,7 +137,8 @@ class _Keeper:
     def _say(self, exit_code: int, error: CdcError | None, pause_s: float) -> None:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         self.log.error(
-            f"the {self.job.role} died and is started again",
+            "a role died and is started again",
+            which=self.job.role,
             how=how,
             why=error.seen if error else None,
             pause_s=round(pause_s, 1),
@@ -145,6 +149,8 @@ class _Keeper:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                # Without the working directory: an application's own cdc/ may stand there.
+                "-P",
                 "-m",
                 "cdc.role",
                 self.job.role,

@@ -187,7 +187,7 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
         return _embedded(text.removeprefix("embedded:"))
     match = _SHAPE.fullmatch(text)
     if match is None:
-        raise ValueError(f"is not of the form {schemes[0]}://user:password@host:port/database")
+        raise ValueError(f"is not of the form {schemes[0]}://user@host:port/…")
     scheme = match["scheme"]
     if scheme not in schemes:
         raise ValueError(f"begins with {scheme}://, here stands " + _either(schemes))

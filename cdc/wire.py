@@ -128,16 +128,20 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
 
 
 async def close(nc: Client) -> None:
-    """Close the connection; never raises, lasts 2 s at most."""
+    """Close the connection; never raises, lasts 4 s at most."""
     try:
-        await nc.close()
-    except (OSError, nats.errors.Error):
+        async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+            await nc.close()
+    except (OSError, nats.errors.Error, TimeoutError):
         abort(nc)
 
 
 async def _discard(nc: Connection) -> None:
     abort(nc)
-    await close(nc)
+    # Before the first task there is nothing to tidy up, and after a TLS handshake that
+    # failed nats-py would wait for ever for a protocol that has been taken off its socket.
+    if nc._reading_task is not None:
+        await close(nc)
 
 
 def _writer(nc: Client) -> asyncio.StreamWriter:

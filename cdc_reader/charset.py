@@ -66,7 +66,20 @@ def charset_of(collation: int) -> Charset:
         raise UnknownCharset(_name(collation)) from None
 
 
+# The Unicode ones that PyMySQL has no names for.
+_NAMES = {
+    "ucs2": ((35, 35), (90, 90), (128, 151), (159, 159), (640, 642), (2560, 2759)),
+    "utf16": ((54, 55), (101, 124), (672, 674), (2816, 3015)),
+    "utf16le": ((56, 56), (62, 62)),
+    "utf32": ((60, 61), (160, 183), (736, 738), (3072, 3271)),
+    "gb18030": ((248, 250),),
+}
+
+
 def _name(collation: int) -> str:
+    for name, ranges in _NAMES.items():
+        if any(low <= collation <= high for low, high in ranges):
+            return f"character set {name}"
     try:
         name = vars(charset_by_id(collation))["name"]
     except KeyError:

@@ -121,7 +121,8 @@ def translated(error: BaseException, url: Url) -> CdcError:
 
 def _parts(error: BaseException) -> tuple[int, str]:
     arguments = error.args or (0,)
-    number = arguments[0] if isinstance(arguments[0], int) else 0
+    is_ours = isinstance(error, pymysql.MySQLError)  # an OSError counts in errno
+    number = arguments[0] if is_ours and isinstance(arguments[0], int) else 0
     text = str(arguments[1]) if len(arguments) > 1 else str(error)
     # PyMySQL raises some of its own without a number when the connection is gone.
     lost = number == 0 and isinstance(error, pymysql.err.InterfaceError | OSError)
@@ -133,7 +134,7 @@ def _certificate(error: BaseException) -> str:
     seen: BaseException | None = getattr(error, "original_exception", None) or error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
-            return seen.verify_message or str(seen)
+            return getattr(seen, "verify_message", "") or str(seen)
         if isinstance(seen, ssl.SSLError) and "EOF" not in str(seen):
             return seen.reason or str(seen)
         seen = seen.__cause__ or seen.__context__

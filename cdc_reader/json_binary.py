@@ -13,7 +13,6 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from collections.abc import Callable
 
 import msgspec
 
@@ -60,7 +59,7 @@ def json_text(raw: bytes) -> str:
         return "null"  # what INSERT IGNORE puts into a NOT NULL column; SELECT prints null
     out: list[str] = []
     try:
-        _value(raw[0], raw, 1, len(raw), 0, out.append)
+        _value(raw[0], raw, 1, len(raw), 0, out)
     except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
         raise MalformedJson(f"a JSON value cannot be read: {type(error).__name__}") from None
     except ValueError as error:
@@ -68,34 +67,30 @@ def json_text(raw: bytes) -> str:
     return "".join(out)
 
 
-def _value(
-    kind: int, raw: bytes, at: int, end: int, depth: int, emit: Callable[[str], None]
-) -> None:
+def _value(kind: int, raw: bytes, at: int, end: int, depth: int, out: list[str]) -> None:
     """Emit the value of a type that stands at ``raw[at:end]``."""
     if at > end:
         raise MalformedJson("a JSON value outside of its document")
     if kind == _STRING:
         size, at = _length(raw, at)
-        emit(_quote(_bytes(raw, at, size, end).decode()).decode())
+        out.append(_quote(_bytes(raw, at, size, end).decode()).decode())
     elif kind in _NUMBERS:
-        emit(str(struct.unpack_from(_NUMBERS[kind], raw, at)[0]))
+        out.append(str(struct.unpack_from(_NUMBERS[kind], raw, at)[0]))
     elif kind <= _LARGE_ARRAY:
-        _container(kind, raw, at, end, depth + 1, emit)
+        _container(kind, raw, at, end, depth + 1, out)
     elif kind == _LITERAL:
-        emit(_LITERALS[raw[at]])
+        out.append(_LITERALS[raw[at]])
     elif kind == _DOUBLE:
-        emit(double_token(struct.unpack_from("<d", raw, at)[0]))
+        out.append(double_token(struct.unpack_from("<d", raw, at)[0]))
     elif kind == _OPAQUE:
         field_type = raw[at]
         size, at = _length(raw, at + 1)
-        emit(_opaque(field_type, _bytes(raw, at, size, end)))
+        out.append(_opaque(field_type, _bytes(raw, at, size, end)))
     else:
         raise MalformedJson(f"a JSON value of the unknown type {kind}")
 
 
-def _container(
-    kind: int, raw: bytes, at: int, end: int, depth: int, emit: Callable[[str], None]
-) -> None:
+def _container(kind: int, raw: bytes, at: int, end: int, depth: int, out: list[str]) -> None:
     """Emit an object or array; places in it count from its own first byte."""
     if depth > MAX_DEPTH:
         raise MalformedJson(f"a JSON document deeper than {MAX_DEPTH}")
@@ -111,15 +106,18 @@ def _container(
     values = keys + count * (width + 2) * is_object
     if values + count * (width + 1) > end:
         raise MalformedJson("a JSON container with more entries than room")
-    emit("{" if is_object else "[")
+    out.append("{" if is_object else "[")
     for i in range(count):
+        # An entry has three bytes or more; offsets that meet could lead to any number of them.
+        if len(out) > 4 * len(raw):
+            raise MalformedJson("a JSON document with more values than bytes")
         if i:
-            emit(",")
+            out.append(",")
         if is_object:
             entry = keys + i * (width + 2)
             (key_at,) = struct.unpack_from(number, raw, entry)
             (key_size,) = struct.unpack_from("<H", raw, entry + width)
-            emit(_quote(_bytes(raw, at + key_at, key_size, end).decode()).decode() + ":")
+            out.append(_quote(_bytes(raw, at + key_at, key_size, end).decode()).decode() + ":")
         entry = values + i * (width + 1)
         value_kind = raw[entry]
         value_at = entry + 1
@@ -128,8 +126,8 @@ def _container(
             if offset < 2 * width:
                 raise MalformedJson("a JSON value inside its container's head")
             value_at = at + offset
-        _value(value_kind, raw, value_at, end, depth, emit)
-    emit("}" if is_object else "]")
+        _value(value_kind, raw, value_at, end, depth, out)
+    out.append("}" if is_object else "]")
 
 
 def _length(raw: bytes, at: int) -> tuple[int, int]:

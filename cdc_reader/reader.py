@@ -19,7 +19,7 @@ import pymysql
 
 from cdc import stream
 from cdc.errors import UnavailableError
-from cdc.message import Heartbeat, encode
+from cdc.message import Heartbeat
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
@@ -79,10 +79,9 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         a.read_rows += a.snapshot.step(a.assembler)
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
-        if a.heartbeat_due(bool(runs), settings):
-            runs.append(Run("heartbeat", "", [a.heartbeat()]))
+        heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), settings) else None
         # 5. Publish, fenced; the flush before is stored when this returns.
-        await a.publisher.send(runs)
+        await a.publisher.send(runs, heartbeat)
         a.count(runs, meter)
         if not events:
             await a.publisher.settle()
@@ -133,26 +132,24 @@ class Attached:
             return True
         return changed and waited_s >= settings.heartbeat_s
 
-    def heartbeat(self) -> bytes:
+    def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
         self.heartbeat_at_s = time.monotonic()
         position = self.assembler.position
-        return encode(
-            Heartbeat(
-                epoch=self.epoch,
-                server=self.server,
-                file=position.file,
-                offset=position.offset,
-                gtid_set=position.gtid_set,
-                last=self.assembler.last,
-                snapshot=self.snapshot.progress,
-                ts=time.time_ns() // 1000,
-            )
+        return Heartbeat(
+            epoch=self.epoch,
+            server=self.server,
+            file=position.file,
+            offset=position.offset,
+            gtid_set=position.gtid_set,
+            last=self.assembler.last,
+            snapshot=dict(self.snapshot.progress),
+            ts=time.time_ns() // 1000,
         )
 
     def count(self, runs: list[Run], meter: Any) -> None:
         """Tell the meter what went out and how far behind MySQL it is."""
-        rows = sum(len(run.bodies) for run in runs if run.op != "heartbeat")
+        rows = sum(len(run.bodies) for run in runs)
         if rows:
             meter.count("published", rows)
             if self.assembler.event_us:
@@ -185,7 +182,6 @@ async def _attach(
             flush_max_bytes=settings.flush_max_bytes,
             log=log,
         )
-        await publisher.open()
         assembler = Assembler(
             resume=resume,
             gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
@@ -218,8 +214,7 @@ async def _attach(
             mariadb=server.mariadb,
             server_id=settings.server_id,
         )
-        log.info("streaming", position=str(resume.position), after=resume.last or None)
-        yield Attached(
+        attached = Attached(
             source=source,
             assembler=assembler,
             snapshot=snapshot,
@@ -228,6 +223,9 @@ async def _attach(
             server=server.server,
             silent_since_s=time.monotonic(),
         )
+        await publisher.open(attached.heartbeat())
+        log.info("streaming", position=str(resume.position), after=resume.last or None)
+        yield attached
     finally:
         if source is not None:
             source.close()

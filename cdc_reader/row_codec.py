@@ -162,8 +162,8 @@ class RowCodec:
     def _generate(self, op: Op, head: bytes) -> _Function:
         """Return the function for the columns that an event's head says are present.
 
-        MariaDB leaves VIRTUAL columns out of every image, so that absent columns are no
-        reason to stop where nobody asked for them.
+        MariaDB leaves generated columns out of updates and deletes, stored ones too, so that
+        an absent column is no reason to stop where nobody asked for it.
         """
         count = len(self._map.columns)
         width = (count + 7) // 8
@@ -291,8 +291,8 @@ def _partial(table: str, column: str | None) -> PositionLostError:
         f"a row of {table} is in the binlog without its column {column!r}",
         safe="nothing after the last whole transaction was published",
         remedy="SET PERSIST binlog_row_image = 'FULL';\n"
-        "(MariaDB: SET GLOBAL, and the same in its configuration file; it never writes VIRTUAL\n"
-        "columns: make them STORED, or capture another column with --value COLUMN)\n"
+        "(MariaDB: SET GLOBAL, and the same in its configuration file; it leaves generated\n"
+        "columns out of updates: capture another column with --value COLUMN)\n"
         "then start over as docs/guarantees.md says",
     )
 

@@ -21,8 +21,8 @@ from contextlib import suppress
 import nats.errors
 from nats.aio.subscription import Subscription
 
-from cdc.errors import CdcError, InternalError
-from cdc.stream import ApiError, Connection, api
+from cdc.errors import InternalError
+from cdc.stream import Connection, api
 from cdc.wire import Raw, Tap, lost
 from redis_sink.plan import Delivery
 
@@ -69,7 +69,7 @@ class Consumer:
             UnavailableError: NATS is gone, or has no leader.
             ApiError: the stream is not there.
         """
-        await self._forget()
+        await self.close()
         self._next_seq = seq
         self._consumer = f"cdc-sink-{uuid.uuid4().hex}"
         config = {
@@ -118,17 +118,12 @@ class Consumer:
         self._tap.arrived.set()
 
     async def close(self) -> None:
-        """Say that the consumer is not needed any more; never raises."""
-        with suppress(CdcError):
-            await self._forget()
-
-    async def _forget(self) -> None:
-        """Drop the consumer and all that came from it."""
+        """Drop the consumer and all that came from it; never raises, waits for no reply."""
         if self._subscription is not None and not self._nc.is_closed:
             with suppress(nats.errors.Error):
                 await self._subscription.unsubscribe()
-            with suppress(ApiError):
-                await api(self._nc, f"CONSUMER.DELETE.{self._stream}.{self._consumer}")
+                subject = f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}"
+                await self._nc.publish(subject)
         self._subscription = None
         self._tap.take()
         self._ready.clear()

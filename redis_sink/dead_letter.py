@@ -20,9 +20,10 @@ from cdc.wire import lost
 from redis_sink.plan import DeadLetter
 
 _AT_ONCE = 100
-_ENVELOPE_BYTES = 8 << 10
-"""What the envelope may take beside the body: reason, names, a key of 4 KiB at most."""
-_KEY_CHARS = 1024
+_ENVELOPE_BYTES = 16 << 10
+"""What the envelope may take beside the body."""
+_TEXT_CHARS = 512
+"""Reason and key are cut here: each sign is six bytes of JSON at most."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,12 +52,12 @@ def envelope(letter: DeadLetter, stream: str, *, max_payload_bytes: int) -> byte
     body = letter.body[:room]
     return msgspec.json.encode(
         Envelope(
-            reason=letter.reason[:1024],
+            reason=letter.reason[:_TEXT_CHARS],
             stream=stream,
             seq=letter.seq,
             subject=letter.subject,
             table=letter.table,
-            key=letter.key[:_KEY_CHARS] if letter.key is not None else None,
+            key=letter.key[:_TEXT_CHARS] if letter.key is not None else None,
             body=base64.b64encode(body).decode(),
             body_bytes=len(letter.body),
             truncated=len(body) < len(letter.body),

@@ -140,8 +140,9 @@ class _Sink:
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
             consumer = Consumer(nc, state.name, max_messages=settings.batch_max_messages)
+            self._consumer = consumer
             applied = await self._begin(nc, state, consumer)
-            self._consumer, self._begun = consumer, True
+            self._begun = True
             while not self._stop.is_set():
                 # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
                 deliveries = await consumer.read(IDLE_S)
@@ -161,8 +162,10 @@ class _Sink:
                     deliveries = deliveries[batch.consumed :]
                 waiting.over()
         finally:
-            self._consumer = None
             self._writer.close()
+            if self._consumer is not None:
+                await self._consumer.close()
+            self._consumer = None
             await close(nc)
 
     async def _begin(self, nc: Connection, state: StreamState, consumer: Consumer) -> Applied:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cdc.errors import CdcError, InternalError, UnavailableError
+from cdc.errors import CdcError, InternalError, PermissionDenied, UnavailableError
 from cdc.url import Url
 from redis_sink.plan import Command
 from redis_sink.verdict import refusal, refused_transaction
@@ -211,12 +212,14 @@ class Writer:
             return refusal(self.address, "LOADING")
         if kind == "MaxConnectionsError" or "max number of clients" in text:
             return refusal(self.address, "ERR max number of clients")
-        if "certificate" in text.lower() or "ssl" in text.lower():
-            return UnavailableError(
+        causes = (error, error.__context__, error.__cause__)
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            return PermissionDenied(
                 f"TLS to Redis at {self.address} fails",
                 remedy="name the authority that signed the certificate: ?ssl-ca=FILE in the URL",
             )
-        how = "refuses the connection" if "refused" in text.lower() else "does not answer"
+        refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+        how = "refuses the connection" if refused else "does not answer"
         return UnavailableError(
             f"Redis at {self.address} {how}",
             remedy="check the host and the port in the Redis URL, and that the server runs",

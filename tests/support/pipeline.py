@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 DEADLINE_S = 60.0
 
@@ -37,18 +37,17 @@ class Process:
         self.log = log
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
-        self._file: IO[bytes] | None = None
 
     def start(self) -> Self:
         """Start it; its output is appended to the log."""
-        self._file = self.log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cdc", *self.arguments],
-            env=os.environ | self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-        )
+        with self.log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cdc", *self.arguments],
+                env=os.environ | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
         return self
 
     @property
@@ -97,8 +96,6 @@ class Process:
             for pid in children:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        if self._file is not None:
-            self._file.close()
 
 
 def descendants(pid: int) -> list[int]:

@@ -10,11 +10,13 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 import nats
 import pymysql
 import redis
+from nats.aio.msg import Msg
 
 from cdc.message import parse_id
 
@@ -64,13 +66,22 @@ def assert_equal(connection: pymysql.Connection[Any], client: redis.Redis, table
 
 
 def wait_until_equal(
-    connection: pymysql.Connection[Any], client: redis.Redis, table: str, deadline_s: float = 60.0
+    connection: pymysql.Connection[Any],
+    client: redis.Redis,
+    table: str,
+    deadline_s: float = 60.0,
+    ignore: Collection[str] = (),
 ) -> None:
-    """Wait until Redis has caught up with a MySQL that nobody writes to any more."""
+    """Wait until Redis has caught up with a MySQL that nobody writes to any more.
+
+    Args:
+        ignore: keys that an application writes by itself.
+    """
     want = expected(connection, table)
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
-        if found(client, table) == want:
+        have = found(client, table)
+        if {k: v for k, v in have.items() if k not in ignore} == want:
             return
         time.sleep(0.05)
     assert_equal(connection, client, table)
@@ -86,13 +97,25 @@ async def _messages(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         jetstream = client.jetstream()
         left = (await jetstream.stream_info(stream)).state.messages
-        subscription = await jetstream.subscribe(
-            ">", stream=stream, ordered_consumer=True, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
         out: list[tuple[str, dict[str, Any]]] = []
-        while len(out) < left:
-            message = await subscription.next_msg(timeout=10)
+        if not left:
+            return out
+        whole = asyncio.Event()
+
+        async def take(message: Msg) -> None:
             out.append((message.subject, json.loads(message.data)))
+            if len(out) == left:
+                whole.set()
+
+        await jetstream.subscribe(
+            ">",
+            stream=stream,
+            cb=take,
+            ordered_consumer=True,
+            pending_msgs_limit=-1,
+            pending_bytes_limit=-1,
+        )
+        await asyncio.wait_for(whole.wait(), 60)
         return out
     finally:
         await client.close()

@@ -1,0 +1,91 @@
+"""``python -m benchmarks``: every scenario in one run, ours, the peers and the limit."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+
+from benchmarks import debezium, machine, report
+from benchmarks.measurement import OURS, Results
+from benchmarks.scenarios import SCENARIOS, Options, Run
+from benchmarks.servers import Servers
+from benchmarks.systems import Cdc, Debezium, Naive, System
+
+SYSTEMS = ("cdc", "naive", "debezium")
+
+
+class _Names(click.ParamType):  # type: ignore[type-arg]
+    """Names separated by commas, each a known one."""
+
+    name = "names"
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self._known = known
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the names as a tuple."""
+        names = tuple(value) if isinstance(value, tuple) else tuple(str(value).split(","))
+        for name in names:
+            if name not in self._known:
+                self.fail(f"{name!r} is none of {', '.join(self._known)}", param, ctx)
+        return names
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--only", type=_Names(tuple(SCENARIOS)), default=tuple(SCENARIOS), help="Scenarios.")
+@click.option("--systems", type=_Names(SYSTEMS), default=SYSTEMS, help="Systems.")
+@click.option("--rows", default=600_000, help="Rows changed in a drain's backlog.")
+@click.option("--rounds", default=3, help="How often each is measured.")
+@click.option("--full", is_flag=True, help="Up to ten million rows.")
+@click.option("--limit-s", default=120.0, help="Longest single drain.")
+@click.option("--latency-s", default=10.0, help="How long each rate of latency lasts.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables.")
+def main(
+    only: tuple[str, ...],
+    systems: tuple[str, ...],
+    json_file: Path | None,
+    markdown: Path | None,
+    **sizes: float | bool,
+) -> None:
+    """Measure on real servers, in one run; print the tables, write them where asked to."""
+    options = Options(**sizes)  # type: ignore[arg-type]
+    results = Results()
+    with Servers() as servers:
+        facts = machine.describe(servers)
+        run = Run(servers, _systems(servers, systems, results), options, results, click.echo)
+        for name in only:
+            click.echo(f"== {name}")
+            with run.attempt(name, "the scenario"):
+                SCENARIOS[name](run)
+    text = report.to_markdown(facts, results)
+    click.echo(text)
+    if markdown:
+        markdown.write_text(text)
+    if json_file:
+        json_file.write_bytes(report.to_json(facts, dataclasses.asdict(options), results))
+    sys.exit(any(f": {OURS} failed" in note for note in results.notes))
+
+
+def _systems(servers: Servers, wanted: tuple[str, ...], results: Results) -> list[System]:
+    out: list[System] = []
+    if "cdc" in wanted:
+        out.append(Cdc(servers))
+    if "naive" in wanted:
+        out.append(Naive(servers))
+    if "debezium" in wanted:
+        try:
+            out.append(Debezium(servers, debezium.prepare()))
+        except debezium.Missing as why:
+            results.note(f"Debezium was left out: {why}")
+            click.echo(f"Debezium is left out: {why}")
+    return out
+
+
+if __name__ == "__main__":
+    main()

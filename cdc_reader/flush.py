@@ -1,0 +1,128 @@
+"""A flush: messages that go out together, the fence before them, their bytes on the wire.
+
+Pure.  See docs/adr/0007-fence.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cdc.message import HEARTBEAT, subject_for
+from cdc_reader.tail import BATCH_HEADER
+from cdc_reader.transaction import Run
+
+FLOW_MESSAGES = 500
+"""The server tells its progress this often; it never asks for less of a single publisher."""
+
+Message = tuple[bytes, bytes]
+"""(subject, body)"""
+
+
+class Outcome(NamedTuple):
+    """What became of a flush."""
+
+    stored: int
+    """Messages stored: the first so many."""
+    sequence: int
+    """Of the last one stored; foreign messages may stand between ours."""
+    error_code: int
+    """Why not all were stored; 0: they were."""
+
+
+@dataclass(slots=True)
+class Flush:
+    """Messages on their way, with what is needed to send the rest of them again."""
+
+    messages: list[Message]
+    token: str
+    """Part of the reply subjects: answers to an earlier attempt are not ours."""
+    done: asyncio.Future[Outcome]
+    stored: int = 0
+    """Messages acknowledged so far, where each is acknowledged singly."""
+    sequence: int = 0
+    """Of the newest of them."""
+    error_code: int = 0
+    """Why a batch ends early: said before its end is."""
+
+
+def sequence_fence(sequence: int) -> bytes:
+    """Return the header that lets a message in only behind this one, whoever's it is."""
+    return b"Nats-Expected-Last-Sequence: %d" % sequence
+
+
+def heartbeat_fence(sequence: int, prefix: str) -> bytes:
+    """Return the header that lets a message in only while this is the newest heartbeat.
+
+    Foreign messages do not disturb it; every reader begins with a heartbeat.
+    """
+    return (
+        f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n"
+        f"Nats-Expected-Last-Subject-Sequence-Subject: {subject_for(prefix, HEARTBEAT)}"
+    ).encode()
+
+
+def parts(
+    runs: Iterable[Run], prefix: str, *, max_messages: int, max_bytes: int
+) -> Iterator[list[Message]]:
+    """Yield the runs' messages in flushes of at most so many messages and bytes."""
+    messages: list[Message] = []
+    size_bytes = 0
+    for run in runs:
+        subject = subject_for(prefix, run.op).encode()
+        for body in run.bodies:
+            messages.append((subject, body))
+            size_bytes += len(body)
+            if len(messages) >= max_messages or size_bytes >= max_bytes:
+                yield messages
+                messages, size_bytes = [], 0
+    if messages:
+        yield messages
+
+
+def fast_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:
+    """Return one fast-ingest batch, of two messages or more, as bytes for the socket.
+
+    The reply subject is ``<inbox>.<batch>.<flow>.<gap mode>.<n>.<step>.$FI``; steps: 0 begin,
+    1 append, 2 append and commit.  Source: NATS ADR-50, "Fast-ingest batch publishing".
+    """
+    prefix = f"{reply}.{FLOW_MESSAGES}.fail.".encode()
+    batch = reply.rpartition(".")[2].encode()
+    header = b"NATS/1.0\r\n%b\r\n%b: %b\r\n\r\n" % (fence, BATCH_HEADER.encode(), batch)
+    (subject, body), *appended = messages
+    size_bytes = len(header) + len(body)
+    out = [
+        b"HPUB %b %b1.0.$FI %d %d\r\n%b%b\r\n"
+        % (subject, prefix, len(header), size_bytes, header, body)
+    ]
+    out += [
+        b"PUB %b %b%d.1.$FI %d\r\n%b\r\n" % (subject, prefix, number, len(body), body)
+        for number, (subject, body) in enumerate(appended[:-1], 2)
+    ]
+    subject, body = appended[-1]
+    out.append(
+        b"PUB %b %b%d.2.$FI %d\r\n%b\r\n" % (subject, prefix, len(messages), len(body), body)
+    )
+    return b"".join(out)
+
+
+def plain_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:
+    """Return acknowledged single publishes as bytes for the socket.
+
+    The first has the fence; each other one expects the message before it by id, because a
+    predicted sequence could come true by a foreign message in the gap that a refused one left.
+    """
+    out: list[bytes] = []
+    inbox = reply.encode()
+    for number, (subject, body) in enumerate(messages, 1):
+        if number > 1:
+            fence = b"Nats-Expected-Last-Msg-Id: %b.%d" % (inbox, number - 1)
+        named = b"\r\nNats-Msg-Id: %b.%d" % (inbox, number) if len(messages) > 1 else b""
+        header = b"NATS/1.0\r\n%b%b\r\n\r\n" % (fence, named)
+        out.append(
+            b"HPUB %b %b.%d %d %d\r\n%b%b\r\n"
+            % (subject, inbox, number, len(header), len(header) + len(body), header, body)
+        )
+    return b"".join(out)

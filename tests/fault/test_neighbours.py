@@ -1,0 +1,119 @@
+"""Others beside us: a second reader, a second sink, an application that publishes by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+
+import nats
+import redis
+
+from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.pipeline import wait_for
+from tests.support.truth import Observer, messages
+from tests.support.writer import Writer
+
+WRITE_S = 6.0
+FOREIGN_PER_S = 500
+STATEMENTS = 1000
+"""Updates of 99 rows each, for a backlog that takes seconds."""
+
+
+def write_for(bench: Bench, seconds: float) -> int:
+    """Let the legacy application write for a while; return its committed transactions."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS)
+    end = time.monotonic() + seconds
+    wait_for("the time to write", lambda: time.monotonic() > end, seconds + 5)
+    return writer.stop()
+
+
+def test_a_second_reader_and_a_second_sink_change_nothing(bench: Bench) -> None:
+    """Overlapping deployments: each message once and in order, no value goes back."""
+    observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
+    with bench.pipeline as pipeline:
+        processes = [
+            pipeline.process("--role", role, name=role).start()
+            for role in ("reader", "sink", "reader", "sink")
+        ]
+        bench.wait_for_progress()
+        committed = write_for(bench, WRITE_S)
+        bench.wait_until_equal()
+        assert [process.stop() for process in processes] == [0, 0, 0, 0], pipeline.logs()
+    observer.stop()
+
+    assert bench.assert_exactly_once() > committed
+
+
+class Application:
+    """Publishes bare messages to mysql.update by itself, at a steady rate."""
+
+    def __init__(self, url: str, per_s: int) -> None:
+        """Begin to publish; every message is acknowledged by the stream."""
+        self.sent = 0
+        self._url, self._pause_s = url, 1 / per_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._publish()), daemon=True)
+        self._thread.start()
+
+    async def _publish(self) -> None:
+        client = await nats.connect(self._url)
+        jetstream = client.jetstream()
+        due_s = time.monotonic()
+        while not self._stop.is_set():
+            value = b'{"key":"users:app","value":"%d"}' % self.sent
+            await jetstream.publish("mysql.update", value)
+            self.sent += 1
+            due_s += self._pause_s
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+        await client.close()
+
+    def stop(self) -> int:
+        """End publishing; return the number of messages."""
+        self._stop.set()
+        self._thread.join()
+        return self.sent
+
+
+def _drain_s(bench: Bench, first_version: int) -> float:
+    """Write a backlog while nothing runs; return how long the pipeline takes for it."""
+    with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE users SET ver = %s", (first_version,))
+        for _ in range(STATEMENTS):
+            cursor.execute("UPDATE users SET ver = ver + 1, name = CONCAT('name ', ver)")
+    began_s = time.monotonic()
+    process = bench.pipeline.run()
+    bench.wait_until_equal(deadline_s=90, ignore={"users:app"})
+    took_s = time.monotonic() - began_s
+    assert process.stop() == 0, process.text()
+    return took_s
+
+
+def test_an_application_beside_us_loses_nothing_and_halves_nothing(bench: Bench) -> None:
+    """500 bare messages a second: all stored, all ours stored, at half of the rate or more."""
+    with bench.pipeline as pipeline:
+        first = pipeline.run()
+        bench.wait_until_equal()
+        assert first.stop() == 0, first.text()
+        alone_s = _drain_s(bench, 0)
+        application = Application(bench.nats.url, FOREIGN_PER_S)
+        wait_for("the application to publish", lambda: application.sent > 100)
+        before = application.sent
+        beside_s = _drain_s(bench, 1_000_000)
+        during = application.sent - before
+        sent = application.stop()
+        newest = str(sent - 1).encode()
+        again = pipeline.run()
+        wait_for("the last bare message", lambda: bench.client.get("users:app") == newest)
+        assert again.stop() == 0
+    bench.client.delete("users:app")
+    bench.wait_until_equal()
+    bare = [body for _, body in messages(bench.nats.url) if "id" not in body and "op" not in body]
+
+    assert bench.assert_exactly_once() > 2 * STATEMENTS * 99
+    assert [body["value"] for body in bare] == [str(n) for n in range(sent)]
+    assert during / beside_s > FOREIGN_PER_S / 4
+    assert beside_s < 2 * alone_s + 1

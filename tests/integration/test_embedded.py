@@ -1,0 +1,67 @@
+"""The embedded nats-server: same port and data after a restart, one user of a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import nats
+import pytest
+
+from cdc.embedded import EmbeddedNats
+from cdc.errors import SettingsError
+from cdc.settings import load
+from cdc.telemetry import setup
+from tests.support.pipeline import wait_for
+
+
+async def publish_and_count(url: str) -> int:
+    connection = await nats.connect(url)
+    try:
+        jetstream = connection.jetstream()
+        await jetstream.add_stream(name="KEPT", subjects=["kept.>"])
+        await jetstream.publish("kept.a", b"x")
+        return (await jetstream.stream_info("KEPT")).state.messages
+    finally:
+        await connection.close()
+
+
+def test_port_and_data_stay(tmp_path: Path) -> None:
+    """Stopped and started again, clients find it, and what it holds, where it was."""
+    with EmbeddedNats(tmp_path / "nats") as server:
+        first = server.url
+        assert asyncio.run(publish_and_count(first.reveal())) == 1
+    with EmbeddedNats(tmp_path / "nats") as server:
+        assert server.url == first
+        assert asyncio.run(publish_and_count(first.reveal())) == 2
+
+
+def test_a_folder_has_one_user(tmp_path: Path) -> None:
+    """Two servers on one store would destroy it; the second is refused."""
+    with (
+        EmbeddedNats(tmp_path),
+        pytest.raises(SettingsError, match="another cdc"),
+        EmbeddedNats(tmp_path),
+    ):
+        pass
+
+
+def test_it_is_started_again_when_it_dies(tmp_path: Path) -> None:
+    """SIGKILL of the server: said loudly, and it is back on its port with its data."""
+
+    async def main() -> int:
+        keeping = asyncio.create_task(server.keep(setup(load({}, {}), "cdc")))
+        old = server.pid
+        os.kill(old, signal.SIGKILL)
+        await asyncio.to_thread(wait_for, "another process", lambda: server.pid != old)
+        await asyncio.to_thread(wait_for, "its port", server.is_answering)
+        count = await publish_and_count(server.url.reveal())
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        return count
+
+    with EmbeddedNats(tmp_path) as server:
+        asyncio.run(publish_and_count(server.url.reveal()))
+        assert asyncio.run(main()) == 2

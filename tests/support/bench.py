@@ -1,0 +1,59 @@
+"""Three servers with a table, and a pipeline that can be started on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from cdc.demo.servers import MariaDB, MySQL, Nats, Redis
+from tests.support.pipeline import Pipeline, wait_for
+from tests.support.truth import CREATE, assert_exactly_once, wait_until_equal
+
+TABLE = "shop.users"
+ROWS = 200
+"""Ids that a writer draws from; half of the rows stand there before the first start."""
+
+
+class Bench:
+    """A MySQL or MariaDB with a table, a NATS, a Redis, and the pipeline between."""
+
+    def __init__(
+        self, mysql: MySQL | MariaDB, nats: Nats, redis_server: Redis, folder: Path
+    ) -> None:
+        """Make the table on running servers."""
+        self.mysql, self.nats, self.redis = mysql, nats, redis_server
+        self.client = redis.Redis(port=redis_server.port)
+        with mysql.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop")
+            cursor.execute(CREATE.format(table=TABLE))
+            rows = [(i, f"row {i}", "1.00", 0) for i in range(1, ROWS // 2)]
+            cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, %s, %s, %s)", rows)
+        self.pipeline = Pipeline(
+            folder, mysql=mysql.url, nats=nats.url, redis=redis_server.url, tables=TABLE
+        )
+
+    def position(self) -> bytes | None:
+        """Return the position in Redis as it stands."""
+        value: Any = self.client.get("cdc:default:position")
+        return value if isinstance(value, bytes) else None
+
+    def wait_for_progress(self) -> None:
+        """Wait until the position in Redis has moved."""
+        before = self.position()
+        wait_for("progress in Redis", lambda: self.position() not in (None, before))
+
+    def wait_until_equal(self, deadline_s: float = 60.0, ignore: Collection[str] = ()) -> None:
+        """Wait until Redis shows what MySQL has; nobody writes to MySQL any more."""
+        with self.mysql.connect() as connection:
+            wait_until_equal(connection, self.client, TABLE, deadline_s, ignore)
+
+    def assert_exactly_once(self) -> int:
+        """Every message is in the stream once and in order; return how many there are."""
+        return assert_exactly_once(self.nats.url)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all rows that a writer may write."""
+        return [f"users:{i}" for i in range(1, ROWS + 1)]

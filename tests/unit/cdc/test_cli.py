@@ -1,0 +1,133 @@
+"""The command without servers: help, typos, refusals, exit codes, and that it starts quickly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cdc.settings import SPECS
+
+HEAVY = ("nats", "pymysql", "redis", "rich", "structlog", "asyncio", "pymysqlreplication")
+HELP_S = 0.15
+
+
+def cdc(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "cdc", *arguments],
+        env={"PATH": "/usr/bin:/bin", **env},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_help_begins_with_examples() -> None:
+    """What it does, how it is used, and only then the options."""
+    for arguments in (("--help",), ("-h",), ()):
+        done = cdc(*arguments)
+        assert done.returncode == 0
+        assert done.stdout.index("cdc run --table your_table") < done.stdout.index("Options:")
+        assert done.stderr == ""
+
+
+def test_help_of_run_has_every_setting() -> None:
+    """Each setting is a flag, with its default."""
+    text = cdc("run", "--help").stdout
+    flags = [spec.flag for spec in SPECS.values()]
+
+    assert [flag for flag in flags if flag not in text] == []
+    assert text.index("cdc run --table your_table") < text.index("Options:")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """What a command does not need is not imported."""
+    code = (
+        "import sys, cdc.cli\n"
+        "try: cdc.cli.cli.main(['run', '--help'], standalone_mode=False)\n"
+        f"finally: print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_comes_at_once() -> None:
+    """Under 150 ms; the best of several, because this machine does other things too."""
+    taken_s = []
+    for _ in range(7):
+        began_s = time.perf_counter()
+        cdc("--help")
+        taken_s.append(time.perf_counter() - began_s)
+
+    assert min(taken_s) < HELP_S
+
+
+def test_version_is_the_package_s() -> None:
+    """``cdc version`` and ``cdc --version`` agree."""
+    assert cdc("version").stdout == cdc("--version").stdout == "cdc 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rum",), "did you mean 'run'"),
+        (("run", "--tabel", "x"), "--table"),
+        (("run", "--role", "sin"), "'both', 'reader', 'sink'"),
+        (("run", "x"), "unexpected extra argument"),
+        (("run", "--stream"), "requires an argument"),
+        (("run", "--table", "a", "--value", "v", "--as", "hash"), "keep one"),
+        (("run", "--table", "a", "--table", "b", "--key", "{id}"), "must contain {table}"),
+        (("run", "--role", "sink", "--table", "a"), "--table shop.a"),
+        (("run", "--role", "reader", "--nats", "embedded:x", "--table", "a.b"), "embedded"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(
+    arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    """One error on stderr with what was meant or what to do; nothing on stdout."""
+    dead = {f"CDC_{name}_URL": f"{name.lower()}://127.0.0.1:1" for name in ("NATS", "REDIS")}
+    if "embedded:x" in arguments:
+        del dead["CDC_NATS_URL"]
+    done = cdc(*arguments, cwd=tmp_path, **dead)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("env", [{"CDC_STREM": "x"}, {"CDC_CONFIG": "nowhere.toml"}])
+def test_a_wrong_variable_ends_with_78(env: dict[str, str], tmp_path: Path) -> None:
+    """Settings that nobody typed have an exit code of their own."""
+    done = cdc("run", "--table", "a", cwd=tmp_path, **env)
+
+    assert done.returncode == 78
+    assert done.stderr.startswith("error: CDC_")
+    assert "nothing was connected to, nothing written" in done.stderr
+
+
+def test_an_unexpected_error_is_one_text_with_70(tmp_path: Path) -> None:
+    """A bug shows its kind and place, no trace and no data; with --debug the trace too."""
+    code = (
+        "import sys, cdc.cli, cdc.settings\n"
+        "def broken(*a): raise RuntimeError('Kanarienvogel')\n"
+        "cdc.settings.load = broken\n"
+        "cdc.cli.main(['run', '--table', 'a', *sys.argv[1:]])\n"
+    )
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *more]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    plain, debug = run(), run("--debug")
+
+    assert (plain.returncode, debug.returncode) == (70, 70)
+    assert "RuntimeError in cdc/cli.py:" in plain.stderr
+    assert "Traceback" not in plain.stderr
+    assert "Kanarienvogel" not in plain.stderr
+    assert "Traceback" in debug.stderr

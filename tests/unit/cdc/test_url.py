@@ -1,0 +1,152 @@
+"""Addresses: what is read, what is refused, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import pickle
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdc.url import Url, hide, parse_url, redact
+
+MYSQL, NATS, REDIS = ("mysql",), ("nats", "tls", "embedded"), ("redis", "rediss")
+CANARY = "Kanarienvogel"
+
+
+def test_every_part_is_read_and_percent_decoded() -> None:
+    """User, password and database may hold any sign, percent-encoded."""
+    url = parse_url("mysql://a%40b:p%3A%2F%25@[::1]:3307/my%2Fdb?ssl-mode=VERIFY_CA", MYSQL)
+
+    assert (url.user, url.password, url.database) == ("a@b", "p:/%", "my/db")
+    assert (url.host, url.port, url.tls_mode) == ("::1", 3307, "verify-ca")
+    assert url.address == "[::1]:3307"
+
+
+@given(user=st.text(min_size=1), password=st.text(), database=st.text())
+def test_a_revealed_url_reads_back_as_itself(user: str, password: str, database: str) -> None:
+    """`reveal` and `parse_url` are inverse."""
+    url = Url(
+        scheme="mysql",
+        hosts=(("db.example", 3306),),
+        user=user,
+        password=password,
+        database=database,
+    )
+
+    assert url == parse_url(url.reveal().replace(" ", "%20"), MYSQL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mysql://ada:{CANARY}@h/db",
+        f"mysql://:{CANARY}@h",
+    ],
+)
+def test_neither_str_nor_repr_shows_the_password(text: str) -> None:
+    """A URL in a log or an error hides its password."""
+    url = parse_url(text, MYSQL)
+
+    assert CANARY not in f"{url} {url!r}"
+    assert url.password == CANARY == pickle.loads(pickle.dumps(url)).password
+
+
+def test_a_token_is_hidden_like_a_password() -> None:
+    """``nats://TOKEN@host`` has its secret in the place of the user."""
+    url = parse_url(f"nats://{CANARY}@h", NATS)
+
+    assert str(url) == "nats://***@h:4222"
+    assert CANARY in url.secrets
+
+
+def test_a_nats_cluster_has_several_hosts() -> None:
+    """Hosts are separated by commas; the default port is added."""
+    url = parse_url("nats://u:p@a,b:4333", NATS)
+
+    assert url.hosts == (("a", 4222), ("b", 4333))
+
+
+def test_embedded_names_its_folder() -> None:
+    """``embedded:DIR`` is an address of NATS alone."""
+    assert parse_url("embedded:var/nats", NATS).database == "var/nats"
+    with pytest.raises(ValueError, match="folder"):
+        parse_url("embedded:", NATS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mysql://u:{CANARY}",
+        f"mysql://u:{CANARY}/x@h/db",
+        f"mysql://u:{CANARY}#x@h/db",
+        f"mysql:/u:{CANARY}@h",
+        f"mysql://u:{CANARY}@h:99999",
+        f"mysql://u:{CANARY}@h:port",
+        f"mysql://u:{CANARY}@",
+        f"mysql://u:{CANARY}@h?tls=1",
+        f"mysql://u:{CANARY}@h?ssl-mode=",
+        f"mysql://u:{CANARY}@h?ssl-mode=preferred",
+        f"mysql://u:{CANARY}@h?ssl-key=k",
+        f"postgres://u:{CANARY}@h",
+        f"redis://u:{CANARY}@h",
+    ],
+)
+def test_what_cannot_be_read_is_refused_without_quoting_it(text: str) -> None:
+    """The words of a refusal never hold the password."""
+    with pytest.raises(ValueError, match=" ") as refused:
+        parse_url(text, MYSQL)
+
+    assert CANARY not in str(refused.value)
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    """A typo in an option is told with the option that was meant."""
+    with pytest.raises(ValueError, match="did you mean ssl-mode"):
+        parse_url("mysql://h?ssl_mode=required", MYSQL)
+
+
+@pytest.mark.parametrize(
+    ("text", "schemes", "mode"),
+    [
+        ("mysql://localhost", MYSQL, "disabled"),
+        ("mysql://127.0.0.2", MYSQL, "disabled"),
+        ("mysql://db.example", MYSQL, "verify-identity"),
+        ("mysql://db.example?ssl-mode=disabled", MYSQL, "disabled"),
+        ("mysql://localhost?ssl-ca=/ca.pem", MYSQL, "verify-identity"),
+        ("nats://n.example", NATS, "disabled"),
+        ("tls://n.example", NATS, "verify-identity"),
+        ("rediss://r.example", REDIS, "verify-identity"),
+    ],
+)
+def test_tls_is_verified_unless_said_otherwise(
+    text: str, schemes: tuple[str, ...], mode: str
+) -> None:
+    """MySQL elsewhere, tls and rediss are verified; nothing falls back to plain text."""
+    assert parse_url(text, schemes).tls_mode == mode
+
+
+def test_the_context_does_what_the_mode_says() -> None:
+    """verify-identity checks the name, verify-ca the authority, required nothing."""
+
+    def context(mode: str) -> ssl.SSLContext:
+        made = parse_url(f"mysql://h?ssl-mode={mode}", MYSQL).ssl_context()
+        assert made is not None
+        return made
+
+    assert context("verify-identity").check_hostname
+    assert (context("verify-ca").check_hostname, context("verify-ca").verify_mode) == (
+        False,
+        ssl.CERT_REQUIRED,
+    )
+    assert context("required").verify_mode == ssl.CERT_NONE
+    assert parse_url("mysql://h?ssl-mode=disabled", MYSQL).ssl_context() is None
+
+
+def test_a_text_is_freed_of_every_login_in_it() -> None:
+    """Known secrets and whatever stands like a password in a URL are hidden."""
+    text = f"a redis://u:{CANARY}@h and nats://{CANARY}@h and {CANARY}"
+
+    assert CANARY not in hide(text, (CANARY,))
+    assert redact(f"x mysql://u:{CANARY}@h y") == "x mysql://u:***@h y"

@@ -1,0 +1,375 @@
+"""What stands in the documents against what stands in the code."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+import pytest
+
+from cdc import message
+from cdc.cli import cli
+from cdc.errors import EXIT_CODES, SettingsError
+from cdc.settings import SPECS, TABLE_HELP, load
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("cdc", "cdc_reader", "redis_sink")
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ADRS = sorted((ROOT / "docs/adr").glob("*.md"))
+GOLDEN = sorted((ROOT / "tests/golden/messages").glob("*.json"))
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+
+ADR_SECTIONS = ["Context", "Decision", "Consequences", "Sources"]
+
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    language: str
+    text: str
+
+
+def _text(name: str | Path) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def _id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _blocks(path: Path) -> list[Block]:
+    """Return the fenced blocks, those inside a list too."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", _text(path), re.MULTILINE | re.DOTALL)
+    return [Block(language, text) for _, language, text in found]
+
+
+def _prose(path: Path) -> str:
+    return re.sub(r"^( *)```.*?^\1```$", "", _text(path), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", _prose(path), re.MULTILINE)
+    slugs = (re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)
+    return set(slugs)
+
+
+# -- the message ------------------------------------------------------------------------
+
+
+def _json_lines() -> Iterator[tuple[str, str]]:
+    for path in DOCS:
+        for block in _blocks(path):
+            for line in block.text.splitlines():
+                if line.startswith('{"'):
+                    yield _id(path), line
+
+
+@pytest.mark.parametrize(("path", "line"), list(_json_lines()))
+def test_every_example_of_a_message_decodes(path: str, line: str) -> None:
+    """A line that begins like a message is one of ours, or a bare one."""
+    decode = {
+        message.HEARTBEAT: message.decode_heartbeat,
+        message.SCHEMA: message.decode_schema,
+        None: message.decode_bare,
+    }.get(json.loads(line).get("op"), message.decode_change)
+
+    decode(line)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=_id)
+def test_every_golden_message_is_an_example(path: Path) -> None:
+    """docs/message.md shows the golden files, byte for byte, and names them."""
+    document = ROOT / "docs/message.md"
+
+    assert path.read_text("utf-8").strip() in {b.text.strip() for b in _blocks(document)}
+    assert f"`{path.name}`" in _text(document)
+
+
+def test_every_field_of_a_message_is_explained() -> None:
+    """docs/message.md has each field of the contract in code marks."""
+    kinds: tuple[type[msgspec.Struct], ...] = (message.Change, message.Schema, message.Heartbeat)
+    fields = {name for kind in kinds for name in kind.__struct_fields__}
+
+    explained = set(re.findall(r"`(\w+)`", _text("docs/message.md")))
+
+    assert fields <= explained | {"statement", "epoch"}
+
+
+class _Recorder:
+    """What the example for consumers needs of a Redis client."""
+
+    def __init__(self) -> None:
+        self.keys = {"users:42": "old"}
+
+    def set(self, key: str, value: str) -> None:
+        self.keys[key] = value
+
+    def delete(self, key: str) -> None:
+        self.keys.pop(key, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("update", {"users:42": '{"id":42,"name":"Ada","balance":"17.50"}'}),
+        ("update_key_changed", {"users:43": '{"id":43}'}),
+        ("delete", {}),
+        ("heartbeat", {"users:42": "old"}),
+        ("schema", {"users:42": "old"}),
+    ],
+)
+def test_the_example_for_consumers_works(name: str, expected: dict[str, str]) -> None:
+    """The Python of docs/message.md does to Redis what the golden message says."""
+    (example,) = (b.text for b in _blocks(ROOT / "docs/message.md") if b.language == "python")
+    namespace: dict[str, object] = {}
+    exec(compile(example, "docs/message.md", "exec"), namespace)
+    apply = namespace["apply"]
+    assert callable(apply)
+    redis = _Recorder()
+
+    apply(redis, (ROOT / f"tests/golden/messages/{name}.json").read_bytes())
+
+    assert expected == redis.keys
+
+
+# -- commands and settings ----------------------------------------------------------------
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    """Find command lines: in blocks, and in code marks of the prose."""
+    for path in DOCS:
+        lines = [line for block in _blocks(path) for line in block.text.splitlines()]
+        lines += re.findall(r"`([^`\n]+)`", _prose(path))
+        for line in lines:
+            found = re.match(r"\s*(?:\$ )?(?:\.venv/bin/)?cdc (.*)", line)
+            if found and re.match(r"[a-z-]", found[1]):
+                yield _id(path), found[1].partition(" #")[0]
+
+
+@pytest.mark.parametrize(("path", "line"), sorted(set(_commands())))
+def test_every_command_line_parses(path: str, line: str) -> None:
+    """Commands and flags in the documents exist."""
+    name, *arguments = shlex.split(line)
+    command = cli.get_command(click.Context(cli), name)
+
+    assert command is not None, f"{path}: no command {name}"
+    with contextlib.suppress(click.exceptions.Exit):  # of --help
+        command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_flag_in_the_prose_exists(path: Path) -> None:
+    """A flag alone in code marks is one of a command of ours."""
+    known = {flag for command in cli.commands.values() for p in command.params for flag in p.opts}
+    named = set(re.findall(r"`(--[a-z-]+)(?: [^`]*)?`", _prose(path)))
+
+    assert set() == named - known
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_variable_exists(path: Path) -> None:
+    """Variables that begin with CDC_ are known to the settings."""
+    named = set(re.findall(r"\bCDC_[A-Z][A-Z_]*[A-Z]\b", _text(path)))
+
+    assert [] == [name for name in sorted(named) if not _is_variable(name)]
+
+
+def _is_variable(name: str) -> bool:
+    try:
+        load({}, {name: "/dev/null"})
+    except SettingsError as error:
+        return "is not a known variable" not in error.seen
+    return True
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_settings_file_loads(path: Path, tmp_path: Path) -> None:
+    """A block of TOML is a cdc.toml without a mistake."""
+    for block in _blocks(path):
+        if block.language == "toml":
+            file = tmp_path / "cdc.toml"
+            file.write_text(block.text)
+            load({}, {}, file)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_setting_named_as_one_exists(path: Path) -> None:
+    """``the setting `x` ``, ```x` = … in the way of cdc.toml: x is a setting."""
+    prose = _prose(path)
+    named = set(re.findall(r"settings? `(\w+)`", prose))
+    # A value in double quotes is TOML; MySQL's variables are written without them.
+    named |= set(re.findall(r'`(\w+) = "[^`]*"`', prose))
+
+    assert set() == named - {*SPECS, *TABLE_HELP, "tables"}
+
+
+def _make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+(?: [a-z]+)*):", _text("Makefile"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_make_target_exists(path: Path) -> None:
+    """``make x`` in code is a target of the Makefile."""
+    targets = {name for line in _make_targets() for name in line.split()}
+    code = re.findall(r"`([^`\n]+)`", _prose(path)) + [b.text for b in _blocks(path)]
+
+    assert set() == {t for text in code for t in re.findall(r"\bmake ([a-z]+)", text)} - targets
+
+
+# -- links and names -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_internal_link_resolves(path: Path) -> None:
+    """File and heading are there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(path)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), f"{_id(path)}: {target}"
+        if anchor:
+            assert anchor in _anchors(there), f"{_id(path)}: {target}"
+
+
+def _documents_named(path: Path) -> set[str]:
+    return set(re.findall(r"docs/[\w/.-]+\.md", path.read_text("utf-8")))
+
+
+def test_every_document_that_the_code_names_is_there() -> None:
+    """An error or a docstring sends nobody to a page that does not exist."""
+    named = {(name, _id(path)) for path in SOURCES for name in _documents_named(path)}
+
+    assert [] == sorted((n, p) for n, p in named if not (ROOT / n).exists())
+
+
+def _modules() -> set[str]:
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES)
+    return {name.removesuffix(".__init__") for name in names}
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    """docs/architecture.md names each module, and none that is not there."""
+    named = set(re.findall(r"`((?:cdc|cdc_reader|redis_sink)(?:\.\w+)*)`", _architecture()))
+
+    assert _modules() == named
+
+
+def _architecture() -> str:
+    return _text("docs/architecture.md")
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_every_module_named_in_a_document_is_there(path: Path) -> None:
+    """``cdc_reader.tail`` and ``cdc_reader/tail.py`` are modules."""
+    text = _prose(path)
+    dotted = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc)\.[a-z_.]+)`", text))
+    files = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc)/[a-z_/]+\.py)`", text))
+
+    assert set() == {n for n in dotted if not n.startswith("cdc.dead")} - _modules() - {"cdc.toml"}
+    assert [] == [name for name in files if not (ROOT / name).exists()]
+
+
+def test_the_loops_steps_are_those_of_the_architecture() -> None:
+    """The numbered steps of both loops stand in the document word by word."""
+    document = " ".join(_architecture().split())
+    for path in ("cdc_reader/reader.py", "redis_sink/sink.py"):
+        steps = re.findall(r"# (\d\. .*)$", _text(path), re.MULTILINE)
+
+        assert ["1", "2", "3", "4", "5"] == [step[0] for step in steps]
+        for step in steps:
+            assert step.rstrip(".") in document, f"{path}: {step}"
+
+
+# -- errors --------------------------------------------------------------------------------
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    """The table of docs/guarantees.md has each class with its code, and no other."""
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", _text("docs/guarantees.md"), re.MULTILINE)
+
+    assert {code: kind.__name__ for code, kind in EXIT_CODES.items()} == {
+        int(code): name for code, name in rows
+    }
+
+
+@pytest.mark.parametrize("code", sorted(EXIT_CODES))
+def test_every_error_has_its_part_in_the_operations(code: int) -> None:
+    """docs/operations.md is keyed by error: ``### StreamError (73)``."""
+    assert f"\n### {EXIT_CODES[code].__name__} ({code})\n" in _text("docs/operations.md")
+
+
+def test_starting_over_is_where_errors_send_people() -> None:
+    """The section has exactly the title that errors quote."""
+    assert "\n## Starting over\n" in _text("docs/guarantees.md")
+
+
+def test_what_operations_quotes_is_said_by_the_code() -> None:
+    """The first column of the tables of errors and warnings quotes texts of the code."""
+    said = _squeezed(" ".join(_strings(path) for path in SOURCES))
+    page = _text("docs/operations.md").partition("\n## Errors\n")[2]
+    page = page.partition("\n## Least privilege")[0]
+    cells = re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
+
+    quoted = [q for cell in cells for q in re.findall(r"`([^`]+)`", cell)]
+    missing = [q for q in quoted if not all(_squeezed(part) in said for part in q.split("…"))]
+
+    assert quoted
+    assert [] == missing
+
+
+def _strings(path: Path) -> str:
+    """Return all texts of a module in order; what is filled in is left out."""
+    nodes = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant)]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+    return " ".join(node.value for node in nodes if isinstance(node.value, str))
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text).lower()
+
+
+# -- decisions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ADRS, ids=_id)
+def test_a_decision_has_its_sections(path: Path) -> None:
+    """Context, decision, consequences, sources; numbered as its file."""
+    text = _text(path)
+
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ADR_SECTIONS
+    assert text.startswith(f"# {int(path.name[:4])}. ")
+
+
+def test_decisions_are_numbered_without_a_hole() -> None:
+    """0001 and on, each linked from the architecture."""
+    assert [f"{n:04d}" for n in range(1, len(ADRS) + 1)] == [path.name[:4] for path in ADRS]
+    assert [] == [path.name for path in ADRS if f"(adr/{path.name})" not in _architecture()]
+
+
+def test_every_dependency_has_a_reason() -> None:
+    """The table of the decision on dependencies has what setup.cfg installs, and no more."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    lines = parser["options"]["install_requires"].splitlines()
+    wanted = {re.split(r"[\[=<>]", line)[0] for line in lines if line and line[0] != "#"}
+    decision = _text("docs/adr/0005-dependencies.md").partition("| library | reason |")[2]
+
+    assert wanted == set(
+        re.findall(r"^\| ([\w-]+) \|", decision.partition("\n\n")[0], re.MULTILINE)
+    )
+
+
+def test_no_document_shows_a_traceback() -> None:
+    """An error ends as three lines, in the documents too."""
+    assert [] == [_id(path) for path in DOCS if "Traceback" in _text(path)]
