@@ -24,7 +24,8 @@ VARCHAR(9))`` and an insert it is in essence::
             prev = id
         row += 1
 
-Measured: docs/adr, generated decoders.
+Measured with CPython 3.11 on an update of 8 columns: 2.7 us a row, 1.0 us with one column as
+the value; mysql-replication's decoder takes 75 us before any JSON.
 """
 
 from __future__ import annotations

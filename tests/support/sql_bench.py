@@ -1,0 +1,200 @@
+"""A server with a schema of its own, read in both ways: by SELECT and by its binlog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysqlreplication import BinLogStreamReader
+from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
+
+from cdc.demo.servers import MariaDB, MySQL
+from cdc.key import parse_template
+from cdc.message import Change, decode_change
+from cdc.table import Column, Table
+from cdc_reader.row_codec import Op, RowCodec, Target
+from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
+from cdc_reader.table_map import parse_table_map
+
+SCHEMA = "decoders"
+ROWS_EVENTS: dict[int, Op] = {
+    23: "insert", 24: "update", 25: "delete", 30: "insert", 31: "update", 32: "delete",
+}  # fmt: skip
+SUFFIX = ',"ts":1795414891568123,"v":1}'
+
+
+class Bench:
+    """One server with connections to write, to read and to take its binlog."""
+
+    def __init__(self, server: MySQL | MariaDB) -> None:
+        self.server = server
+        self.mariadb = isinstance(server, MariaDB)
+        self.writer = server.connect()
+        self.execute(f"DROP DATABASE IF EXISTS {SCHEMA}")
+        self.execute(f"CREATE DATABASE {SCHEMA} CHARACTER SET utf8mb4")
+        self.execute(f"USE {SCHEMA}")
+        self.execute("SET NAMES utf8mb4")
+        self.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
+        self.reader = pymysql.connect(
+            host="127.0.0.1", port=server.port, user="root", database=SCHEMA, autocommit=True,
+            **CONNECTION,
+        )  # fmt: skip
+        with self.reader.cursor() as cursor:
+            cursor.execute(SESSION_SQL)
+
+    def close(self) -> None:
+        self.execute(f"DROP DATABASE {SCHEMA}")
+        self.writer.close()
+        self.reader.close()
+
+    def execute(self, sql: str, values: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        with self.writer.cursor() as cursor:
+            cursor.execute(sql, values)
+            return tuple(cursor.fetchall())
+
+    def place(self) -> tuple[str, int]:
+        sql = "SHOW MASTER STATUS" if self.mariadb else "SHOW BINARY LOG STATUS"
+        file, offset, *_ = self.execute(sql)[0]
+        return file, offset
+
+    def table(self, name: str, value_column: str | None = None, key: str = "{table}:{pk}") -> Table:
+        rows = self.execute(
+            "SELECT column_name, data_type, column_type, character_set_name, is_nullable"
+            " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
+            " ORDER BY ordinal_position",
+            (SCHEMA, name),
+        )
+        columns = tuple(
+            Column(
+                name=n, data_type=kind, column_type=full, charset=charset, nullable=null == "YES"
+            )
+            for n, kind, full, charset, null in rows
+        )
+        return Table(
+            schema=SCHEMA,
+            name=name,
+            columns=columns,
+            identity=("id",),
+            chunk_key=("id",),
+            key=parse_template(key, schema=SCHEMA, table=name, pk=("id",)),
+            value_column=value_column,
+            model="string",
+        )
+
+    def select(self, table: Table) -> dict[str, str | None]:
+        """Return value by key, as `SelectCodec` makes them."""
+        codec = SelectCodec(table, mariadb=self.mariadb)
+        with self.reader.cursor() as cursor:
+            cursor.execute(f"SELECT {codec.select_list} FROM {table.name} WHERE 1 = %s", (1,))
+            rows = cursor.fetchall()
+        bodies: list[bytes] = []
+        codec.messages(rows, first_row=1, id_prefix="1.2.3.4.", prev="", suffix=SUFFIX, out=bodies)
+        changes = [decode_change(body) for body in bodies]
+        assert all(change.op == "snapshot" for change in changes)
+        return {change.key: change.value for change in changes}
+
+    def both_ways(
+        self, ddl: str, *statements: str, **how: Any
+    ) -> tuple[dict[str, str | None], list[Change]]:
+        """Make table ``t``, run statements, return its rows by key and the binlog's changes.
+
+        What SELECT and what the binlog gives are compared before.
+        """
+        self.execute("DROP TABLE IF EXISTS t")
+        self.execute(ddl)
+        place = self.place()
+        for statement in statements:
+            self.execute(statement)
+        table = self.table("t", **how)
+        changes = self.events(place, library=False).changes(table, mariadb=self.mariadb)
+        rows: dict[str, str | None] = {}
+        for change in changes:
+            if change.old_key is not None:
+                rows.pop(change.old_key)
+            if change.op == "delete":
+                rows.pop(change.key)
+            else:
+                rows[change.key] = change.value
+        selected = self.select(table)
+        assert rows == selected
+        return selected, changes
+
+    def events(self, place: tuple[str, int], *, library: bool) -> Taken:
+        """Return what the server sends from a place to the end of its binlog."""
+        taken = Taken()
+        settings = {"host": "127.0.0.1", "port": self.server.port, "user": "root", "password": ""}
+
+        class Tap(Connection):  # type: ignore[type-arg]
+            dumping = False
+
+            def __init__(self, db: str | None = None, **kwargs: Any) -> None:
+                super().__init__(database=db, **kwargs)
+
+            def _write_bytes(self, data: bytes) -> None:
+                self.dumping = self.dumping or data[4:5] == b"\x12"
+                super()._write_bytes(data)
+
+            def _read_packet(self, *args: Any) -> Any:
+                packet = super()._read_packet(*args)  # type: ignore[no-untyped-call]
+                if self.dumping and not packet.is_eof_packet():
+                    taken.raw.append((packet._data[5], packet._data[20:-4]))
+                return packet
+
+        stream = BinLogStreamReader(
+            connection_settings=settings,
+            server_id=4321,
+            log_file=place[0],
+            log_pos=place[1],
+            resume_stream=True,
+            blocking=False,
+            enable_logging=False,
+            pymysql_wrapper=Tap,
+            only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent],
+        )
+        try:
+            if not library:
+                # Its own decoder would stumble over what it does not know.
+                stream._BinLogStreamReader__connect_to_stream()
+                while not stream._stream_connection._read_packet().is_eof_packet():
+                    pass
+                return taken
+            for event in stream:
+                taken.library.append(
+                    [row.get("after_values") or row["values"] for row in event.rows]
+                )
+        finally:
+            stream.close()
+        return taken
+
+
+@dataclass
+class Taken:
+    """Events of a piece of binlog."""
+
+    raw: list[tuple[int, bytes]] = field(default_factory=list)
+    """Type and body."""
+    library: list[list[dict[str, Any]]] = field(default_factory=list)
+    """Rows of each rows event as mysql-replication decodes them, after the change."""
+
+    def changes(self, table: Table, *, mariadb: bool) -> list[Change]:
+        """Return the messages of the rows events."""
+        target = Target(table=table.qualified, key=table.key, value_column=table.value_column)
+        codec: RowCodec | None = None
+        bodies: list[bytes] = []
+        prev = ""
+        for number, (kind, body) in enumerate(self.raw):
+            if kind == 19:
+                codec = RowCodec(parse_table_map(body, mariadb=mariadb), target)
+            elif kind in ROWS_EVENTS:
+                assert codec is not None
+                at = 8 if kind < 30 else 8 + (body[8] | body[9] << 8)
+                _, prev = codec.messages(
+                    ROWS_EVENTS[kind], body, at, len(body), first_row=0, id_prefix=f"1.2.{number}.",
+                    prev=prev, context="", suffix=SUFFIX, skip_rows=0, out=bodies,
+                )  # fmt: skip
+        changes = [decode_change(body) for body in bodies]
+        assert [change.prev for change in changes[1:]] == [change.id for change in changes[:-1]]
+        return changes
