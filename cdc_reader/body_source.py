@@ -22,6 +22,7 @@ quote = msgspec.json.Encoder().encode
 """Text -> JSON string as bytes, quotes included."""
 
 DIGITS = "0123456789"
+BASE64 = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from cdc.errors import PositionLostError
 from cdc_reader import table_map as tm
-from cdc_reader.body_source import DIGITS, Source, TextVariable, quote
+from cdc_reader.body_source import BASE64, DIGITS, Source, TextVariable, quote
 from cdc_reader.charset import Charset, UnknownCharset, charset_of, latin1_text, text
 from cdc_reader.json_binary import json_text
 from cdc_reader.table_map import ColumnMap
@@ -38,7 +38,6 @@ from cdc_reader.value import (
 _SIGNED = "-" + DIGITS
 _FLOATING = _SIGNED + ".e+"
 _TEMPORAL = _SIGNED + ":.TZ "
-_BASE64 = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 
 CONSTANTS: dict[str, object] = {
     "DATES": DATES,
@@ -284,12 +283,9 @@ def _datetime(at: _Place) -> Reading:
     fields, _, fraction = _fraction(at.column.meta, name)
     day = f"{{DAYS[{name}a << 15 | {name}b >> 17]}}"
     clock = f"{{MINUTES[{name}b >> 6 & 2047]}}{{SECONDS[{name}b & 63]}}"
-    return at.reading(
-        (Field(name + "a", "B"), Field(name + "b", "I", ">"), *fields),
-        f"{name} = f'{day}{clock}{fraction}'",
-        quoted=True,
-        alphabet=_TEMPORAL,
-    )
+    fields = (Field(name + "a", "B"), Field(name + "b", "I", ">"), *fields)
+    line = f"{name} = f'{day}{clock}{fraction}'"
+    return at.reading(fields, line, quoted=True, alphabet=_TEMPORAL)
 
 
 def _timestamp(at: _Place) -> Reading:
@@ -299,12 +295,8 @@ def _timestamp(at: _Place) -> Reading:
     zero = "0000-00-00 00:00:00" + ("." + "0" * digits if digits else "")
     known = f"{name}a or {number}" if digits else f"{name}a"
     line = f"{name} = f'{{INSTANTS[{name}a]}}{fraction}Z' if {known} else {zero!r}"
-    return at.reading(
-        (Field(name + "a", "I", ">"), *fields),
-        line,
-        quoted=True,
-        alphabet=_TEMPORAL,
-    )
+    fields = (Field(name + "a", "I", ">"), *fields)
+    return at.reading(fields, line, quoted=True, alphabet=_TEMPORAL)
 
 
 def _time(at: _Place) -> Reading:
@@ -381,7 +373,7 @@ def _string(at: _Place) -> Reading:
         # The zero bytes at the end of a BINARY are not in the image.
         raw = f"RAW.ljust({at.column.meta}, b'\\0')" if at.column.type == tm.STRING else "RAW"
         line = f"{name} = base64_text({raw})"
-        return at.reading((), line, quoted=True, alphabet=_BASE64)
+        return at.reading((), line, quoted=True, alphabet=BASE64)
     if charset is Charset.LATIN1:
         line, size = f"{name} = latin1_text(RAW)", f"len({name})"
     else:

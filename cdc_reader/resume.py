@@ -136,10 +136,13 @@ def initial_progress(
 ) -> dict[str, TableProgress]:
     """Return how far each table's snapshot is: as the stream says, new tables at their start.
 
+    A table that is not captured any more is left out: its changes are not published from here
+    on, so it is read anew when it is put back.
+
     Args:
         snapshot: False (``--no-snapshot``): what is not finished counts as done.
     """
-    progress = dict(known)
+    progress: dict[str, TableProgress] = {}
     for table in tables:
         before = known.get(table, TableProgress())
         progress[table] = before if snapshot else TableProgress(done=True, after=before.after)

@@ -16,6 +16,7 @@ from pymysql.converters import conversions
 from cdc.errors import PositionLostError, PreflightError
 from cdc.table import Column, Table
 from cdc_reader.body_source import (
+    BASE64,
     DIGITS,
     Source,
     TextVariable,
@@ -66,7 +67,6 @@ _TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longte
 _BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
 
 _NUMBER, _TEMPORAL = DIGITS + "-.e+", DIGITS + "-:.TZ "
-_BASE64 = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 _SIMPLE = {
     # data type: (line's right side, quoted, alphabet)
     "year": ("int({})", False, DIGITS),
@@ -244,7 +244,7 @@ def _text(column: Column, name: str) -> TextVariable:
     if kind == "decimal":
         return TextVariable(name=name, quoted=True, alphabet=DIGITS + "-.")
     if kind in _BYTES:
-        return TextVariable(name=name, quoted=True, alphabet=_BASE64)
+        return TextVariable(name=name, quoted=True, alphabet=BASE64)
     if kind in _TEXTS:
         return TextVariable(name=name, quoted=True, alphabet=None, size=name + "l")
     _, quoted, alphabet = _SIMPLE[kind]

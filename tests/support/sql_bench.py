@@ -127,7 +127,7 @@ class Bench:
         taken = Taken()
         settings = {"host": "127.0.0.1", "port": self.server.port, "user": "root", "password": ""}
 
-        class Tap(Connection):  # type: ignore[type-arg]
+        class Tap(Connection):
             dumping = False
 
             def __init__(self, db: str | None = None, **kwargs: Any) -> None:
@@ -135,7 +135,7 @@ class Bench:
 
             def _write_bytes(self, data: bytes) -> None:
                 self.dumping = self.dumping or data[4:5] == b"\x12"
-                super()._write_bytes(data)
+                super()._write_bytes(data)  # type: ignore[misc]
 
             def _read_packet(self, *args: Any) -> Any:
                 packet = super()._read_packet(*args)  # type: ignore[no-untyped-call]

@@ -96,5 +96,6 @@ def test_finished_snapshots_are_not_read_again_and_new_tables_are() -> None:
     known = {"a.x": TableProgress(done=True, after=("9",))}
 
     assert initial_progress(["a.x", "a.y"], known, snapshot=True)["a.y"] == TableProgress()
+    assert "a.x" not in initial_progress(["a.y"], known, snapshot=True)
     assert initial_progress(["a.x"], known, snapshot=True)["a.x"].done
     assert initial_progress(["a.y"], known, snapshot=False)["a.y"].done
