@@ -85,6 +85,8 @@ def properties(port: int, tables: Sequence[str], state: Path, *, snapshot: bool)
         "transforms.unwrap.delete.tombstone.handling.mode": "tombstone",
         "max.batch.size": "8192",
         "max.queue.size": "32768",
+        # The default, 500 ms, would be its latency.
+        "poll.interval.ms": "10",
     }
 
 

@@ -20,6 +20,15 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, Write
 OPS = {WriteRowsEvent: "insert", UpdateRowsEvent: "update", DeleteRowsEvent: "delete"}
 
 
+def plain(value: Any) -> Any:
+    """Return a JSON column's keys and texts, which the library gives as bytes, as text."""
+    if isinstance(value, dict):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
 async def reader(mysql: str, nats_port: str, file: str, offset: str, tables: str) -> None:
     connection = await nats.connect(f"nats://127.0.0.1:{nats_port}")
     jetstream = connection.jetstream()
@@ -36,7 +45,7 @@ async def reader(mysql: str, nats_port: str, file: str, offset: str, tables: str
             new = row.get("after_values", row.get("values"))
             message: dict[str, Any] = {"key": f"{event.table}:{new['id']}", "op": op}
             message["old_key"] = f"{event.table}:{old['id']}"
-            message["value"] = json.dumps(new, default=str)
+            message["value"] = json.dumps(plain(new), default=str)
             await jetstream.publish(f"mysql.{op}", json.dumps(message).encode())
 
 

@@ -81,7 +81,8 @@ def drains(run: Run, workload: Workload) -> None:
     """Every system drains the same backlog, round by round; the limit for the first kind."""
     systems = _attached(run, workload, run.systems)
     start = _binlog_end(run.servers)
-    written = _backlog(run, workload, run.options.rows)
+    written = _backlog(run, workload, _wanted(run, workload))
+    run.results.note(f"{workload.name}: a backlog of {written:,} rows")
     for _, system in run.in_turn(systems):
         with run.attempt(workload.name, system.name):
             _one_drain(run, workload, system, written)
@@ -93,7 +94,8 @@ def drains(run: Run, workload: Workload) -> None:
 def _one_drain(
     run: Run, workload: Workload, system: System, rows: int, scenario: str | None = None
 ) -> drain.Drain:
-    done = drain.measure(system, workload, rows, run.options.limit_s)
+    limit_s = min(run.options.limit_s, system.longest_s)
+    done = drain.measure(system, workload, rows, limit_s)
     run.say(drain.text(done))
     name = scenario or workload.name
     add = run.results.add
@@ -109,7 +111,7 @@ def _one_drain(
         add(name, system.name, f"peak MB: {process}", size / 1e6)
     if not done.finished:
         run.results.note(
-            f"{name}: {system.name} was stopped after {run.options.limit_s:g} s; its rates are "
+            f"{name}: {system.name} was stopped after {limit_s:g} s; its rates are "
             "those up to there"
         )
     return done
@@ -171,6 +173,7 @@ def backfill(run: Run) -> None:
     """Read a table that has rows already into an empty Redis."""
     rows = run.options.large_rows
     workload = Workload("backfill", "rows that stand there already", 100)
+    run.results.note(f"backfill: {rows:,} rows; Redis is empty, each round a new start")
     fill(run.servers.mysql, workload, rows)
     for _, system in run.in_turn(run.fast):
         with run.attempt("backfill", system.name):
@@ -214,6 +217,7 @@ def one_transaction(run: Run) -> None:
     fill(run.servers.mysql, workload, rows)
     systems = _attached(run, workload, run.fast, filled=True)
     written = write_backlog(run.servers.mysql, workload, rows, rows)
+    run.results.note(f"onetx: one transaction of {written:,} rows")
     for _, system in run.in_turn(systems):
         with run.attempt(workload.name, system.name):
             longer = replace(run, options=replace(run.options, limit_s=run.options.limit_s * 5))
@@ -290,13 +294,17 @@ def _attached(
 ) -> list[System]:
     """Attach systems to a workload's table; return those that could be."""
     if not filled:
-        fill(run.servers.mysql, workload, drain.table_rows(workload, run.options.rows))
+        fill(run.servers.mysql, workload, drain.table_rows(workload, _wanted(run, workload)))
     done = []
     for system in systems:
         with run.attempt(workload.name, system.name):
             system.attach(workload)
             done.append(system)
     return done
+
+
+def _wanted(run: Run, workload: Workload) -> int:
+    return int(run.options.rows * workload.share)
 
 
 def _backlog(run: Run, workload: Workload, rows: int) -> int:

@@ -83,6 +83,8 @@ class System(ABC):
     """One way from MySQL into Redis."""
 
     name: ClassVar[str]
+    longest_s: ClassVar[float] = float("inf")
+    """Longest drain that tells anything new: a slow system's rate is steady after that."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -177,6 +179,7 @@ class Naive(System):
     """mysql-replication, `js.publish` and redis-py as their examples show them."""
 
     name = "naive"
+    longest_s = 20.0
 
     def attach(self, workload: Workload) -> None:  # noqa: ARG002 - every table
         """Note the binlog's end: this form keeps no state."""

@@ -124,6 +124,8 @@ class Workload:
     """What an update changes beside `visits`."""
     tables: int = 1
     """Over how many tables of the same form the transactions are spread."""
+    share: float = 1.0
+    """Of the rows that a run asks for."""
     churn: bool = False
     """Change keys, delete and insert instead of updating."""
 

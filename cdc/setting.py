@@ -85,6 +85,13 @@ class Spec:
             return str(self.default).lower()
         return f'"{self.default}"' if isinstance(self.default, str | Url) else str(self.default)
 
+    @property
+    def limits_text(self) -> str:
+        """``1 to 5``, ``at least 0``; empty: none."""
+        if self.low is None:
+            return ""
+        return f"at least {self.low}" if self.high is None else f"{self.low} to {self.high}"
+
     def from_text(self, text: str) -> Any:
         """Return the value of an environment variable's or a flag's text.
 

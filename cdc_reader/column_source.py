@@ -15,42 +15,29 @@ from typing import NamedTuple
 
 from cdc.errors import PositionLostError
 from cdc_reader import table_map as tm
+from cdc_reader import value
 from cdc_reader.body_source import BASE64, DIGITS, Source, TextVariable, quote
 from cdc_reader.charset import Charset, UnknownCharset, charset_of, latin1_text, text
 from cdc_reader.json_binary import json_text
 from cdc_reader.table_map import ColumnMap
-from cdc_reader.value import (
-    DATES,
-    DAYS,
-    INSTANTS,
-    MINUTES,
-    SECONDS,
-    TextTable,
-    base64_text,
-    decimal_groups,
-    double_text,
-    float_text,
-    group_bytes,
-    set_text,
-    time_text,
-)
+from cdc_reader.value import TextTable, decimal_groups, group_bytes, set_text
 
 _SIGNED = "-" + DIGITS
 _FLOATING = _SIGNED + ".e+"
 _TEMPORAL = _SIGNED + ":.TZ "
 
 CONSTANTS: dict[str, object] = {
-    "DATES": DATES,
-    "DAYS": DAYS,
-    "INSTANTS": INSTANTS,
-    "MINUTES": MINUTES,
-    "SECONDS": SECONDS,
-    "base64_text": base64_text,
-    "double_text": double_text,
-    "float_text": float_text,
+    "DATES": value.DATES,
+    "DAYS": value.DAYS,
+    "INSTANTS": value.INSTANTS,
+    "MINUTES": value.MINUTES,
+    "SECONDS": value.SECONDS,
+    "base64_text": value.base64_text,
+    "double_text": value.double_text,
+    "float_text": value.float_text,
     "json_text": json_text,
     "latin1_text": latin1_text,
-    "time_text": time_text,
+    "time_text": value.time_text,
 }
 """What the lines of a `Reading` name beside its own constants."""
 

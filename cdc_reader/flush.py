@@ -40,6 +40,8 @@ class Flush:
     token: str
     """Part of the reply subjects: answers to an earlier attempt are not ours."""
     done: asyncio.Future[Outcome]
+    is_claim: bool = False
+    """A reader's first message: it takes the stream's end over."""
     stored: int = 0
     """Messages acknowledged so far, where each is acknowledged singly."""
     sequence: int = 0

@@ -35,7 +35,7 @@ from cdc_reader.flush import (
     plain_block,
     sequence_fence,
 )
-from cdc_reader.tail import ours_in
+from cdc_reader.tail import CLAIM_HEADER, end_running_batch, ours_in
 from cdc_reader.transaction import Run
 
 ACK_TIMEOUT_S = 10.0
@@ -101,11 +101,14 @@ class Publisher:
         self._heartbeat: Heartbeat | None = None
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
         self._heartbeat_sequence = 0
+        self._newest_is_heartbeat = False
         self._crowded_flushes = 0
         self._max_body_bytes = nc.max_payload - _HEADERS_BYTES
 
     async def open(self, claim: Heartbeat) -> None:
-        """Subscribe to the acknowledgements, and claim the stream's end with a heartbeat.
+        """Claim the stream's end with a heartbeat; nobody of ours stores anything behind it.
+
+        Until the claim another reader may begin a batch, so batches are ended after it.
 
         Raises:
             FencedError: another reader was quicker.
@@ -113,8 +116,13 @@ class Publisher:
         """
         await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
         self._watch = asyncio.create_task(self._connection_lost())
-        await self.send([], claim)
+        self._heartbeat = claim
+        await self._begin([(self._heartbeat_subject, encode(claim))], is_claim=True)
         await self.settle()
+        await end_running_batch(
+            self._nc, self._stream, self._prefix, claim_sequence=self._heartbeat_sequence
+        )
+        await self._step_over_foreign()
 
     async def _connection_lost(self) -> None:
         await self._nc.lost.wait()
@@ -161,7 +169,7 @@ class Publisher:
                 self._flush = None
                 return
             await self._refused(outcome.error_code)
-            await self._begin(flush.messages[outcome.stored :])
+            await self._begin(flush.messages[outcome.stored :], is_claim=flush.is_claim)
 
     def _take_in(self, flush: Flush, outcome: Outcome) -> None:
         if not outcome.stored:
@@ -171,7 +179,8 @@ class Publisher:
         elif self._crowded_flushes:
             self._crowded_flushes -= 1
         self.sequence = outcome.sequence
-        if flush.messages[outcome.stored - 1][0] == self._heartbeat_subject:
+        self._newest_is_heartbeat = flush.messages[outcome.stored - 1][0] == self._heartbeat_subject
+        if self._newest_is_heartbeat:
             self._heartbeat_sequence = outcome.sequence
 
     # -- sending --------------------------------------------------------------------
@@ -189,19 +198,20 @@ class Publisher:
         )
         return self._heartbeat_subject, encode(heartbeat)
 
-    async def _begin(self, messages: list[Message]) -> None:
+    async def _begin(self, messages: list[Message], *, is_claim: bool = False) -> None:
         token = f"{self._name}-{next(self._tokens)}"
-        self._flush = Flush(messages, token, asyncio.get_running_loop().create_future())
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._flush = Flush(messages, token, done, is_claim)
         await self._write(self._flush)
 
     async def _write(self, flush: Flush) -> None:
-        # Between foreign messages our sequence is old before the flush is there.
-        by_heartbeat = self._crowded_flushes and self._heartbeat_sequence == self.sequence
-        fence = (
-            heartbeat_fence(self.sequence, self._prefix)
-            if by_heartbeat
-            else sequence_fence(self.sequence)
-        )
+        if self._crowded_flushes and self._newest_is_heartbeat:
+            # Between foreign messages our sequence is old before the flush is there.
+            fence = heartbeat_fence(self._heartbeat_sequence, self._prefix)
+        else:
+            fence = sequence_fence(self.sequence)
+        if flush.is_claim:
+            fence += b"\r\n" + CLAIM_HEADER
         make = fast_block if self._fast and len(flush.messages) > 1 else plain_block
         await write_block(self._nc, make(flush.messages, f"{self._inbox}.{flush.token}", fence))
 

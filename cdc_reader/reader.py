@@ -35,7 +35,7 @@ from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
 from cdc_reader.snapshot import ChunkReader, Snapshot
 from cdc_reader.source import SILENCE_S, Source
-from cdc_reader.tail import end_running_batch, read_tail
+from cdc_reader.tail import read_tail
 from cdc_reader.transaction import Assembler, Run
 
 READ_TIMEOUT_S = 0.25
@@ -168,7 +168,6 @@ async def _attach(
     chunks: ChunkReader | None = None
     try:
         state = await stream.declare_stream(nc, settings)
-        await end_running_batch(nc, settings.stream, settings.subject_prefix)
         tail = await read_tail(nc, settings.stream, settings.subject_prefix)
         server = await asyncio.to_thread(_server_log, settings)
         resume = resume_from(tail, server)

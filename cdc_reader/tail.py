@@ -33,6 +33,8 @@ from cdc.stream import StoredMessage, message_get, stream_state
 
 BATCH_HEADER = "Cdc-Batch"
 """Header of a fast-ingest batch's first message: the batch's name."""
+CLAIM_HEADER = b"Cdc-Claim: 1"
+"""Header line of a reader's first heartbeat."""
 END_BATCH_TIMEOUT_S = 10.0
 _STEPS_BACK = 20_000
 """Foreign messages looked at before giving up: 40 s of 500 a second."""
@@ -53,23 +55,24 @@ class Tail:
     """Its operation."""
 
 
-async def end_running_batch(nc: Client, stream: str, prefix: str) -> None:
-    """Make sure that no batch of another reader can go on storing messages.
+async def end_running_batch(nc: Client, stream: str, prefix: str, *, claim_sequence: int) -> None:
+    """Make sure that no batch of another reader goes on storing messages behind our claim.
 
-    Only a batch's first message is fenced; one that is under way when another reader takes
-    over would go on.  Any client can end a batch by its name, with a step that leaves a gap.
+    Only a batch's first message is fenced, so one that began before the claim would go on.
+    Any client can end a batch by its name, with a step that leaves a gap.
     Source: NATS ADR-50, gap mode ``fail``; tests/integration/test_publisher.py.
 
     Raises:
         UnavailableError: NATS does not answer.
     """
-    state = await stream_state(nc, stream)
-    async for stored in _backwards(nc, stream, state.last_seq):
-        if b"Nats-Expected-Last-" in stored.headers:
-            # The newest fenced message: a batch's first, or one that was published singly.
-            if batch := batch_of(stored.headers):
-                await _end_batch(nc, prefix, batch)
-            return
+    async for stored in _backwards(nc, stream, claim_sequence - 1):
+        if b"Nats-Expected-Last-" not in stored.headers or CLAIM_HEADER in stored.headers:
+            continue  # inside a batch, foreign, or a claim whose reader may not have come so far
+        # The newest fenced message: a batch's first, or one that was published singly by a
+        # reader that had ended all batches before it.
+        if batch := batch_of(stored.headers):
+            await _end_batch(nc, prefix, batch)
+        return
 
 
 async def _backwards(nc: Client, stream: str, newest: int) -> AsyncIterator[StoredMessage]:

@@ -160,6 +160,28 @@ def test_hash_and_no_snapshot(place: Place) -> None:
     assert client.exists("users:1") == 0
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "id INT PRIMARY KEY, v INT AS (id + 1) VIRTUAL, s INT AS (id + 2) STORED, z INT",
+        "h INT INVISIBLE DEFAULT 7, id INT PRIMARY KEY, z INT",
+        "id INT PRIMARY KEY, z INT, INDEX ((z + 1))",
+    ],
+)
+def test_rows_read_and_rows_followed_have_the_same_columns(place: Place, definition: str) -> None:
+    """Generated and invisible columns: the same fields in the same order, both ways."""
+    place.sql(f"CREATE TABLE odd ({definition})", "INSERT INTO odd (id, z) VALUES (1, 5)")
+    place.start("--table", "odd")
+    client = place.client()
+    wait_for(f"odd:1\n{place.text()}", lambda: client.exists("odd:1") == 1, 30)
+    read = client.get("odd:1")
+    place.sql("UPDATE odd SET z = 6", "UPDATE odd SET z = 5")
+    place.sql("INSERT INTO odd (id, z) VALUES (2, 0)")
+    wait_for("odd:2", lambda: client.exists("odd:2") == 1, 30)
+
+    assert client.get("odd:1") == read
+
+
 def test_the_embedded_nats_needs_no_other(place: Place) -> None:
     """``nats = "embedded:DIR"``: the same, with a server of our own that leaves with us."""
     folder = place.folder / "store"

@@ -176,5 +176,6 @@ def test_the_login_of_redis_reaches_its_own_keys_alone(
     shipped: Shipped, command: tuple[str, ...]
 ) -> None:
     """What cdc does not need, its login may not do."""
+    client: Any = shipped.client()
     with pytest.raises(redis.exceptions.NoPermissionError):
-        shipped.client().execute_command(*command)
+        client.execute_command(*command)

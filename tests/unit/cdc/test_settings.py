@@ -231,12 +231,12 @@ def test_the_shipped_file_changes_nothing() -> None:
 
 
 def test_the_documentation_has_every_setting() -> None:
-    """docs/configuration.md: name, default, unit, flag, variable and help as in the code."""
+    """docs/configuration.md: name, default, unit, limits, flag, variable and help as in the code."""
     text = (ROOT / "docs/configuration.md").read_text()
     for name, spec in SPECS.items():
         start = (
-            f"| `{name}` | `{spec.default_text}` | {spec.unit} | `{spec.flag}` "
-            f"| `{spec.env}` | {spec.help}"
+            f"| `{name}` | `{spec.default_text}` | {spec.unit} | {spec.limits_text} "
+            f"| `{spec.flag}` | `{spec.env}` | {spec.help}"
         )
         assert start in text
     for name, help_text in TABLE_HELP.items():

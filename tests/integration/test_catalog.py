@@ -1,0 +1,231 @@
+"""What MySQL and MariaDB say of themselves and of their tables, asked with real logins."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymysql.connections import Connection
+
+from cdc.demo.servers import MariaDB, MySQL
+from cdc.errors import PermissionDenied, PreflightError, UsageError
+from cdc.settings import Settings, load
+from cdc.table import Table
+from cdc.url import parse_url
+from cdc_reader import catalog
+
+
+class Source:
+    """A server with a schema of the test's own."""
+
+    def __init__(self, server: MySQL | MariaDB) -> None:
+        """Make the schema."""
+        self.server = server
+        self.schema = f"t_{uuid.uuid4().hex[:12]}"
+        self.sql(f"CREATE DATABASE {self.schema}")
+
+    def sql(self, *statements: str) -> None:
+        """Run statements as root; ``{s}`` is the schema."""
+        with self.server.connect() as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement.replace("{s}", self.schema))
+
+    def settings(self, *tables: str, user: str = "root", database: str = "") -> Settings:
+        """Return settings for these tables; ``{s}`` is the schema."""
+        url = f"mysql://{user}@127.0.0.1:{self.server.port}/{database}"
+        named = tuple(table.replace("{s}", self.schema) for table in tables)
+        return load({"mysql": url, "tables": named}, {})
+
+    def resolve(self, settings: Settings) -> tuple[Table, ...]:
+        """Resolve tables on a connection of its own."""
+        with catalog.connect(settings.mysql) as connection:
+            return catalog.resolve_tables(connection, settings)
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def source(request: pytest.FixtureRequest) -> Iterator[Source]:
+    """Both kinds, one after the other."""
+    made = Source(request.getfixturevalue(request.param))
+    yield made
+    made.sql("DROP DATABASE {s}")
+
+
+def test_facts_tell_the_flavours_apart(mysql: MySQL, mariadb: MariaDB) -> None:
+    """Version, GTIDs, and whose coordinates the binlog's are."""
+    found = {}
+    for server in (mysql, mariadb):
+        with catalog.connect(parse_url(server.url, ("mysql",))) as connection:
+            found[server.name] = catalog.server_facts(connection)
+            assert catalog.check_source(found[server.name]) == []
+
+    assert (found["mysql"].mariadb, found["mariadb"].mariadb) == (False, True)
+    assert found["mysql"].gtid
+    assert found["mariadb"].gtid
+    assert len(found["mysql"].server) == 36
+    assert found["mariadb"].server.isdigit()
+    assert found["mysql"].version >= (8,)
+
+
+def test_a_table_is_found_by_its_full_name_or_in_the_default_database(source: Source) -> None:
+    """``schema.table`` always; ``table`` in the URL's database."""
+    source.sql("CREATE TABLE {s}.users (id INT PRIMARY KEY)")
+    (full,) = source.resolve(source.settings("{s}.users"))
+    (short,) = source.resolve(source.settings("users", database=source.schema))
+
+    assert full == short
+    assert full.qualified == f"{source.schema}.users"
+
+
+def test_a_name_without_database_must_be_the_only_one(source: Source) -> None:
+    """Alone it is found; with a twin elsewhere both are listed."""
+    name = f"t{source.schema}"
+    source.sql(f"CREATE TABLE {{s}}.{name} (id INT PRIMARY KEY)")
+    (found,) = source.resolve(source.settings(name))
+    twin = Source(source.server)
+    twin.sql(f"CREATE TABLE {{s}}.{name} (id INT PRIMARY KEY)")
+    with pytest.raises(UsageError, match="several databases") as refused:
+        source.resolve(source.settings(name))
+    twin.sql("DROP DATABASE {s}")
+
+    assert found.schema == source.schema
+    assert twin.schema in refused.value.seen
+
+
+def test_names_are_bound_and_quoted(source: Source) -> None:
+    """A table whose name is SQL is a table; one that is not there is an unknown name."""
+    source.sql("CREATE TABLE {s}.`a``b'; --` (`i``d` INT PRIMARY KEY)")
+    settings = source.settings("{s}.a`b'; --")
+    (found,) = source.resolve(settings)
+    with catalog.connect(settings.mysql) as connection:
+        assert catalog.check_tables(connection, settings, (found,)) == []
+    with pytest.raises(UsageError, match="has no table"):
+        source.resolve(source.settings("x' OR '1'='1"))
+
+    assert found.column_names == ("i`d",)
+
+
+def test_a_typo_names_the_nearest_table(source: Source) -> None:
+    """From the same database."""
+    source.sql("CREATE TABLE {s}.customers (id INT PRIMARY KEY)")
+    with pytest.raises(UsageError, match="did you mean 'customers'"):
+        source.resolve(source.settings("costumers", database=source.schema))
+
+
+def test_a_view_is_refused(source: Source) -> None:
+    """It has no rows of its own in the binlog."""
+    source.sql("CREATE VIEW {s}.v AS SELECT 1 AS a")
+    with pytest.raises(UsageError, match="is a view"):
+        source.resolve(source.settings("{s}.v"))
+
+
+@pytest.mark.parametrize(
+    ("definition", "identity"),
+    [
+        ("a INT, b INT, PRIMARY KEY (b, a)", ("b", "a")),
+        ("a INT NOT NULL, b INT NOT NULL, UNIQUE (b), UNIQUE (a, b)", ("b",)),
+        ("a INT NOT NULL, b INT, UNIQUE (b), UNIQUE (a)", ("a",)),
+        ("a INT PRIMARY KEY, b INT NOT NULL UNIQUE", ("a",)),
+    ],
+)
+def test_rows_are_told_apart_by_the_best_key(
+    source: Source, definition: str, identity: tuple[str, ...]
+) -> None:
+    """The primary key; else the smallest unique key without NULL."""
+    source.sql(f"CREATE TABLE {{s}}.t ({definition})")
+    (found,) = source.resolve(source.settings("{s}.t"))
+
+    assert found.identity == found.chunk_key == identity
+
+
+@pytest.mark.parametrize(
+    "definition", ["a INT", "a INT UNIQUE", "a VARCHAR(90) NOT NULL, UNIQUE (a(5)), b INT"]
+)
+def test_without_such_a_key_a_table_is_refused(source: Source, definition: str) -> None:
+    """A key that allows NULL, or of prefixes, tells no rows apart."""
+    source.sql(f"CREATE TABLE {{s}}.t ({definition})")
+    with pytest.raises(PreflightError, match="neither a primary key"):
+        source.resolve(source.settings("{s}.t"))
+
+
+def login(source: Source, *grants: str) -> str:
+    """Return a new user with these rights."""
+    user = f"u_{uuid.uuid4().hex[:8]}"
+    source.sql(f"CREATE USER {user}@'%'", f"GRANT SELECT ON {{s}}.* TO {user}@'%'")
+    source.sql(*(f"GRANT {grant} ON *.* TO {user}@'%'" for grant in grants))
+    return user
+
+
+def rights_missing(source: Source, user: str) -> list[str]:
+    """Return what `check_rights` finds for a user."""
+    settings = source.settings("{s}.t", user=user)
+    with catalog.connect(settings.mysql) as connection:
+        facts = catalog.server_facts(connection)
+        return [f.remedy for f in catalog.check_rights(connection, facts, settings.mysql)]
+
+
+def test_rights_are_found_by_trying(source: Source) -> None:
+    """What lacks is in the GRANT; what is there is not."""
+    client = "BINLOG MONITOR" if isinstance(source.server, MariaDB) else "REPLICATION CLIENT"
+    enough = login(source, "REPLICATION SLAVE", client)
+    half = login(source, client)
+
+    assert rights_missing(source, enough) == []
+    assert rights_missing(source, half) == [f"GRANT REPLICATION SLAVE ON *.* TO '{half}'@'%';"]
+
+
+def test_rights_of_a_role_count(mysql: MySQL) -> None:
+    """Granted through a role that is on by default."""
+    source = Source(mysql)
+    user, role = login(source), f"r_{uuid.uuid4().hex[:8]}"
+    source.sql(
+        f"CREATE ROLE {role}",
+        f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {role}",
+        f"GRANT {role} TO {user}@'%'",
+        f"SET DEFAULT ROLE {role} TO {user}@'%'",
+    )
+
+    assert rights_missing(source, user) == []
+
+
+def test_select_is_asked_for_only_where_rows_are_read(source: Source) -> None:
+    """A login that sees the table but may not read it: refused, unless --no-snapshot."""
+    source.sql("CREATE TABLE {s}.t (id INT PRIMARY KEY)")
+    user = f"u_{uuid.uuid4().hex[:8]}"
+    source.sql(f"CREATE USER {user}@'%'", f"GRANT INSERT ON {{s}}.t TO {user}@'%'")
+    settings = source.settings("{s}.t", user=user)
+    without = load({"mysql": settings.mysql.reveal(), "snapshot": False}, {})
+    with catalog.connect(settings.mysql) as connection:
+        tables = catalog.resolve_tables(connection, settings)
+        (finding,) = catalog.check_tables(connection, settings, tables)
+        assert catalog.check_tables(connection, without, tables) == []
+
+    assert isinstance(finding.error(), PermissionDenied)
+
+
+# -- TLS -------------------------------------------------------------------------------
+
+
+def encrypted(server: MySQL, options: str) -> bool:
+    """Connect with these options; say whether the connection is encrypted."""
+    url = parse_url(f"{server.url}?{options}", ("mysql",))
+    connection: Connection[Any] = catalog.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        row = cursor.fetchone()
+    return bool(row and row[1])
+
+
+def test_tls_is_what_was_asked_for(mysql: MySQL) -> None:
+    """Disabled is plain; required and verify-ca encrypt; what cannot be verified is refused."""
+    authority = Path(mysql.folder) / "ca.pem"
+
+    assert not encrypted(mysql, "ssl-mode=disabled")
+    assert encrypted(mysql, "ssl-mode=required")
+    assert encrypted(mysql, f"ssl-mode=verify-ca&ssl-ca={authority}")
+    with pytest.raises(PermissionDenied, match="no TLS connection"):
+        encrypted(mysql, "ssl-mode=verify-ca")
+    with pytest.raises(PermissionDenied, match="no TLS connection"):
+        encrypted(mysql, f"ssl-mode=verify-identity&ssl-ca={authority}")
