@@ -44,6 +44,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
 @click.option("--full", is_flag=True, help="Up to ten million rows.")
 @click.option("--limit-s", default=120.0, help="Longest single drain.")
 @click.option("--latency-s", default=10.0, help="How long each rate of latency lasts.")
+@click.option("--debezium-poll-ms", default=debezium.POLL_MS, help="Its poll.interval.ms.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables.")
 def main(
@@ -51,6 +52,7 @@ def main(
     systems: tuple[str, ...],
     json_file: Path | None,
     markdown: Path | None,
+    debezium_poll_ms: int,
     **sizes: float | bool,
 ) -> None:
     """Measure on real servers, in one run; print the tables, write them where asked to."""
@@ -58,7 +60,13 @@ def main(
     results = Results()
     with Servers() as servers:
         facts = machine.describe(servers)
-        run = Run(servers, _systems(servers, systems, results), options, results, click.echo)
+        run = Run(
+            servers,
+            _systems(servers, systems, debezium_poll_ms, results),
+            options,
+            results,
+            click.echo,
+        )
         for name in only:
             click.echo(f"== {name}")
             with run.attempt(name, "the scenario"):
@@ -72,7 +80,9 @@ def main(
     sys.exit(any(f": {OURS} failed" in note for note in results.notes))
 
 
-def _systems(servers: Servers, wanted: tuple[str, ...], results: Results) -> list[System]:
+def _systems(
+    servers: Servers, wanted: tuple[str, ...], poll_ms: int, results: Results
+) -> list[System]:
     out: list[System] = []
     if "cdc" in wanted:
         out.append(Cdc(servers))
@@ -80,7 +90,11 @@ def _systems(servers: Servers, wanted: tuple[str, ...], results: Results) -> lis
         out.append(Naive(servers))
     if "debezium" in wanted:
         try:
-            out.append(Debezium(servers, debezium.prepare()))
+            out.append(Debezium(servers, debezium.prepare(), poll_ms))
+            results.note(
+                f"Debezium: a new JVM for each measurement, no broker; poll.interval.ms {poll_ms} "
+                f"(its default is {debezium.POLL_MS})"
+            )
         except debezium.Missing as why:
             results.note(f"Debezium was left out: {why}")
             click.echo(f"Debezium is left out: {why}")

@@ -38,6 +38,8 @@ from benchmarks.workload import SCHEMA, Workload
 CONNECTIONS = 32
 SETTLE_S = 10.0
 """After the last commit, the pipeline has so long to show what is still on its way."""
+WARM_UP_SHARE = 0.5
+"""So much of the time is written before what is measured: a JVM compiles what it uses."""
 COM_QUERY = 3
 
 WORKLOAD = Workload("latency", "commit to Redis", 1)
@@ -75,6 +77,7 @@ def measure(servers: Servers, running: Running | None, rate: int, lasting_s: flo
             client: Any = _RedisWriter(servers.redis.port)
         else:
             running.check()
+            _write(_MySqlWriter(servers), rate, lasting_s * WARM_UP_SHARE)
             client = _MySqlWriter(servers)
         committed = _write(client, rate, lasting_s)
         newest = max(stamp[2] for stamp in committed)

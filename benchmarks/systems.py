@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import msgspec
 
-from benchmarks import procfs
+from benchmarks import debezium, procfs
 from benchmarks.servers import Servers, wait_until
 from benchmarks.workload import SCHEMA, Workload, touch_marker
 from cdc.demo.process import Child
@@ -207,21 +207,24 @@ class Debezium(System):
 
     name = "debezium"
 
-    def __init__(self, servers: Servers, java: Sequence[str]) -> None:
+    def __init__(
+        self, servers: Servers, java: Sequence[str], poll_ms: int = debezium.POLL_MS
+    ) -> None:
         """Take the command line up to the class, from `benchmarks.debezium.prepare`."""
         super().__init__(servers)
+        self._poll_ms = poll_ms
         self._java = java
         self._state = self.folder / "state"
         self._kept = self.folder / "kept"
 
     def command(self, tables: Sequence[str], snapshot: bool = False) -> list[str]:
         """See System."""
-        from benchmarks.debezium import properties
-
         self._state.mkdir(exist_ok=True)
         file = self.folder / "engine.properties"
         mysql = self.servers.mysql
-        settings = properties(mysql.port, tables, self._state, snapshot=snapshot)
+        settings = debezium.properties(
+            mysql.port, tables, self._state, snapshot=snapshot, poll_ms=self._poll_ms
+        )
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         return [*self._java, str(file), str(self.servers.redis.port)]
 

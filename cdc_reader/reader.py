@@ -40,7 +40,7 @@ from cdc_reader.transaction import Assembler, Run
 
 READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.005
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 10.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
 
 
 async def run(
@@ -195,6 +195,7 @@ async def _attach(
             lambda: _snapshot_connection(settings),
             mariadb=server.mariadb,
             gtid=server.newest.gtid_set is not None,
+            translate=lambda error: catalog.translated(error, settings.mysql),
         )
         known = tail.heartbeat.snapshot if tail.heartbeat else {}
         progress = initial_progress(

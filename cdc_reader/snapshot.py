@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.errors import UnavailableError, UsageError
+from cdc.errors import CdcError, PositionLostError, UnavailableError, UsageError
 from cdc.message import TableProgress
 from cdc.position import MySqlGtidSet, file_number
 from cdc.table import Column, Table
@@ -40,6 +43,8 @@ _NUMBERS = frozenset(
 )
 _BY_NUMBER = frozenset(("bit", "enum", "set"))
 _BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
+_DEFINITION_CHANGED = {1054, 1146, 1412}
+"""ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_TABLE_DEF_CHANGED."""
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -69,12 +74,12 @@ class Chunk:
 
 
 def quoted(name: str) -> str:
-    """Return an identifier of the catalog as SQL.
+    """Return an identifier of the catalog as SQL for PyMySQL: a ``%`` is written twice.
 
-    >>> quoted("a`b")
-    '`a``b`'
+    >>> quoted("a`b"), quoted("a%b")
+    ('`a``b`', '`a%%b`')
     """
-    return "`" + name.replace("`", "``") + "`"
+    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
 
 
 def key_expression(column: Column) -> str:
@@ -125,18 +130,36 @@ def after_clause(columns: Sequence[Column], after: Sequence[str]) -> tuple[str, 
 class ChunkReader:
     """Reads chunks on one connection of its own; blocking, for a thread."""
 
-    def __init__(self, connect: Callable[[], Connection], *, mariadb: bool, gtid: bool) -> None:
-        """Take what opens a connection with `select_codec.CONNECTION` settings."""
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        mariadb: bool,
+        gtid: bool,
+        translate: Callable[[BaseException], CdcError] | None = None,
+    ) -> None:
+        """Take what opens a connection with `select_codec.CONNECTION` settings.
+
+        Args:
+            translate: a MySQL error in words, such as `connection.translated`.
+        """
         self._connect = connect
+        self._translate = translate
         self._mariadb = mariadb
         self._gtid = gtid
         self._connection: Connection | None = None
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        raw: Any = connection
+        # Not close(): it would talk to a server that may be frozen, from under the thread
+        # that reads; the shutdown wakes that thread.
+        with suppress(OSError, AttributeError):
+            raw._sock.shutdown(socket.SHUT_RDWR)
+        raw._force_close()
 
     def read(
         self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
@@ -145,17 +168,36 @@ class ChunkReader:
 
         Raises:
             UnavailableError: MySQL does not answer or does not get there in time.
+            PositionLostError: the table, or a column of it, is gone.
+            CdcError: MySQL refuses; what `translate` says.
         """
         try:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
                 return self._read(cursor, table, codec, after, limit, low)
-        except pymysql.MySQLError as error:
+        except (pymysql.MySQLError, OSError) as error:
             self.close()
-            raise UnavailableError(
-                f"reading {table.qualified}: MySQL error {error.args[0] if error.args else ''}"
-            ) from None
+            raise self._in_words(table, error) from None
+        except AttributeError:
+            if self._connection is not None:
+                raise
+            # PyMySQL, when `close` took the socket away meanwhile; nobody waits for us.
+            raise UnavailableError("the connection was closed") from None
+
+    def _in_words(self, table: Table, error: Exception) -> CdcError:
+        number = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else 0
+        if number in _DEFINITION_CHANGED:
+            return PositionLostError(
+                f"the rows of {table.qualified} cannot be read any more: the table or a column "
+                f"of it is gone (MySQL error {number})",
+                safe="what was read before was published; nothing was skipped",
+                remedy="start cdc again: it looks at the table's definition anew and goes on\n"
+                "where it was; name other tables or columns if these are gone for good",
+            )
+        if number and self._translate is not None:
+            return self._translate(error)
+        return UnavailableError(f"reading {table.qualified}: MySQL error {number or error}")
 
     def _read(
         self,
@@ -211,9 +253,7 @@ class ChunkReader:
 def _select(
     table: Table, codec: SelectCodec, columns: Sequence[Column], after: Sequence[str], limit: int
 ) -> tuple[str, list[str]]:
-    keys = [
-        f"HEX({quoted(c.name)})" if c.data_type in _BYTES else key_expression(c) for c in columns
-    ]
+    keys = [_printed(column) for column in columns]
     where, bound = after_clause(columns, after)
     order = " ORDER BY " + ", ".join(map(key_expression, columns)) if columns else ""
     name = f"{quoted(table.schema)}.{quoted(table.name)}"
@@ -221,9 +261,18 @@ def _select(
     return f"SELECT {what} FROM {name}{where}{order} LIMIT {limit}", bound
 
 
+def _printed(column: Column) -> str:
+    """Return what to select so that its text is exactly the key's last value."""
+    if column.data_type in _BYTES:
+        return f"HEX({quoted(column.name)})"
+    # FLOAT alone is printed with six digits, which is another number: rows would be read
+    # twice for ever, or not at all.
+    return key_expression(column) + ("*1e0" if column.data_type == "float" else "")
+
+
 def _rows(cursor: pymysql.cursors.Cursor, sql: str, bound: list[str]) -> list[Row]:
-    # PyMySQL formats with % only when values are given.
-    cursor.execute(sql, bound) if bound else cursor.execute(sql.replace("%%", "%"))
+    # An empty tuple, not None: PyMySQL then turns %% into % here too.
+    cursor.execute(sql, tuple(bound))
     return list(cursor.fetchall())
 
 
@@ -319,7 +368,7 @@ class Snapshot:
     def _result(self, window: _Window) -> Chunk:
         try:
             return window.reading.result()
-        except UnavailableError:
+        except CdcError:
             self._window = None
             raise
 
@@ -331,6 +380,8 @@ class Snapshot:
         reading = asyncio.get_running_loop().run_in_executor(
             None, self._reader.read, table, codec, after, limit, low
         )
+        # The loop may end before anybody asks; asyncio would print the error with its trace.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._window = _Window(table, codec, reading, limit)
 
     @staticmethod

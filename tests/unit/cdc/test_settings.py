@@ -231,7 +231,7 @@ def test_the_shipped_file_changes_nothing() -> None:
 
 
 def test_the_documentation_has_every_setting() -> None:
-    """docs/configuration.md: name, default, unit, limits, flag, variable and help as in the code."""
+    """docs/configuration.md: name, default, unit, limits, flag, variable, help as in the code."""
     text = (ROOT / "docs/configuration.md").read_text()
     for name, spec in SPECS.items():
         start = (

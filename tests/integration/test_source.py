@@ -1,0 +1,139 @@
+"""The dump connection on real servers: where it begins, and what it sees of each kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from cdc.demo.servers import MariaDB, MySQL
+from cdc.position import GtidSet, Position
+from cdc.url import parse_url
+from cdc_reader import event as ev
+from cdc_reader.resume import parsed_gtid_set
+from cdc_reader.source import Source
+from cdc_reader.transaction import Assembler, Resume
+from tests.conftest import NewMySQL
+
+
+def statements(server: MySQL | MariaDB, *texts: str) -> str:
+    """Run statements in one session; return the GTID set after them."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        for text in texts:
+            cursor.execute(text)
+        variable = "gtid_binlog_pos" if isinstance(server, MariaDB) else "gtid_executed"
+        cursor.execute(f"SELECT @@global.{variable}")
+        (gtid_set,) = cursor.fetchone() or ("",)
+        return str(gtid_set).replace("\n", "")
+
+
+def newest(server: MySQL | MariaDB) -> tuple[str, int]:
+    """Return file and offset of the newest place."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        mariadb = isinstance(server, MariaDB)
+        cursor.execute("SHOW MASTER STATUS" if mariadb else "SHOW BINARY LOG STATUS")
+        file, offset, *_ = cursor.fetchone() or ("", 0)
+        return str(file), int(offset)
+
+
+def follow(server: MySQL | MariaDB, position: Position, until: str) -> tuple[Assembler, list[int]]:
+    """Read from a position until the GTID set is reached, or the newest place without GTIDs."""
+    mariadb = isinstance(server, MariaDB)
+    gtid_set: GtidSet | None = parsed_gtid_set(position, mariadb=mariadb)
+
+    async def read() -> tuple[Assembler, list[int]]:
+        source = await Source.open(parse_url(server.url, ("mysql",)), position, mariadb=mariadb)
+        assembler = Assembler(
+            resume=Resume(epoch=1, position=position, last=""),
+            gtid_set=gtid_set,
+            targets={},
+            mariadb=mariadb,
+            on_schema_change="stop",
+        )
+        kinds: list[int] = []
+        try:
+            async with asyncio.timeout(20):
+                while not _reached(assembler.position, until, newest(server)):
+                    for event in await source.read(0.2):
+                        assembler.take(event)
+                        kinds.append(event.kind)
+        finally:
+            source.close()
+        return assembler, kinds
+
+    return asyncio.run(read())
+
+
+def _reached(position: Position, until: str, place: tuple[str, int]) -> bool:
+    if position.gtid_set is not None:
+        return position.gtid_set == until
+    return (position.file, position.offset) == place
+
+
+def count(kinds: Iterable[int], *wanted: int) -> int:
+    """Return how many events are of these kinds."""
+    return sum(kind in wanted for kind in kinds)
+
+
+def test_a_server_without_a_single_transaction_is_followed_from_its_beginning(
+    new_mysql: NewMySQL,
+) -> None:
+    """The library takes an empty set for no set, and would begin at the end of the log."""
+    server = new_mysql()
+    until = statements(server, "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)")
+    file, _ = newest(server)
+    _, kinds = follow(server, Position(file=file, offset=4, gtid_set=""), until)
+
+    assert count(kinds, ev.GTID) == 2
+
+
+def test_tagged_and_compressed_transactions_are_seen_and_remembered(new_mysql: NewMySQL) -> None:
+    """A tag, or a session that compresses, hides no transaction from the reader."""
+    server = new_mysql()
+    start = statements(server, "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)")
+    file, offset = newest(server)
+    until = statements(
+        server,
+        "SET gtid_next = 'AUTOMATIC:mytag'",
+        "INSERT INTO d.t VALUES (1)",
+        "SET gtid_next = 'AUTOMATIC'",
+        "SET binlog_transaction_compression = ON",
+        "INSERT INTO d.t VALUES (2)",
+    )
+    assembler, kinds = follow(server, Position(file=file, offset=offset, gtid_set=start), until)
+
+    assert ":mytag:1" in until
+    assert count(kinds, ev.GTID_TAGGED) == 1
+    assert count(kinds, ev.TRANSACTION_PAYLOAD) == 1
+    assert (assembler.position.file, assembler.position.offset) == newest(server)
+    after = statements(server, "INSERT INTO d.t VALUES (3)")
+    _, kinds = follow(server, assembler.position, after)
+
+    assert count(kinds, ev.GTID, ev.GTID_TAGGED) == 1
+
+
+def test_without_gtids_file_and_offset_lead_over_rotations(new_mysql: NewMySQL) -> None:
+    """The boundary follows FLUSH LOGS to the new file, also while nothing is written."""
+    server = new_mysql(gtid=False)
+    file, offset = newest(server)
+    statements(server, "CREATE DATABASE d", "FLUSH BINARY LOGS", "CREATE DATABASE e")
+    statements(server, "FLUSH BINARY LOGS")
+    assembler, _ = follow(server, Position(file=file, offset=offset, gtid_set=None), "")
+
+    assert assembler.position.file == "binlog.000003"
+    assert (assembler.position.file, assembler.position.offset) == newest(server)
+
+
+def test_mariadb_is_followed_by_its_gtids(mariadb: MariaDB) -> None:
+    """The position is one GTID for each domain, and ends where the server says."""
+    start = statements(mariadb, "CREATE DATABASE d_source")
+    file, offset = newest(mariadb)
+    until = statements(
+        mariadb,
+        "CREATE TABLE d_source.t (id INT PRIMARY KEY)",
+        "INSERT INTO d_source.t VALUES (1), (2)",
+        "DROP DATABASE d_source",
+    )
+    assembler, kinds = follow(mariadb, Position(file=file, offset=offset, gtid_set=start), until)
+
+    assert count(kinds, ev.MARIADB_GTID) == 3
+    assert (assembler.position.file, assembler.position.offset) == newest(mariadb)
