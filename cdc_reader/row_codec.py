@@ -268,7 +268,8 @@ class RowCodec:
             f"a row of {self.target.table} has NULL in {self._map.columns[place].name!r}, "
             "a column of its key",
             safe="nothing after the last whole transaction was published",
-            remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
+            remedy="make the key of columns that are NOT NULL: --key TEMPLATE, and start over as\n"
+            "docs/guarantees.md says, because the keys of all rows are others then",
         )
 
     def _damaged(self, what: str) -> PositionLostError:
@@ -283,7 +284,9 @@ def _without_column(table: str, name: str) -> PositionLostError:
     return PositionLostError(
         f"{table} has no column {name!r} in the binlog",
         safe="nothing of this table was published from here on",
-        remedy="the table was changed; name a column that it has with --key or --value",
+        remedy="the table was changed: start cdc again, which looks at its columns anew, or name\n"
+        "a column that it has with --key or --value; if it stops at the same place again,\n"
+        "start over as docs/guarantees.md says",
     )
 
 

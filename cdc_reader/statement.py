@@ -17,7 +17,7 @@ from typing import Literal
 Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "xa start", "xa end"]
 
 _TOKEN = re.compile(
-    r"""/\*!\d*|\*/                # executable comments are statements
+    r"""/\*M?!\d*|\*/              # executable comments are statements
       |/\*.*?\*/|--\s[^\n]*|\#[^\n]*
       |`(?P<quoted>(?:[^`]|``)*)`
       |"(?P<ansi>(?:[^"\\]|\\.|"")*)"
@@ -28,8 +28,22 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-_SCHEMA_CHANGES = ("ALTER TABLE", "TRUNCATE", "DROP TABLE", "RENAME TABLE", "DROP SCHEMA")
-_DML = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "IMPORT"))
+_LEADING_COMMENTS = re.compile(r"(?:\s|/\*(?!M?!).*?\*/|--\s[^\n]*\n|\#[^\n]*\n)+", re.DOTALL)
+_SCHEMA_CHANGES = (
+    "ALTER TABLE",
+    "TRUNCATE",
+    "DROP TABLE",
+    "RENAME TABLE",
+    "DROP SCHEMA",
+    "CREATE OR REPLACE TABLE",
+    "CREATE OR REPLACE SCHEMA",
+)
+# SELECT and DO are in a binlog for the functions that they call.
+_DML = frozenset(
+    ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "IMPORT", "SELECT", "DO")
+)
+# What a server writes itself when it finds a MEMORY table empty after a restart.
+_EMPTIED = re.compile(r"DELETE FROM `(?:[^`]|``)+`\.`(?:[^`]|``)+`", re.IGNORECASE)
 _NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
 
 
@@ -42,6 +56,8 @@ class Statement:
     temporary: bool
     names: frozenset[tuple[str, str]]
     """``(schema, name)`` of every identifier, the default schema filled in; lower case."""
+    empties_memory: bool = False
+    """The server's own ``DELETE FROM`` of a MEMORY table that a restart has emptied."""
 
 
 def control_of(text: str) -> Control | None:
@@ -50,13 +66,15 @@ def control_of(text: str) -> Control | None:
     >>> control_of("BEGIN"), control_of("ROLLBACK TO `s1`"), control_of("ALTER TABLE t")
     ('begin', 'rollback to', None)
     """
+    if not text[:1].isalpha() and (comments := _LEADING_COMMENTS.match(text)):
+        text = text[comments.end() :]
     words = text[:40].upper().split()
     match words:
         case ["BEGIN", *_] | ["START", "TRANSACTION", *_]:
             return "begin"
         case ["COMMIT", *_]:
             return "commit"
-        case ["ROLLBACK", "TO", *_]:
+        case ["ROLLBACK", "TO", *_] | ["ROLLBACK", "WORK", "TO", *_]:
             return "rollback to"
         case ["ROLLBACK", *_]:
             return "rollback"
@@ -85,15 +103,24 @@ def parse_statement(text: str, default_schema: str) -> Statement:
             dotted = before is not None
             continue
         name = _identifier(match)
-        if match["word"] and len(words) < 6:
-            words.append(match["word"].upper())
+        if match["word"]:
+            _add_word(words, match["word"].upper())
         if name is None:
             before, dotted = None, False
             continue
         names.add((before if dotted and before is not None else default_schema.lower(), name))
         before, dotted = name, False
-    temporary = "TEMPORARY" in words[:3]
-    return Statement(_kind(words), temporary, frozenset(names))
+    temporary = "TEMPORARY" in words[:4]
+    emptied = bool(_EMPTIED.fullmatch(text.strip()))
+    return Statement(_kind(words), temporary, frozenset(names), emptied)
+
+
+def _add_word(words: list[str], word: str) -> None:
+    """Keep the first words; MariaDB's ``SET STATEMENT … FOR`` stands before the statement."""
+    if word == "FOR" and words[:2] == ["SET", "STATEMENT"]:
+        words.clear()
+    elif len(words) < 6:
+        words.append(word)
 
 
 def _identifier(match: re.Match[str]) -> str | None:
@@ -110,14 +137,20 @@ def _kind(words: list[str]) -> str:
     first, second = words[0], words[1] if len(words) > 1 else ""
     if first == "TRUNCATE":
         return "TRUNCATE"
-    if first in ("ALTER", "DROP", "RENAME", "CREATE"):
+    if first == "CREATE" and second == "REPLACE":
+        first, second = "CREATE OR REPLACE", words[2] if len(words) > 2 else ""
+    if first in ("ALTER", "DROP", "RENAME", "CREATE", "CREATE OR REPLACE"):
         second = {"DATABASE": "SCHEMA", "TABLES": "TABLE"}.get(second, second)
         return f"{first} {second}"
     return first
 
 
 def is_dml(statement: Statement) -> bool:
-    """Say whether the statement changes rows without showing them."""
+    """Say whether the statement changes rows without showing them.
+
+    Whose rows, its names do not say: a trigger, a view, a function or a foreign key may
+    reach any table.
+    """
     return statement.kind in _DML
 
 
@@ -135,7 +168,8 @@ def changed_tables(statement: Statement, captured: Collection[str]) -> list[str]
 
 
 def _concerns(statement: Statement, table: str) -> bool:
-    schema, _, name = table.lower().partition(".")
-    if statement.kind == "DROP SCHEMA":
-        return any(word == schema for _, word in statement.names)
-    return (schema, name) in statement.names
+    # Put together, not taken apart: both names may have dots in them.
+    table = table.lower()
+    if statement.kind.endswith(" SCHEMA"):
+        return any(table.startswith(f"{word}.") for _, word in statement.names)
+    return any(f"{schema}.{name}" == table for schema, name in statement.names)

@@ -293,9 +293,13 @@ class Assembler:
     def _statement(self, query: ev.QueryEvent) -> None:
         statement = parse_statement(query.text, query.schema)
         tables = changed_tables(statement, self._targets.keys())
-        if tables and is_dml(statement):
+        if is_dml(statement) and (tables or not statement.empties_memory):
+            where = (
+                ", ".join(tables)
+                or "other tables, which triggers, views or functions may carry on to captured ones,"
+            )
             raise self._refuse(
-                f"{statement.kind} on {', '.join(tables)} is in the binlog as a statement, "
+                f"{statement.kind} on {where} is in the binlog as a statement, "
                 "so its rows are not known",
                 "keep every session at binlog_format = ROW:\nSET PERSIST binlog_format = 'ROW';\n"
                 "then start over as docs/guarantees.md says",
@@ -367,7 +371,8 @@ class Assembler:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
                 "yet when its rows are in the binlog",
-                "let the application commit these changes without XA",
+                "let the application commit these changes without XA,\n"
+                "then start over as docs/guarantees.md says",
             )
         at = (
             start + 8
