@@ -69,10 +69,11 @@ class MySqlGtidSet:
     Source: MySQL manual, "GTID Format and Storage", tags included (8.3+).
     """
 
-    __slots__ = ("_of",)
+    __slots__ = ("_name", "_of", "_start", "_stop")
 
     def __init__(self) -> None:
         self._of: dict[str, list[tuple[int, int]]] = {}
+        self._name, self._start, self._stop = "", 0, 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -99,12 +100,19 @@ class MySqlGtidSet:
 
     def add(self, gtid: str) -> None:
         """Take one transaction in, ``uuid:8003`` or ``uuid:tag:8003``."""
-        name, _, number = gtid.rpartition(":")
-        intervals = self._of.get(name)
-        if intervals and intervals[-1][1] == (n := int(number)):
-            intervals[-1] = (intervals[-1][0], n + 1)
+        name, _, text = gtid.rpartition(":")
+        number = int(text)
+        # Transactions come in rows of numbers: the newest row is kept aside.
+        if number == self._stop and name == self._name:
+            self._stop = number + 1
         else:
-            self._add(name, int(number), int(number) + 1)
+            self._fold()
+            self._name, self._start, self._stop = name, number, number + 1
+
+    def _fold(self) -> None:
+        if self._name:
+            self._add(self._name, self._start, self._stop)
+        self._name, self._start, self._stop = "", 0, 0
 
     def _add(self, name: str, start: int, stop: int) -> None:
         kept: list[tuple[int, int]] = []
@@ -118,24 +126,26 @@ class MySqlGtidSet:
 
     def __contains__(self, gtid: str) -> bool:
         name, _, number = gtid.rpartition(":")
-        return any(low <= int(number) < high for low, high in self._of.get(name, ()))
+        return any(low <= int(number) < high for low, high in self.intervals().get(name, ()))
 
     def issuperset(self, other: MySqlGtidSet) -> bool:
         """Say whether every transaction of the other set is in this one."""
+        ours = self.intervals()
         return all(
-            any(a <= low and high <= b for a, b in self._of.get(name, ()))
-            for name, spans in other._of.items()
+            any(a <= low and high <= b for a, b in ours.get(name, ()))
+            for name, spans in other.intervals().items()
             for low, high in spans
         )
 
     def intervals(self) -> dict[str, list[tuple[int, int]]]:
         """Return ``{"uuid[:tag]": [(first, last + 1), …]}``."""
+        self._fold()
         return {name: list(spans) for name, spans in self._of.items() if spans}
 
     def copy(self) -> Self:
         """Return an independent copy."""
         out = type(self)()
-        out._of = {name: list(spans) for name, spans in self._of.items()}
+        out._of = self.intervals()
         return out
 
     def __eq__(self, other: object) -> bool:
@@ -146,9 +156,9 @@ class MySqlGtidSet:
     def __str__(self) -> str:
         """Return the set as the server prints it: tags after the untagged part of their uuid."""
         by_sid: dict[str, list[str]] = {}
-        for name in sorted(self.intervals()):
+        for name, intervals in sorted(self.intervals().items()):
             sid, _, tag = name.partition(":")
-            spans = [f"{a}-{b - 1}" if b - a > 1 else f"{a}" for a, b in self._of[name]]
+            spans = [f"{a}-{b - 1}" if b - a > 1 else f"{a}" for a, b in intervals]
             by_sid.setdefault(sid, []).extend([tag, *spans] if tag else spans)
         return ",".join(":".join([sid, *parts]) for sid, parts in by_sid.items())
 

@@ -22,6 +22,8 @@ from cdc.errors import (
 from cdc.url import Url, redact
 
 CONNECT_TIMEOUT_S = 5
+HANDSHAKE_TIMEOUT_S = 8
+"""Greeting and login; a server that is frozen takes the connection and says nothing."""
 READ_TIMEOUT_S = 120
 
 _LOGIN_REFUSED = {1045, 1130, 1698, 1820, 1862, 3118, 4151}
@@ -78,8 +80,11 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
     arguments = connection_settings(url) | {"autocommit": True, **options}
     if url.database:
         arguments.setdefault("database", url.database)
+    lasting = arguments["read_timeout"]
     try:
-        return pymysql.connect(**arguments)
+        connection = pymysql.connect(**arguments | {"read_timeout": HANDSHAKE_TIMEOUT_S})
+        connection._read_timeout = lasting  # type: ignore[attr-defined]  # not in the stubs
+        return connection
     except pymysql.MySQLError as error:
         raise translated(error, url) from None
     except OSError as error:

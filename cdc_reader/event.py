@@ -7,7 +7,9 @@ binlog/event); MariaDB knowledge base, "Replication Protocol".
 
 from __future__ import annotations
 
+import functools
 import struct
+import uuid
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -53,7 +55,9 @@ IGNORABLE_FLAG = 0x80
 HEADER_BYTES = 19
 CHECKSUM_BYTES = 4
 
-_header = struct.Struct("<IBIIIH").unpack_from
+HEADER = struct.Struct("<IBIIIH")
+"""Timestamp, type, server id, size, end offset, flags."""
+_header = HEADER.unpack_from
 _u64 = struct.Struct("<Q").unpack_from
 
 
@@ -155,20 +159,24 @@ def parse_gtid(event: Event) -> GtidEvent:
     if event.kind == GTID_TAGGED:
         return _parse_tagged_gtid(event)
     b, s = event.buffer, event.start
-    commit_us = event.timestamp_s * 1_000_000
+    commit_us = 0
     # After flags, sid and gno: the logical timestamps' type, two u64, then 7 bytes of
     # immediate commit time since 8.0.1; their top bit says that the original one differs.
-    if event.end >= s + 49 and b[s + 25] == 2:
-        commit_us = int.from_bytes(b[s + 42 : s + 49], "little") & ~(1 << 55)
+    if event.end >= s + 50 and b[s + 25] == 2:
+        commit_us = _u64(b, s + 42)[0] & _COMMIT_TIME_BITS
+    if not commit_us:
+        commit_us = event.timestamp_s * 1_000_000
     if event.kind == ANONYMOUS_GTID:
         return GtidEvent(None, commit_us, False)
-    sid = b[s + 1 : s + 17].hex()
-    (number,) = _u64(b, s + 17)
-    return GtidEvent(f"{_dashed(sid)}:{number}", commit_us, False)
+    return GtidEvent(f"{_uuid(b[s + 1 : s + 17])}:{_u64(b, s + 17)[0]}", commit_us, False)
 
 
-def _dashed(sid: str) -> str:
-    return f"{sid[:8]}-{sid[8:12]}-{sid[12:16]}-{sid[16:20]}-{sid[20:]}"
+_COMMIT_TIME_BITS = (1 << 55) - 1
+
+
+@functools.lru_cache(maxsize=64)
+def _uuid(raw: bytes) -> str:
+    return str(uuid.UUID(bytes=raw))
 
 
 def _parse_mariadb_gtid(event: Event) -> GtidEvent:
@@ -223,7 +231,7 @@ def _parse_tagged_gtid(event: Event) -> GtidEvent:
     while cursor.more():
         field = cursor.unsigned()
         if field == 1:
-            sid = bytes(cursor.unsigned() for _ in range(16)).hex()
+            sid = _uuid(bytes(cursor.unsigned() for _ in range(16)))
         elif field == 2:
             number = cursor.signed()
         elif field == 3:
@@ -235,7 +243,7 @@ def _parse_tagged_gtid(event: Event) -> GtidEvent:
             cursor.signed() if field in (4, 5) else cursor.unsigned()
     if not sid or number <= 0:
         raise damaged("a tagged GTID without uuid or number")
-    return GtidEvent(":".join(filter(None, (_dashed(sid), tag, str(number)))), commit_us, False)
+    return GtidEvent(":".join(filter(None, (sid, tag, str(number)))), commit_us, False)
 
 
 class QueryEvent(NamedTuple):
@@ -243,6 +251,11 @@ class QueryEvent(NamedTuple):
 
     schema: str
     text: str
+
+
+def is_begin(event: Event) -> bool:
+    """Say whether a QUERY event is the BEGIN that nearly every transaction has."""
+    return event.buffer[event.end - 6 : event.end] == b"\0BEGIN"
 
 
 def parse_query(event: Event) -> QueryEvent:

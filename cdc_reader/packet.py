@@ -8,10 +8,28 @@ Source: MySQL source documentation, "MySQL Packets" and "COM_BINLOG_DUMP".
 
 from __future__ import annotations
 
+import struct
+from zlib import crc32
+
 from cdc.errors import CdcError, PositionLostError, UnavailableError
-from cdc_reader.event import FORMAT_DESCRIPTION, ROTATE, Event, checksum_of, damaged, parse_event
+from cdc_reader.event import (
+    FORMAT_DESCRIPTION,
+    HEADER,
+    HEADER_BYTES,
+    ROTATE,
+    Event,
+    checksum_of,
+    damaged,
+    parse_event,
+)
 
 PACKET_MAX_BYTES = 0xFFFFFF
+_OF_THE_FILE = frozenset((FORMAT_DESCRIPTION, ROTATE))
+"""Events that say, or end, what a file is written with."""
+_new = tuple.__new__
+"""Half the time of calling a NamedTuple, whose constructor is written in Python."""
+_header = HEADER.unpack_from
+_u32 = struct.Struct("<I").unpack_from
 _LOST_ERRORS = {1236}
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: purged, unknown file, bad position, bad GTID set."""
 
@@ -45,24 +63,44 @@ class PacketReader:
             return []
         buffer = data if len(self._held) == 1 else b"".join(self._held)
         events: list[Event] = []
-        at, size = 0, len(buffer)
-        append = events.append
+        at = self._cut(buffer, events)
+        self._keep(buffer, at)
+        return events
+
+    def _cut(self, buffer: bytes, events: list[Event]) -> int:
+        """Append the events that are whole; return where the first that is not begins.
+
+        The usual event is taken apart here, in one go: five events for one row leave no time
+        for a call each.  What is unusual goes the long way.
+        """
+        view, append, size = memoryview(buffer), events.append, len(buffer)
+        checksum, at = self._file_checksum, 0
         while at + 4 <= size:
-            length = buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
+            length = _u32(buffer, at)[0] & PACKET_MAX_BYTES
             stop = at + 4 + length
             if stop > size:
                 break
-            if length == PACKET_MAX_BYTES:
-                joined = self._join(buffer, at)
-                if joined is None:
-                    break
-                payload, stop = joined
-                append(self._event(payload, 0, len(payload)))
-            else:
-                append(self._event(buffer, at + 4, stop))
-            at = stop
-        self._keep(buffer, at)
-        return events
+            if HEADER_BYTES + 5 < length < PACKET_MAX_BYTES and buffer[at + 4] == 0 and checksum:
+                timestamp_s, kind, server_id, event_bytes, end_offset, flags = _header(
+                    buffer, at + 5
+                )
+                end = stop - 4
+                if (
+                    event_bytes == length - 1
+                    and kind not in _OF_THE_FILE
+                    and crc32(view[at + 5 : end]) == _u32(buffer, end)[0]
+                ):
+                    fields = (kind, buffer, at + 24, end, end_offset, event_bytes)
+                    append(_new(Event, (*fields, timestamp_s, server_id, flags)))
+                    at = stop
+                    continue
+            joined = self._join(buffer, at)
+            if joined is None:
+                break
+            payload, at = joined
+            append(self._event(payload, 0, len(payload)))
+            checksum = self._file_checksum
+        return at
 
     def _keep(self, buffer: bytes, at: int) -> None:
         rest = buffer[at:]

@@ -27,6 +27,7 @@ from cdc.errors import UnavailableError
 from cdc.position import MySqlGtidSet, Position
 from cdc.url import Url
 from cdc_reader.catalog import connection_settings, translated
+from cdc_reader.connection import HANDSHAKE_TIMEOUT_S
 from cdc_reader.event import Event
 from cdc_reader.packet import PacketReader
 
@@ -194,7 +195,9 @@ def _connect(
     if by_gtid and not mariadb:
         command = gtid_dump_command(server_id, MySqlGtidSet.parse(position.gtid_set or ""))
     reader = BinLogStreamReader(
-        connection_settings=connection_settings(url) | {"autocommit": True},
+        # The timeout is that of the session's set-up; what comes after it, we read ourselves.
+        connection_settings=connection_settings(url)
+        | {"autocommit": True, "read_timeout": HANDSHAKE_TIMEOUT_S},
         server_id=server_id,
         slave_uuid=str(uuid.uuid4()),
         blocking=True,

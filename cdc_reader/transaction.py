@@ -8,7 +8,7 @@ stream already holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -23,7 +23,9 @@ from cdc_reader.statement import changed_tables, control_of, is_dml, parse_state
 from cdc_reader.table_map import parse_table_map
 
 Op = Literal["insert", "update", "delete"]
-_FOUR_GIB = 1 << 32
+_TWO_GIB = 1 << 31
+_HIGH_BITS = ~0xFFFFFFFF
+_WITHOUT_PLACE = frozenset((ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2))
 
 _ROWS: dict[int, Op] = {
     ev.WRITE_ROWS: "insert",
@@ -112,6 +114,18 @@ class Assembler:
         self._payload_row: int | None = None
         self._by_id: dict[bytes, RowCodec | None] = {}
         self._by_map: dict[bytes, RowCodec | None] = {}
+        self._steps: dict[int, Callable[[Event], None]] = {
+            **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
+            **dict.fromkeys(_GTIDS, self._begin),
+            **dict.fromkeys(_QUERIES, self._query),
+            **dict.fromkeys(_ROWS, self._rows),
+            ev.TABLE_MAP: self._table_map,
+            ev.XID: self._commit,
+            ev.XA_PREPARE: self._commit,
+            ev.ROTATE: self._rotate,
+            ev.TRANSACTION_PAYLOAD: self._payload,
+            ev.FORMAT_DESCRIPTION: self._file_begins,
+        }
 
     @property
     def position(self) -> Position:
@@ -139,30 +153,9 @@ class Assembler:
         Raises:
             PositionLostError: it cannot be carried exactly.
         """
-        kind = event.kind
-        if self._payload_row is None:
+        if self._payload_row is None and event.kind not in _WITHOUT_PLACE:
             self._advance(event)
-        if kind == ev.TABLE_MAP:
-            self._table_map(event)
-        elif kind in _ROWS:
-            self._rows(event, _ROWS[kind])
-        elif kind in _GTIDS:
-            self._begin(event)
-        elif kind == ev.XID or kind == ev.XA_PREPARE:
-            self._commit()
-        elif kind in _QUERIES:
-            self._query(event)
-        elif kind == ev.ROTATE:
-            self._rotate(event)
-        elif kind == ev.TRANSACTION_PAYLOAD:
-            self._payload(event)
-        elif kind == ev.FORMAT_DESCRIPTION:
-            self._by_id.clear()
-            self._between(event)
-        elif kind in ev.WITHOUT_ROWS:
-            self._between(event)
-        else:
-            self._unknown(event)
+        self._steps.get(event.kind, self._unknown)(event)
 
     def snapshot_bodies(
         self, codec: SelectCodec, rows: Sequence[Row], *, read_us: int, keep: bool
@@ -198,18 +191,14 @@ class Assembler:
 
     def _advance(self, event: Event) -> None:
         low = event.end_offset
-        if event.kind in (ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2):
-            return
-        if not low:
-            if not self.in_transaction:
-                return  # invented by the server for this connection
-            # MariaDB 11.4 and newer write 0 inside a transaction.  Source: MDEV-31404's
-            # successor MDEV-31273; the events follow each other without a gap.
+        if low:
+            end = (self._end & _HIGH_BITS) | low
+            # The header has 32 bits for the offset; a file can be longer (MySQL bug 112189).
+            self._end = end if end >= self._end - _TWO_GIB else end + 2 * _TWO_GIB
+        elif self.in_transaction:
+            # MariaDB 11.4 and newer write 0 inside a transaction; its events follow each
+            # other without a gap.
             self._end += event.size_bytes
-            return
-        end = (self._end & ~(_FOUR_GIB - 1)) | low
-        # The header has 32 bits for the offset; a file can be longer (MySQL bug 112189).
-        self._end = end + _FOUR_GIB if end < self._end - _FOUR_GIB // 2 else end
 
     def _rotate(self, event: Event) -> None:
         file, offset = ev.rotate_to(event)
@@ -220,6 +209,10 @@ class Assembler:
         # Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event.
         if not self.in_transaction and event.timestamp_s:
             self._move_boundary()
+
+    def _file_begins(self, event: Event) -> None:
+        self._by_id.clear()
+        self._between(event)
 
     def _between(self, event: Event) -> None:
         """Move the boundary over what stands between transactions."""
@@ -245,7 +238,7 @@ class Assembler:
         self._context = f'"gtid":"{gtid}",' if gtid else ""
         self._suffix = f',"ts":{commit_us},"v":1}}'
 
-    def _commit(self) -> None:
+    def _commit(self, _: Event | None = None) -> None:
         if self._payload_row is not None:
             return  # the boundary is the end of the payload event, which has a place
         self.in_transaction = self._begun = self._xa = False
@@ -254,6 +247,9 @@ class Assembler:
         self._move_boundary()
 
     def _query(self, event: Event) -> None:
+        if ev.is_begin(event):
+            self._begun = True
+            return
         query = ev.parse_query(event)
         control = control_of(query.text)
         if control is None:
@@ -349,7 +345,8 @@ class Assembler:
         except PositionLostError as error:
             raise self._placed(error) from None
 
-    def _rows(self, event: Event, op: Op) -> None:
+    def _rows(self, event: Event) -> None:
+        op = _ROWS[event.kind]
         buffer, start, end = event.buffer, event.start, event.end
         try:
             codec = self._by_id[buffer[start : start + 6]]

@@ -40,7 +40,7 @@ def test_a_mysql_gtid_is_read_with_its_commit_time() -> None:
     """Latency is measured from the commit's microseconds, not from whole seconds."""
     sid = bytes.fromhex("7271e0ece70511f1885002fc00000001")
     commit = (1795414891568123 | 1 << 55).to_bytes(7, "little")
-    body = b"\1" + sid + struct.pack("<Q", 8003) + b"\2" + bytes(16) + commit
+    body = b"\1" + sid + struct.pack("<Q", 8003) + b"\2" + bytes(16) + commit + b"\5"
 
     assert ev.parse_gtid(event(ev.GTID, body)) == ev.GtidEvent(
         "7271e0ec-e705-11f1-8850-02fc00000001:8003", 1795414891568123, False

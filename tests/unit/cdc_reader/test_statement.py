@@ -27,6 +27,10 @@ CAPTURED = ["shop.users", "Shop2.Order-Items"]
         ("DELETE FROM users", "DELETE"),
         ("LOAD DATA INFILE 'x' INTO TABLE users", "LOAD"),
         ("WITH x AS (SELECT 1) DELETE FROM users", "WITH"),
+        ("CREATE OR REPLACE TABLE users (id INT)", "CREATE OR REPLACE TABLE"),
+        ("CREATE OR REPLACE DATABASE shop", "CREATE OR REPLACE SCHEMA"),
+        ("SET STATEMENT max_statement_time=5 FOR ALTER TABLE users ADD c INT", "ALTER TABLE"),
+        ("/*M!100100 ALTER TABLE users ADD c INT */", "ALTER TABLE"),
     ],
 )
 def test_a_change_of_a_captured_table_is_seen(text: str, kind: str) -> None:
@@ -67,6 +71,26 @@ def test_odd_names_are_found() -> None:
     assert changed_tables(statement, CAPTURED) == ["Shop2.Order-Items"]
 
 
+def test_names_with_dots_in_them_are_found() -> None:
+    """`my.db`.`the.table` is the captured my.db.the.table, wherever its dots stand."""
+    captured = ["my.db.the.table"]
+    for text in ("TRUNCATE `my.db`.`the.table`", "DROP DATABASE `my.db`"):
+        assert changed_tables(parse_statement(text, "x"), captured) == captured
+
+
+def test_what_calls_functions_may_change_rows() -> None:
+    """SELECT and DO stand in a binlog for the functions that they call."""
+    assert is_dml(parse_statement("SELECT `shop`.`f`()", "shop"))
+    assert is_dml(parse_statement("DO f()", "shop"))
+
+
+def test_only_the_servers_own_delete_empties_a_memory_table() -> None:
+    """After a restart a server writes DELETE FROM `db`.`table` and nothing more for it."""
+    assert parse_statement("DELETE FROM `shop`.`mem`", "").empties_memory
+    assert not parse_statement("DELETE FROM `shop`.`mem` WHERE id = 1", "").empties_memory
+    assert not parse_statement("DELETE FROM mem", "shop").empties_memory
+
+
 def test_dml_is_told_from_ddl() -> None:
     """Rows changed by a statement cannot be known; a definition can."""
     assert is_dml(parse_statement("REPLACE INTO users VALUES (1)", "shop"))
@@ -78,6 +102,8 @@ def test_dml_is_told_from_ddl() -> None:
     [
         ("BEGIN", "begin"),
         ("START TRANSACTION", "begin"),
+        ("ROLLBACK WORK TO SAVEPOINT s", "rollback to"),
+        ("/* app */ ROLLBACK TO s", "rollback to"),
         ("COMMIT", "commit"),
         ("ROLLBACK", "rollback"),
         ("ROLLBACK TO `s`", "rollback to"),
