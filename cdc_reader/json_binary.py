@@ -11,6 +11,7 @@ json_dom.cc (Json_wrapper::to_string), strings/dtoa.cc (my_gcvt).
 from __future__ import annotations
 
 import binascii
+import functools
 import re
 import struct
 
@@ -25,9 +26,16 @@ _SMALL_OBJECT, _LARGE_OBJECT, _SMALL_ARRAY, _LARGE_ARRAY, _LITERAL = range(5)
 _INT16, _UINT16, _INT32, _UINT32, _INT64, _UINT64, _DOUBLE, _STRING = range(5, 13)
 _OPAQUE = 15
 _LITERALS = ("null", "true", "false")
+_u16, _u32 = struct.Struct("<H").unpack_from, struct.Struct("<I").unpack_from
+_double = struct.Struct("<d").unpack_from
 _NUMBERS = {
-    _INT16: "<h", _UINT16: "<H", _INT32: "<i", _UINT32: "<I", _INT64: "<q", _UINT64: "<Q",
-}  # fmt: skip
+    _INT16: struct.Struct("<h").unpack_from,
+    _UINT16: _u16,
+    _INT32: struct.Struct("<i").unpack_from,
+    _UINT32: _u32,
+    _INT64: struct.Struct("<q").unpack_from,
+    _UINT64: struct.Struct("<Q").unpack_from,
+}
 _INLINE_SMALL = frozenset((_LITERAL, _INT16, _UINT16))
 _INLINE_LARGE = _INLINE_SMALL | {_INT32, _UINT32}
 
@@ -57,77 +65,72 @@ def json_text(raw: bytes) -> str:
     """
     if not raw:
         return "null"  # what INSERT IGNORE puts into a NOT NULL column; SELECT prints null
-    out: list[str] = []
     try:
-        _value(raw[0], raw, 1, len(raw), 0, out)
+        return _value(raw[0], raw, 1, len(raw), 0)
     except (IndexError, struct.error, UnicodeDecodeError, KeyError) as error:
         raise MalformedJson(f"a JSON value cannot be read: {type(error).__name__}") from None
     except ValueError as error:
         raise MalformedJson(str(error)) from None
-    return "".join(out)
 
 
-def _value(kind: int, raw: bytes, at: int, end: int, depth: int, out: list[str]) -> None:
-    """Emit the value of a type that stands at ``raw[at:end]``."""
+def _value(kind: int, raw: bytes, at: int, end: int, depth: int) -> str:
+    """Return the text of the value of a type that stands at ``raw[at:end]``."""
     if at > end:
         raise MalformedJson("a JSON value outside of its document")
     if kind == _STRING:
-        size, at = _length(raw, at)
-        out.append(_quote(_bytes(raw, at, size, end).decode()).decode())
-    elif kind in _NUMBERS:
-        out.append(str(struct.unpack_from(_NUMBERS[kind], raw, at)[0]))
-    elif kind <= _LARGE_ARRAY:
-        _container(kind, raw, at, end, depth + 1, out)
-    elif kind == _LITERAL:
-        out.append(_LITERALS[raw[at]])
-    elif kind == _DOUBLE:
-        out.append(double_token(struct.unpack_from("<d", raw, at)[0]))
-    elif kind == _OPAQUE:
+        size, at = (raw[at], at + 1) if raw[at] < 0x80 else _length(raw, at)
+        return _quote(_bytes(raw, at, size, end).decode()).decode()
+    if kind in _NUMBERS:
+        return str(_NUMBERS[kind](raw, at)[0])
+    if kind <= _LARGE_ARRAY:
+        return _container(kind, raw, at, end, depth + 1)
+    if kind == _LITERAL:
+        return _LITERALS[raw[at]]
+    if kind == _DOUBLE:
+        return double_token(_double(raw, at)[0])
+    if kind == _OPAQUE:
         field_type = raw[at]
         size, at = _length(raw, at + 1)
-        out.append(_opaque(field_type, _bytes(raw, at, size, end)))
-    else:
-        raise MalformedJson(f"a JSON value of the unknown type {kind}")
+        return _opaque(field_type, _bytes(raw, at, size, end))
+    raise MalformedJson(f"a JSON value of the unknown type {kind}")
 
 
-def _container(kind: int, raw: bytes, at: int, end: int, depth: int, out: list[str]) -> None:
-    """Emit an object or array; places in it count from its own first byte."""
+def _container(kind: int, raw: bytes, at: int, end: int, depth: int) -> str:
+    """Return the text of an object or array; places in it count from its own first byte."""
     if depth > MAX_DEPTH:
         raise MalformedJson(f"a JSON document deeper than {MAX_DEPTH}")
     large = kind in (_LARGE_OBJECT, _LARGE_ARRAY)
-    width, number, inline = (4, "<I", _INLINE_LARGE) if large else (2, "<H", _INLINE_SMALL)
-    (count,) = struct.unpack_from(number, raw, at)
-    (size,) = struct.unpack_from(number, raw, at + width)
+    width, number, inline = (4, _u32, _INLINE_LARGE) if large else (2, _u16, _INLINE_SMALL)
+    count, size = number(raw, at)[0], number(raw, at + width)[0]
     if at + size > end:
         raise MalformedJson("a JSON container outside of its document")
     end = at + size
     is_object = kind in (_SMALL_OBJECT, _LARGE_OBJECT)
-    keys = at + 2 * width
-    values = keys + count * (width + 2) * is_object
+    entry = at + 2 * width
+    values = entry + count * (width + 2) * is_object
     if values + count * (width + 1) > end:
         raise MalformedJson("a JSON container with more entries than room")
-    out.append("{" if is_object else "[")
-    for i in range(count):
-        # An entry has three bytes or more; offsets that meet could lead to any number of them.
-        if len(out) > 4 * len(raw):
-            raise MalformedJson("a JSON document with more values than bytes")
-        if i:
-            out.append(",")
-        if is_object:
-            entry = keys + i * (width + 2)
-            (key_at,) = struct.unpack_from(number, raw, entry)
-            (key_size,) = struct.unpack_from("<H", raw, entry + width)
-            out.append(_quote(_bytes(raw, at + key_at, key_size, end).decode()).decode() + ":")
-        entry = values + i * (width + 1)
-        value_kind = raw[entry]
-        value_at = entry + 1
+    out: list[str] = []
+    for value_at in range(values + 1, values + 1 + count * (width + 1), width + 1):
+        value_kind = raw[value_at - 1]
         if value_kind not in inline:
-            (offset,) = struct.unpack_from(number, raw, value_at)
+            (offset,) = number(raw, value_at)
             if offset < 2 * width:
                 raise MalformedJson("a JSON value inside its container's head")
-            value_at = at + offset
-        _value(value_kind, raw, value_at, end, depth, out)
-    out.append("}" if is_object else "]")
+            value_at = at + offset  # noqa: PLW2901
+        text = _value(value_kind, raw, value_at, end, depth)
+        if is_object:
+            key_at, key_bytes = at + number(raw, entry)[0], _u16(raw, entry + width)[0]
+            text = f"{_key(_bytes(raw, key_at, key_bytes, end))}:{text}"
+            entry += width + 2
+        out.append(text)
+    return f"{{{','.join(out)}}}" if is_object else f"[{','.join(out)}]"
+
+
+@functools.lru_cache(maxsize=4096)
+def _key(raw: bytes) -> str:
+    """Return a key as it is printed; documents of a table have the same few."""
+    return _quote(raw.decode()).decode()
 
 
 def _length(raw: bytes, at: int) -> tuple[int, int]:
@@ -190,6 +193,8 @@ def double_token(number: float) -> str:
     Raises:
         ValueError: not a finite number, which JSON does not have.
     """
+    if 1e-4 <= number < 1e15:
+        return repr(number)  # here both print the same digits without an exponent
     if number - number != 0.0:
         raise ValueError("not a finite number")
     mantissa, _, exponent = repr(number).partition("e")
