@@ -22,6 +22,7 @@ from cdc.settings import Settings
 from cdc.wire import Connection, close, connect, lost, write_block
 
 __all__ = [
+    "NO_STREAM",
     "ApiError",
     "Connection",
     "StoredMessage",
@@ -46,7 +47,7 @@ DUPLICATE_WINDOW_NS = _SECOND_NS
 """Nothing of ours uses message ids here; the least memory that needs no thought."""
 DEAD_DUPLICATE_WINDOW_NS = 600 * _SECOND_NS
 
-_NO_STREAM = 10059
+NO_STREAM = 10059
 _NO_MESSAGE = 10037
 _NAME_IN_USE = 10058
 _JETSTREAM_OFF = (10039, 10076)
@@ -201,7 +202,7 @@ async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
     try:
         return await stream_state(nc, name)
     except ApiError as error:
-        if error.err_code != _NO_STREAM:
+        if error.err_code != NO_STREAM:
             raise
     try:
         return _state(await api(nc, f"STREAM.CREATE.{name}", wanted))

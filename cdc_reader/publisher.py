@@ -225,8 +225,9 @@ class Publisher:
             f"the message for {key!r} of {run.table} has {len(body):,} bytes; NATS carries "
             f"{self._max_body_bytes:,} (max_payload {self._nc.max_payload:,})",
             safe="all changes before it were published; nothing was skipped",
-            remedy=f"in nats-server.conf: max_payload: {_next_mib(len(body))}MB, then start cdc "
-            "again; or leave large columns out with --value COLUMN",
+            remedy="in nats-server.conf: max_payload: "
+            f"{_next_mib(len(body) + _HEADERS_BYTES)}MB, then start cdc again; "
+            "or leave large columns out with --value COLUMN",
         )
 
     # -- answers ---------------------------------------------------------------------

@@ -23,6 +23,7 @@ from cdc.message import Heartbeat
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
+from cdc_reader.chunk import ChunkReader
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import (
     ServerLog,
@@ -33,7 +34,7 @@ from cdc_reader.resume import (
 )
 from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
-from cdc_reader.snapshot import ChunkReader, Snapshot
+from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
 from cdc_reader.transaction import Assembler, Run
@@ -169,8 +170,8 @@ async def _attach(
     try:
         state = await stream.declare_stream(nc, settings)
         tail = await read_tail(nc, settings.stream, settings.subject_prefix)
-        server = await asyncio.to_thread(_server_log, settings)
-        resume = resume_from(tail, server)
+        server, next_event = await asyncio.to_thread(_server_log, settings, tail.heartbeat)
+        resume = resume_from(tail, server, next_event)
         publisher = Publisher(
             nc,
             stream=settings.stream,
@@ -234,13 +235,17 @@ async def _attach(
         await stream.close(nc)
 
 
-def _server_log(settings: Settings) -> ServerLog:
+def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[ServerLog, str | None]:
     connection = catalog.connect(settings.mysql)
     try:
         facts = catalog.server_facts(connection)
-        return read_server_log(
+        log = read_server_log(
             connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
         )
+        next_event: str | None = ""
+        if heartbeat is not None:
+            next_event = catalog.event_at(connection, heartbeat.file, heartbeat.offset)
+        return log, next_event
     except pymysql.MySQLError as error:
         raise catalog.translated(error, settings.mysql) from None
     finally:

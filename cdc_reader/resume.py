@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position, file_n
 from cdc_reader.tail import Tail
 from cdc_reader.transaction import Resume
 
+_NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
 START_OVER = "start over as docs/guarantees.md says"
 
 
@@ -71,8 +73,11 @@ def _log_status(cursor: pymysql.cursors.Cursor) -> tuple[str, int, str]:
     return _text(row[0]), int(_text(row[1])), _text(row[4]) if len(row) > 4 else ""
 
 
-def resume_from(tail: Tail, log: ServerLog) -> Resume:
+def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resume:
     """Return where to go on.
+
+    Args:
+        next_event: what stands at the newest heartbeat's place, from `catalog.event_at`.
 
     A new stream begins at the server's newest position.  Else the newest heartbeat's
     boundary counts, and rows up to the stream's newest message are skipped.
@@ -96,6 +101,7 @@ def resume_from(tail: Tail, log: ServerLog) -> Resume:
         _check_place(position, log)
     else:
         _check_gtids(position, log)
+    _check_next(position, log, next_event)
     return Resume(epoch=heartbeat.epoch, position=position, last=tail.last)
 
 
@@ -105,14 +111,31 @@ def _check_gtids(position: Position, log: ServerLog) -> None:
         raise _lost("the server does not know transactions that the stream has (RESET?)", position)
     if log.purged is not None and not ours.issuperset(log.purged):
         raise _lost(f"the server purged its binlog up to {log.purged}", position)
+    # Numbers begin again at 1 after a RESET, so that new transactions soon look like ours.
+    same_files = position.file.rpartition(".")[0] == log.newest.file.rpartition(".")[0]
+    if same_files and _place(position) > _place(log.newest):
+        raise _lost(f"the server's binlog ends before, at {log.newest} (RESET?)", position)
+
+
+def _place(position: Position) -> tuple[int, int]:
+    return file_number(position.file), position.offset
 
 
 def _check_place(position: Position, log: ServerLog) -> None:
     if file_number(position.file) < file_number(log.oldest_file):
         raise _lost(f"the server purged its binlog before {log.oldest_file}", position)
-    newest = (file_number(log.newest.file), log.newest.offset)
-    if (file_number(position.file), position.offset) > newest:
+    if _place(position) > _place(log.newest):
         raise _lost(f"the server's binlog ends before, at {log.newest} (RESET?)", position)
+
+
+def _check_next(position: Position, log: ServerLog, next_event: str | None) -> None:
+    """Notice a binlog that was begun anew and has grown past our place since."""
+    if next_event is None:
+        raise _lost("no event begins there any more: the server's binlog was reset", position)
+    ours = parsed_gtid_set(position, mariadb=log.mariadb)
+    found = _NEXT_GTID.search(next_event)
+    if ours is not None and found and (found[1] or found[2]) in ours:
+        raise _lost("what stands there is older: the server's binlog was reset", position)
 
 
 def _lost(seen: str, position: Position) -> PositionLostError:

@@ -96,6 +96,7 @@ def check_tables(
                 )
             )
         out.extend(_key_warnings(table, _unique_keys(connection, _entry_of(table))))
+        out.extend(_cascade_warnings(connection, table))
     return out
 
 
@@ -343,6 +344,38 @@ def _key_warnings(table: Table, keys: Sequence[Key]) -> Iterator[Finding]:
             remedy=f"ALTER TABLE {table.qualified} MODIFY … NOT NULL, or another --key",
             stops=False,
         )
+
+
+def _cascade_warnings(connection: Connection[Any], table: Table) -> Iterator[Finding]:
+    """Tell of changes that InnoDB makes by itself and that stand in no binlog.
+
+    Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
+    by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.
+    """
+    parents = _rows(
+        connection,
+        "SELECT DISTINCT referenced_table_name FROM information_schema.referential_constraints"
+        " WHERE constraint_schema = %s AND table_name = %s AND (delete_rule IN ('CASCADE',"
+        " 'SET NULL', 'SET DEFAULT') OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))",
+        (table.schema, table.name),
+    )
+    if parents and _cascades_inside_innodb(connection):
+        yield Finding(
+            seen=f"{table.qualified}: its foreign key to {', '.join(name for (name,) in parents)} "
+            "changes rows inside InnoDB (CASCADE, SET NULL), which no binlog shows: Redis will not "
+            "see them",
+            remedy="let the application change the child rows itself, with ON DELETE RESTRICT;\n"
+            "MySQL 9.6 and newer write cascades to the binlog",
+            stops=False,
+        )
+
+
+def _cascades_inside_innodb(connection: Connection[Any]) -> bool:
+    ((version,),) = _rows(connection, "SELECT VERSION()")
+    numbers = tuple(int(n) for n in str(version).split("-")[0].split(".")[:2])
+    native = _rows(connection, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+    is_on = bool(native) and native[0][1] == "ON"
+    return "mariadb" in str(version).lower() or numbers < (9, 6) or is_on
 
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:

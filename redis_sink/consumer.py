@@ -17,12 +17,13 @@ import re
 import time
 import uuid
 from contextlib import suppress
+from typing import Any
 
 import nats.errors
 from nats.aio.subscription import Subscription
 
-from cdc.errors import InternalError
-from cdc.stream import Connection, api
+from cdc.errors import InternalError, UnavailableError
+from cdc.stream import NO_STREAM, ApiError, Connection, api
 from cdc.wire import Raw, Tap, lost
 from redis_sink.plan import Delivery
 
@@ -66,8 +67,7 @@ class Consumer:
         """Begin, or begin anew, at a stream sequence.
 
         Raises:
-            UnavailableError: NATS is gone, or has no leader.
-            ApiError: the stream is not there.
+            UnavailableError: NATS is gone, has no leader, or not our stream any more.
         """
         await self.close()
         self._next_seq = seq
@@ -87,13 +87,18 @@ class Consumer:
         except nats.errors.Error:
             raise lost(self._nc) from None
         self._tap.follow(self._subscription)
-        await api(
-            self._nc,
-            f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
-            {"stream_name": self._stream, "config": config},
-        )
+        await self._create({"stream_name": self._stream, "config": config})
         self._heard_s = time.monotonic()
         await self._pull()
+
+    async def _create(self, request: dict[str, Any]) -> None:
+        try:
+            await api(self._nc, f"CONSUMER.CREATE.{self._stream}.{self._consumer}", request)
+        except ApiError as error:
+            if error.err_code != NO_STREAM:
+                raise
+            # Begun anew, the sink finds another stream of that name and says what that means.
+            raise UnavailableError(f"the stream {self._stream} was removed") from None
 
     async def read(self, timeout_s: float) -> list[Delivery]:
         """Return what has arrived, at most ``max_messages``; waits for the first.

@@ -428,7 +428,8 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Odd]:
             mysql = MariaDB(("--log-bin-compress=ON", "--log-bin-compress-min-len=10"))
         else:
             mysql = MySQL(gtid=request.param == "mysql", options=("--sync-binlog=0",))
-        yield Odd(stack.enter_context(mysql), tmp_path, stack)
+        stack.enter_context(mysql)
+        yield Odd(mysql, tmp_path, stack)
 
 
 def test_odd_tables_are_carried_exactly_by_binlog_and_by_snapshot(odd: Odd) -> None:

@@ -84,6 +84,22 @@ def test_a_position_that_the_server_does_not_have_is_lost(
     assert "docs/guarantees.md" in error.value.remedy
 
 
+def test_a_binlog_that_was_begun_anew_and_has_grown_past_us_is_lost() -> None:
+    """At our place nothing begins, or a transaction whose GTID we have already."""
+    next_ours = f"SET @@SESSION.GTID_NEXT= '{A}:51'"
+    assert resume_from(tail(), log(), next_ours).epoch == 3
+    for found in (None, f"SET @@SESSION.GTID_NEXT= '{A}:50'"):
+        with pytest.raises(PositionLostError, match="reset"):
+            resume_from(tail(), log(), found)
+    with pytest.raises(PositionLostError, match="RESET"):
+        resume_from(tail(file="b.000003", offset=901), log())
+
+    mariadb = log(gtid_set="0-1-90", mariadb=True)
+    assert resume_from(tail(gtid_set="0-1-9"), mariadb, "BEGIN GTID 0-1-10").epoch == 3
+    with pytest.raises(PositionLostError, match="reset"):
+        resume_from(tail(gtid_set="0-1-9"), mariadb, "BEGIN GTID 0-1-9")
+
+
 def test_gtids_switched_on_since_do_not_lose_the_position() -> None:
     """On the same server file and offset go on to mean the same place."""
     resume = resume_from(tail(gtid_set=None), log())

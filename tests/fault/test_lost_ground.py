@@ -1,0 +1,140 @@
+"""What cannot be followed without a gap ends with an error whose remedy works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import nats
+import pytest
+
+from cdc.demo.servers import MariaDB
+from tests.conftest import NewMySQL, NewNats, NewRedis
+from tests.support.bench import TABLE, Bench
+from tests.support.pipeline import Process, wait_for
+
+POSITION_LOST = 65
+CHILD = f"FOREIGN KEY (parent) REFERENCES {TABLE} (id) ON DELETE CASCADE"
+
+
+@pytest.fixture(params=["mysql", "mysql without gtids", "mariadb"])
+def source(
+    request: pytest.FixtureRequest,
+    new_mysql: NewMySQL,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:
+    """A pipeline on each kind of source."""
+    folder = tmp_path_factory.mktemp("logs")
+    if request.param == "mariadb":
+        with MariaDB() as mariadb:
+            yield Bench(mariadb, new_nats(), new_redis(), folder)
+    else:
+        mysql = new_mysql(gtid=request.param == "mysql", options=("--sync-binlog=0",))
+        yield Bench(mysql, new_nats(), new_redis(), folder)
+
+
+def execute(bench: Bench, *statements: str) -> None:
+    """Run statements in a session of their own."""
+    with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def caught_up(bench: Bench, *arguments: str) -> Process:
+    """Start `cdc run` and wait until Redis shows what MySQL has."""
+    process = bench.pipeline.run(*arguments)
+    wait_for("the reader", lambda: '"streaming"' in process.text())
+    execute(bench, f"UPDATE {TABLE} SET ver = ver + 1")
+    bench.wait_until_equal()
+    return process
+
+
+def start_over(bench: Bench) -> None:
+    """Follow docs/guarantees.md, keys kept; Redis shows what MySQL has."""
+    asyncio.run(_remove_stream(bench))
+    bench.client.delete("cdc:default:position")
+    assert caught_up(bench, "--adopt").stop() == 0
+
+
+async def _remove_stream(bench: Bench) -> None:
+    client = await nats.connect(bench.nats.url)
+    await client.jetstream().delete_stream("MYSQL")
+    await client.close()
+
+
+def reset_statement(bench: Bench) -> str:
+    """Return what throws the binlog away and begins it anew."""
+    return "RESET MASTER" if isinstance(bench.mysql, MariaDB) else "RESET BINARY LOGS AND GTIDS"
+
+
+def test_a_binlog_begun_anew_under_a_stopped_reader_is_noticed(source: Bench) -> None:
+    """Even where it has grown past our place and its GTIDs look like those that we have."""
+    with source.pipeline:
+        assert caught_up(source).stop() == 0
+        execute(source, reset_statement(source))
+        execute(source, *[f"UPDATE {TABLE} SET ver = ver + 1 WHERE id = 7"] * 150)
+        execute(source, f"UPDATE {TABLE} SET ver = ver + 1", f"UPDATE {TABLE} SET ver = ver + 1")
+        process = source.pipeline.run()
+
+        assert process.wait() == POSITION_LOST
+        assert "the server's binlog was reset" in process.text()
+        start_over(source)
+
+
+def test_a_stream_removed_while_running_is_noticed(bench: Bench) -> None:
+    """The changes in it are gone: the sink says so and how to begin anew, exit code 65."""
+    with bench.pipeline:
+        process = caught_up(bench)
+        asyncio.run(_remove_stream(bench))
+        execute(bench, f"UPDATE {TABLE} SET ver = ver + 1")
+
+        assert process.wait() == POSITION_LOST
+        assert "a message is missing in the stream MYSQL" in process.text()
+        start_over(bench)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE a_view SET ver = 9", "INSERT INTO watched VALUES (1)", "SELECT writes()"],
+    ids=["view", "trigger", "function"],
+)
+def test_a_statement_that_reaches_the_table_by_a_detour_stops_the_reader(
+    bench: Bench, statement: str
+) -> None:
+    """In STATEMENT format the binlog does not say whose rows a view or a trigger changes."""
+    update = f"UPDATE {TABLE} SET ver = ver + 1"
+    execute(
+        bench,
+        f"CREATE VIEW a_view AS SELECT * FROM {TABLE}",
+        "CREATE TABLE watched (id INT PRIMARY KEY)",
+        f"CREATE TRIGGER t AFTER INSERT ON watched FOR EACH ROW {update}",
+        f"CREATE FUNCTION writes() RETURNS INT DETERMINISTIC BEGIN {update}; RETURN 1; END",
+    )
+    with bench.pipeline:
+        process = caught_up(bench)
+        execute(bench, "SET SESSION binlog_format = 'STATEMENT'", statement)
+
+        assert process.wait() == POSITION_LOST
+        assert "is in the binlog as a statement" in process.text()
+
+
+def test_cascades_that_no_binlog_shows_are_told_at_the_start(source: Bench) -> None:
+    """MariaDB's cascades are warned of; those of MySQL 9.6 and newer are followed."""
+    source.pipeline.environment["CDC_TABLES"] = f"{TABLE},shop.children"
+    execute(
+        source,
+        f"CREATE TABLE children (id INT PRIMARY KEY, parent INT, {CHILD})",
+        "INSERT INTO children VALUES (1, 1), (2, 2)",
+    )
+    with source.pipeline:
+        process = caught_up(source)
+        execute(source, f"DELETE FROM {TABLE} WHERE id = 1")
+        source.wait_until_equal()
+        if isinstance(source.mysql, MariaDB):
+            assert "shop.children: its foreign key to users changes rows" in process.text()
+        else:
+            wait_for("the cascade", lambda: not source.client.exists("children:1"))
+            assert "foreign key" not in process.text()
+        assert process.stop() == 0
