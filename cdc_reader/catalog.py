@@ -28,7 +28,6 @@ __all__ = [
     "check_tables",
     "connect",
     "connection_settings",
-    "event_at",
     "resolve_tables",
     "server_facts",
     "translated",
@@ -242,29 +241,3 @@ def _may_replicate(connection: Connection[Any]) -> bool:
             return False
         raise
     return True
-
-
-_EXECUTING_COMMAND = 1220
-
-
-def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:
-    """Return what the server says of the event that begins at a place, such as its GTID.
-
-    ``SET @@SESSION.GTID_NEXT= '7271…:8004'``; empty: nothing stands there yet, the file is
-    gone, or this login may not look; None: no event begins there.
-
-    Raises:
-        pymysql.MySQLError: the connection broke; see `translated`.
-    """
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute("SHOW BINLOG EVENTS IN %s FROM %s LIMIT 1", (file, offset))
-        except pymysql.MySQLError as error:
-            number, text = (*error.args, 0, "")[:2]
-            if number == _EXECUTING_COMMAND and "target log" not in str(text):
-                return None
-            if number == _EXECUTING_COMMAND or number in _REFUSED:
-                return ""
-            raise
-        row = cursor.fetchone()
-    return str(row[5]) if row else ""

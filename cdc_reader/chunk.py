@@ -22,6 +22,7 @@ from cdc.position import MySqlGtidSet, file_number
 from cdc.table import Column, Table
 from cdc_reader.result_set import fetch_rows
 from cdc_reader.select_codec import Row, SelectCodec
+from cdc_reader.server_log import log_status
 from cdc_reader.transaction import Watermark
 
 VISIBLE_WAIT_S = 10
@@ -206,7 +207,8 @@ class ChunkReader:
             # Without GTIDs nothing can be waited for; a locking read waits by itself for
             # every transaction that is in the binlog and not yet visible.
             rows = fetch_rows(cursor.connection, sql + " FOR SHARE", bound)
-            high = Watermark(gtid_set=None, place=_log_status(cursor))
+            file, offset, _ = log_status(cursor)
+            high = Watermark(gtid_set=None, place=(file_number(file), offset))
         return _chunk(rows, columns, limit, high)
 
     def _consistent_snapshot(self, cursor: pymysql.cursors.Cursor, low: Watermark) -> Watermark:
@@ -253,15 +255,6 @@ def _one(cursor: pymysql.cursors.Cursor) -> Row:
     if row is None:
         raise UnavailableError("MySQL answers nothing")
     return tuple(row)
-
-
-def _log_status(cursor: pymysql.cursors.Cursor) -> tuple[int, int]:
-    try:
-        cursor.execute("SHOW BINARY LOG STATUS")
-    except pymysql.err.ProgrammingError:  # before 8.2
-        cursor.execute("SHOW MASTER STATUS")
-    file, offset, *_ = _one(cursor)
-    return file_number(bytes(file or b"").decode()), int(offset or 0)
 
 
 def _chunk(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdc.message import HEARTBEAT, subject_for
-from cdc_reader.tail import BATCH_HEADER
 from cdc_reader.transaction import Run
 
+BATCH_HEADER = "Cdc-Batch"
+"""Header of a fast-ingest batch's first message: the batch's name."""
+CLAIM_HEADER = b"Cdc-Claim: 1"
+"""Header line of a reader's first heartbeat."""
 FLOW_MESSAGES = 500
 """The server tells its progress this often; it never asks for less of a single publisher."""
 
@@ -64,6 +67,16 @@ def heartbeat_fence(sequence: int, prefix: str) -> bytes:
         f"Nats-Expected-Last-Subject-Sequence: {sequence}\r\n"
         f"Nats-Expected-Last-Subject-Sequence-Subject: {subject_for(prefix, HEARTBEAT)}"
     ).encode()
+
+
+def batch_of(headers: bytes) -> str:
+    r"""Return the batch that a message began, empty when it began none.
+
+    >>> batch_of(b"NATS/1.0\r\nCdc-Batch: x-1\r\n\r\n")
+    'x-1'
+    """
+    _, found, rest = headers.partition(f"\r\n{BATCH_HEADER}: ".encode())
+    return rest.partition(b"\r\n")[0].decode("ascii", "replace") if found else ""
 
 
 def parts(

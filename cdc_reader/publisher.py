@@ -26,6 +26,7 @@ from cdc.errors import PositionLostError, StreamError, UnavailableError
 from cdc.message import HEARTBEAT, Heartbeat, decode_change, encode, subject_for
 from cdc.stream import StoredMessage, message_get, stream_state, write_block
 from cdc_reader.flush import (
+    CLAIM_HEADER,
     Flush,
     Message,
     Outcome,
@@ -35,7 +36,7 @@ from cdc_reader.flush import (
     plain_block,
     sequence_fence,
 )
-from cdc_reader.tail import CLAIM_HEADER, end_running_batch, ours_in
+from cdc_reader.tail import end_running_batch, ours_in
 from cdc_reader.transaction import Run
 
 ACK_TIMEOUT_S = 10.0

@@ -29,11 +29,11 @@ from cdc_reader.resume import (
     ServerLog,
     initial_progress,
     parsed_gtid_set,
-    read_server_log,
     resume_from,
 )
 from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
+from cdc_reader.server_log import event_at, read_server_log
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -244,7 +244,7 @@ def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Server
         )
         next_event: str | None = ""
         if heartbeat is not None:
-            next_event = catalog.event_at(connection, heartbeat.file, heartbeat.offset)
+            next_event = event_at(connection, heartbeat.file, heartbeat.offset)
         return log, next_event
     except pymysql.MySQLError as error:
         raise catalog.translated(error, settings.mysql) from None

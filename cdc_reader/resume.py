@@ -1,6 +1,6 @@
 """Where to go on: the stream's end against what the server still has.
 
-`resume_from` decides and is pure; `read_server_log` asks the server.
+Pure.  `cdc_reader.tail` reads the one, `cdc_reader.server_log` the other.
 """
 
 from __future__ import annotations
@@ -9,17 +9,27 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pymysql
-from pymysql.connections import Connection
-
 from cdc.errors import PositionLostError
-from cdc.message import TableProgress
+from cdc.message import Heartbeat, TableProgress
 from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position, file_number
-from cdc_reader.tail import Tail
 from cdc_reader.transaction import Resume
 
 _NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
 START_OVER = "start over as docs/guarantees.md says"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """The end of the stream."""
+
+    sequence: int
+    """Last sequence of the stream, whoever's message it is: what the fence expects."""
+    heartbeat: Heartbeat | None
+    """The newest; None: the stream is new."""
+    last: str
+    """`id` of the newest message of ours, empty when there is none."""
+    op: str
+    """Its operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,49 +45,11 @@ class ServerLog:
     oldest_file: str
 
 
-def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server: str) -> ServerLog:
-    """Return what the server's binlog holds.
-
-    Raises:
-        pymysql.MySQLError: a statement is refused.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW BINARY LOGS")
-        oldest_file = _text((cursor.fetchone() or ("",))[0])
-        file, offset, executed = _log_status(cursor)
-        purged = None
-        gtid_set = None
-        if mariadb:
-            cursor.execute("SELECT @@global.gtid_binlog_pos")
-            gtid_set = _text((cursor.fetchone() or ("",))[0]) or None
-        elif gtid:
-            gtid_set = executed
-            cursor.execute("SELECT @@global.gtid_purged")
-            purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
-    newest = Position(file=file, offset=offset, gtid_set=gtid_set)
-    return ServerLog(
-        mariadb=mariadb, server=server, newest=newest, purged=purged, oldest_file=oldest_file
-    )
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value or "")
-
-
-def _log_status(cursor: pymysql.cursors.Cursor) -> tuple[str, int, str]:
-    try:
-        cursor.execute("SHOW BINARY LOG STATUS")
-    except pymysql.err.ProgrammingError:  # before MySQL 8.2, and MariaDB
-        cursor.execute("SHOW MASTER STATUS")
-    row = tuple(cursor.fetchone() or ("", 0, "", "", ""))
-    return _text(row[0]), int(_text(row[1])), _text(row[4]) if len(row) > 4 else ""
-
-
 def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resume:
     """Return where to go on.
 
     Args:
-        next_event: what stands at the newest heartbeat's place, from `catalog.event_at`.
+        next_event: what stands at the newest heartbeat's place, from `server_log.event_at`.
 
     A new stream begins at the server's newest position.  Else the newest heartbeat's
     boundary counts, and rows up to the stream's newest message are skipped.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
 from nats.aio.client import Client
@@ -30,29 +29,13 @@ from cdc.message import (
     subject_for,
 )
 from cdc.stream import StoredMessage, message_get, stream_state
+from cdc_reader.flush import CLAIM_HEADER, batch_of
+from cdc_reader.resume import Tail
 
-BATCH_HEADER = "Cdc-Batch"
-"""Header of a fast-ingest batch's first message: the batch's name."""
-CLAIM_HEADER = b"Cdc-Claim: 1"
-"""Header line of a reader's first heartbeat."""
 END_BATCH_TIMEOUT_S = 10.0
 _STEPS_BACK = 20_000
 """Foreign messages looked at before giving up: 40 s of 500 a second."""
 _REQUESTS_TOGETHER = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tail:
-    """The end of the stream."""
-
-    sequence: int
-    """Last sequence of the stream, whoever's message it is: what the fence expects."""
-    heartbeat: Heartbeat | None
-    """The newest; None: the stream is new."""
-    last: str
-    """`id` of the newest message of ours, empty when there is none."""
-    op: str
-    """Its operation."""
 
 
 async def end_running_batch(nc: Client, stream: str, prefix: str, *, claim_sequence: int) -> None:
@@ -85,16 +68,6 @@ async def _backwards(nc: Client, stream: str, newest: int) -> AsyncIterator[Stor
                 yield stored
         at -= len(sequences)
         together = min(together * 4, _REQUESTS_TOGETHER)
-
-
-def batch_of(headers: bytes) -> str:
-    r"""Return the batch that a message began, empty when it began none.
-
-    >>> batch_of(b"NATS/1.0\r\nCdc-Batch: x-1\r\n\r\n")
-    'x-1'
-    """
-    _, found, rest = headers.partition(f"\r\n{BATCH_HEADER}: ".encode())
-    return rest.partition(b"\r\n")[0].decode("ascii", "replace") if found else ""
 
 
 async def _end_batch(nc: Client, prefix: str, batch: str) -> None:

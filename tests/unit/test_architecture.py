@@ -20,6 +20,7 @@ MAX_LINES = 450
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 
 PURE = (
+    "cdc_reader.resume",
     "cdc.errors",
     "cdc.finding",
     "cdc.key",
@@ -204,24 +205,6 @@ def test_every_exception_for_pure_modules_is_needed() -> None:
     used = {(module, i.name) for module in PURE for i in _imports(module)}
 
     assert used >= TABLES_OF_PYMYSQL
-
-
-def test_resume_asks_the_server_in_one_place() -> None:
-    """Where to go on is decided purely; only read_server_log and its parts ask MySQL."""
-    asking = {
-        node.name
-        for node in TREES["cdc_reader.resume"].body
-        if isinstance(node, ast.FunctionDef)
-        and ({"pymysql", "Connection", "cursor"} & {_name(n) for n in ast.walk(node)})
-    }
-
-    assert {"read_server_log", "_log_status"} == asking
-
-
-def _name(node: ast.AST) -> str:
-    if isinstance(node, ast.Name):
-        return node.id
-    return node.arg if isinstance(node, ast.arg) else ""
 
 
 def test_modules_do_not_import_in_circles() -> None:

@@ -5,8 +5,7 @@ import pytest
 from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, TableProgress
 from cdc.position import MySqlGtidSet, Position
-from cdc_reader.resume import ServerLog, initial_progress, resume_from
-from cdc_reader.tail import Tail
+from cdc_reader.resume import ServerLog, Tail, initial_progress, resume_from
 
 A = "7271e0ec-e705-11f1-8850-02fc00000001"
 

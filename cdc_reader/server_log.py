@@ -1,0 +1,77 @@
+"""What a server's binlog holds, and where it ends: asked by SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
+
+from cdc.position import MySqlGtidSet, Position
+from cdc_reader.resume import ServerLog
+
+_EXECUTING_COMMAND = 1220
+_REFUSED = (1045, 1227)
+
+
+def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server: str) -> ServerLog:
+    """Return what the server's binlog holds.
+
+    Raises:
+        pymysql.MySQLError: a statement is refused.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW BINARY LOGS")
+        oldest_file = _text((cursor.fetchone() or ("",))[0])
+        file, offset, executed = log_status(cursor)
+        purged = None
+        gtid_set = None
+        if mariadb:
+            cursor.execute("SELECT @@global.gtid_binlog_pos")
+            gtid_set = _text((cursor.fetchone() or ("",))[0]) or None
+        elif gtid:
+            gtid_set = executed
+            cursor.execute("SELECT @@global.gtid_purged")
+            purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
+    newest = Position(file=file, offset=offset, gtid_set=gtid_set)
+    return ServerLog(
+        mariadb=mariadb, server=server, newest=newest, purged=purged, oldest_file=oldest_file
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def log_status(cursor: Cursor) -> tuple[str, int, str]:
+    """Return file, offset and executed GTID set of the newest place, the last empty without one."""
+    try:
+        cursor.execute("SHOW BINARY LOG STATUS")
+    except pymysql.err.ProgrammingError:  # before MySQL 8.2, and MariaDB
+        cursor.execute("SHOW MASTER STATUS")
+    row = tuple(cursor.fetchone() or ("", 0, "", "", ""))
+    return _text(row[0]), int(_text(row[1])), _text(row[4]) if len(row) > 4 else ""
+
+
+def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:
+    """Return what the server says of the event that begins at a place, such as its GTID.
+
+    ``SET @@SESSION.GTID_NEXT= '7271…:8004'``; empty: nothing stands there yet, the file is
+    gone, or this login may not look; None: no event begins there.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("SHOW BINLOG EVENTS IN %s FROM %s LIMIT 1", (file, offset))
+        except pymysql.MySQLError as error:
+            number, text = (*error.args, 0, "")[:2]
+            if number == _EXECUTING_COMMAND and "target log" not in str(text):
+                return None
+            if number == _EXECUTING_COMMAND or number in _REFUSED:
+                return ""
+            raise
+        row = cursor.fetchone()
+    return str(row[5]) if row else ""
