@@ -18,12 +18,13 @@ from typing import Any
 import pymysql
 
 from cdc import stream
-from cdc.errors import UnavailableError
+from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import Heartbeat
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
 from cdc_reader.chunk import ChunkReader
+from cdc_reader.event import Event
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import (
     ServerLog,
@@ -73,9 +74,8 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         # 1. Read what came.
         events = await a.source.read(a.read_timeout_s())
         a.watch_silence(bool(events))
-        # 2. Turn it into messages, in binlog order.
-        for event in events:
-            a.assembler.take(event)
+        # 2. Turn it into messages, in binlog order; what cannot be carried ends it here.
+        refused = a.take(events)
         # 3. Put rows of the snapshot in line, where none of them is too old.
         a.read_rows += a.snapshot.step(a.assembler)
         # 4. Add the transaction boundary that a restart begins at.
@@ -84,8 +84,10 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         # 5. Publish, fenced; the flush before is stored when this returns.
         await a.publisher.send(runs, heartbeat)
         a.count(runs, meter)
-        if not events:
+        if refused is not None or not events:
             await a.publisher.settle()
+        if refused is not None:
+            raise refused
     await a.publisher.settle()
 
 
@@ -103,6 +105,18 @@ class Attached:
     silent_since_s: float = 0.0
     heartbeat_at_s: float = 0.0
     heartbeat_progress: tuple[int, int] = (-1, -1)
+
+    def take(self, events: list[Event]) -> PositionLostError | None:
+        """Take events in; return why the first that cannot be carried is refused.
+
+        What stands before it is published first, as its error says.
+        """
+        try:
+            for event in events:
+                self.assembler.take(event)
+        except PositionLostError as error:
+            return error
+        return None
 
     def read_timeout_s(self) -> float:
         """Return how long a read may wait: short while a chunk is on its way."""

@@ -12,6 +12,7 @@ from cdc.demo.servers import MariaDB
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
 from tests.support.pipeline import Process, wait_for
+from tests.support.truth import messages
 
 POSITION_LOST = 65
 CHILD = f"FOREIGN KEY (parent) REFERENCES {TABLE} (id) ON DELETE CASCADE"
@@ -138,3 +139,23 @@ def test_cascades_that_no_binlog_shows_are_told_at_the_start(source: Bench) -> N
             wait_for("the cascade", lambda: not source.client.exists("children:1"))
             assert "foreign key" not in process.text()
         assert process.stop() == 0
+
+
+def test_what_stands_before_a_refused_change_is_published(bench: Bench) -> None:
+    """The error says so, and a restart that may pass the change goes on without a gap."""
+    with bench.pipeline as pipeline:
+        assert caught_up(bench).stop() == 0
+        before = len(messages(bench.nats.url))
+        execute(bench, f"UPDATE {TABLE} SET ver = ver + 1", f"ALTER TABLE {TABLE} ADD extra INT")
+        execute(bench, f"ALTER TABLE {TABLE} DROP extra", f"UPDATE {TABLE} SET ver = ver + 1")
+        process = pipeline.run()
+        assert process.wait() == POSITION_LOST
+        assert "ALTER TABLE of the captured table shop.users" in process.text()
+        assert "all changes before it were published" in process.text()
+        published = [b["op"] for _, b in messages(bench.nats.url)[before:] if "id" in b]
+        process = pipeline.run("--on-schema-change", "continue")
+        bench.wait_until_equal()
+        assert process.stop() == 0, process.text()
+
+    assert published == ["update"] * 99
+    assert bench.assert_exactly_once() > 99
