@@ -23,6 +23,7 @@ from cdc.message import Heartbeat
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
+from cdc_reader.lanes import Run
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import (
     ServerLog,
@@ -36,7 +37,7 @@ from cdc_reader.select_codec import CONNECTION, SESSION_SQL
 from cdc_reader.snapshot import ChunkReader, Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import end_running_batch, read_tail
-from cdc_reader.transaction import Assembler, Run
+from cdc_reader.transaction import Assembler
 
 READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.005
@@ -135,7 +136,7 @@ class Attached:
     def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
         self.heartbeat_at_s = time.monotonic()
-        position = self.assembler.position
+        position, lanes = self.assembler.position, self.assembler.lanes
         return Heartbeat(
             epoch=self.epoch,
             server=self.server,
@@ -143,6 +144,8 @@ class Attached:
             offset=position.offset,
             gtid_set=position.gtid_set,
             last=self.assembler.last,
+            partitions=lanes.partitions if lanes else 1,
+            last_of=tuple(lanes.last_of) if lanes else (),
             snapshot=dict(self.snapshot.progress),
             ts=time.time_ns() // 1000,
         )
@@ -169,7 +172,7 @@ async def _attach(
     try:
         state = await stream.declare_stream(nc, settings)
         await end_running_batch(nc, settings.stream, settings.subject_prefix)
-        tail = await read_tail(nc, settings.stream, settings.subject_prefix)
+        tail = await read_tail(nc, settings.stream, settings.subject_prefix, settings.partitions)
         server = await asyncio.to_thread(_server_log, settings)
         resume = resume_from(tail, server)
         publisher = Publisher(

@@ -82,7 +82,7 @@ def resume_from(tail: Tail, log: ServerLog) -> Resume:
     """
     heartbeat = tail.heartbeat
     if heartbeat is None:
-        return Resume(epoch=1, position=log.newest, last="")
+        return Resume(epoch=1, position=log.newest, last="", last_of=tail.last_of)
     position = Position(file=heartbeat.file, offset=heartbeat.offset, gtid_set=heartbeat.gtid_set)
     if heartbeat.server != log.server:
         raise _lost(
@@ -96,7 +96,7 @@ def resume_from(tail: Tail, log: ServerLog) -> Resume:
         _check_place(position, log)
     else:
         _check_gtids(position, log)
-    return Resume(epoch=heartbeat.epoch, position=position, last=tail.last)
+    return Resume(epoch=heartbeat.epoch, position=position, last=tail.last, last_of=tail.last_of)
 
 
 def _check_gtids(position: Position, log: ServerLog) -> None:
