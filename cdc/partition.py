@@ -2,7 +2,7 @@
 
 Pure.  With one partition, subjects are ``mysql.update``; with N, ``mysql.update.<n>``, and
 every message of one key is in one partition, so that each can be followed by itself
-(docs/message.md).  Heartbeats and barriers are for all and keep their subjects.
+(docs/adr/0008-partitions.md).  Heartbeats and barriers are for all and keep their subjects.
 """
 
 from __future__ import annotations

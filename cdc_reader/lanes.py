@@ -2,7 +2,7 @@
 
 Pure.  Each partition has a chain of its own: ``prev`` is the id of the message before it
 there.  Ids grow through all of them, so that one id says what a restart has to skip
-(docs/message.md).
+(docs/adr/0008-partitions.md).
 """
 
 from __future__ import annotations
