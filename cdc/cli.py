@@ -137,11 +137,11 @@ def _run(role: str, config: str | None, debug: bool, **flags: Any) -> None:
             nats=settings.nats.address,
             redis=settings.redis.address,
         )
-        jobs = supervisor.jobs(settings, tables)
-        if role == "both":
+        jobs = [job for job in supervisor.jobs(settings, tables) if role in ("both", job.role)]
+        if len(jobs) > 1:
             code = supervisor.supervise(jobs, log, companions)
         else:
-            code = roles.run_here(next(job for job in jobs if job.role == role), log)
+            code = roles.run_here(jobs[0], log)
     raise click.exceptions.Exit(code)
 
 

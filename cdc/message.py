@@ -1,8 +1,8 @@
 """The wire contract, version 1: what stands in one NATS message.
 
-Pure.  Subject ``<prefix>.<op>``, body UTF-8 JSON whose first two fields are all
-that a simple consumer needs.  See docs/message.md; the golden files in
-tests/golden/messages hold it still.
+Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), body UTF-8
+JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
+golden files in tests/golden/messages hold it still.
 
 Three bodies exist: `Change` (one row), `Schema` (a barrier) and `Heartbeat` (a
 transaction boundary).  A fourth, `Bare`, is what an application publishes by
@@ -39,9 +39,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The key that the row had before, where it changed: removed in the same step."""
     gtid: str | None = None
     id: str
-    """Place in the binlog, ``epoch.file.offset.row``; a snapshot row has one number more."""
+    """Place in the binlog, ``epoch.file.offset.row``; a snapshot row, and a key that a row
+    leaves for one of another partition, have one number more."""
     prev: str
-    """`id` of the message of ours before this one; empty for the first of a stream."""
+    """`id` of the message of ours before this one, in its partition; empty for the first."""
     ts: int
     """Commit time in microseconds since 1970."""
     v: int = CONTRACT_VERSION
@@ -57,6 +58,9 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     gtid: str | None = None
     id: str
     prev: str
+    """`id` of the newest message of ours before this one, whatever its partition."""
+    prev_of: tuple[str, ...] | None = None
+    """With several partitions: `id` of the message before this one in each of them."""
     ts: int
     v: int = CONTRACT_VERSION
 
@@ -82,6 +86,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Executed set (MySQL) or position (MariaDB) at the boundary; None without GTIDs."""
     last: str
     """`id` of the newest message of ours before this one, empty when there is none."""
+    partitions: int = 1
+    """How many the stream has; on the wire with several only, as is `last_of`."""
+    last_of: tuple[str, ...] = ()
+    """With several partitions: `id` of the newest message of ours in each of them."""
     snapshot: dict[str, TableProgress]
     ts: int
     v: int = CONTRACT_VERSION
@@ -110,6 +118,8 @@ def encode(message: Ours) -> bytes:
     fields = msgspec.structs.asdict(message)
     if not isinstance(message, Heartbeat):
         fields = {name: value for name, value in fields.items() if value is not None}
+    elif message.partitions == 1:
+        del fields["partitions"], fields["last_of"]
     return msgspec.json.encode(fields)
 
 

@@ -44,6 +44,8 @@ class Job:
     """All that a role's process is told."""
 
     role: str
+    name: str
+    """Of the process, for log lines: the role, or ``sink-1`` where there are several."""
     settings: Settings
     tables: tuple[Table, ...]
     entry_point: str
@@ -190,7 +192,7 @@ def main() -> None:
 async def _main(job: Job) -> None:
     from cdc.telemetry import setup
 
-    log = setup(job.settings, job.role)
+    log = setup(job.settings, job.name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -62,6 +62,12 @@ class Settings:
     subject_prefix: str = setting(
         "mysql", "What subjects begin with: mysql.update, mysql.insert, …", pattern=_SUBJECT
     )
+    partitions: int = setting(
+        1, "Parts that the keys are spread over, each followed by itself.", low=1, high=64
+    )
+    sinks: int = setting(
+        1, "Sink processes that share the partitions, as many as these at most.", low=1, high=64
+    )
     stream_max_bytes: int = _tuning(
         0, "Size of the stream; 0: as much as the account allows.", unit="bytes", low=0
     )
@@ -197,6 +203,9 @@ def load(
     _passwords(env, values, problems)
     fields = {name: value for name, (_, value) in values.items() if name in SPECS}
     settings = Settings(**fields)
+    if settings.sinks > settings.partitions:
+        where, _ = values.get("sinks", ("--sinks", None))
+        problems.add(where, f"must be at most partitions, which is {settings.partitions}")
     tables = _tables(settings, sections, values, problems)
     problems.raise_if_any()
     return replace(settings, tables=tables)

@@ -33,11 +33,21 @@ NOT_DRAINED = 128 + signal.SIGTERM
 def jobs(
     settings: Settings, tables: tuple[Table, ...], entry_points: dict[str, str] | None = None
 ) -> tuple[Job, ...]:
-    """Return the jobs of both roles."""
-    return tuple(
-        Job(role=role, settings=settings, tables=tables, entry_point=entry_point)
-        for role, entry_point in (entry_points or ENTRY_POINTS).items()
-    )
+    """Return the jobs of both roles: one reader, as many sinks as the settings say."""
+    out = []
+    for role, entry_point in (entry_points or ENTRY_POINTS).items():
+        for number in range(settings.sinks if role == "sink" else 1):
+            name = f"{role}-{number}" if role == "sink" and settings.sinks > 1 else role
+            out.append(
+                Job(
+                    role=role,
+                    name=name,
+                    settings=settings,
+                    tables=tables,
+                    entry_point=entry_point,
+                )
+            )
+    return tuple(out)
 
 
 def supervise(todo: Sequence[Job], log: Any, companions: Iterable[Any] = ()) -> int:
@@ -138,7 +148,7 @@ class _Keeper:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         self.log.error(
             "a role died and is started again",
-            which=self.job.role,
+            which=self.job.name,
             how=how,
             why=error.seen if error else None,
             pause_s=round(pause_s, 1),

@@ -9,6 +9,7 @@ Nothing that a server or a person named stands in the source as it is: strings g
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,11 @@ class Source:
     def __init__(self, signature: str) -> None:
         self._lines = [signature]
         self._indent = "    "
-        self.constants: dict[str, Any] = {"quote": quote, "number": int.from_bytes}
+        self.constants: dict[str, Any] = {
+            "quote": quote,
+            "number": int.from_bytes,
+            "crc32": zlib.crc32,
+        }
 
     def add(self, *lines: str) -> None:
         """Add lines at the current depth."""
@@ -141,6 +146,33 @@ def key_template(key: KeyTemplate, texts: Mapping[str, TextVariable]) -> tuple[l
         lines += own
         pieces.append(placeholder)
     return lines, "".join(pieces)
+
+
+def plain_key(key: KeyTemplate, texts: Mapping[str, TextVariable]) -> str:
+    """Return the expression of a key as it is, which its partition is counted from.
+
+    Args:
+        texts: the key's columns by name.
+    """
+    pieces: list[str] = []
+    for part in key.parts:
+        if isinstance(part, str):
+            pieces.append(repr(part))
+            continue
+        replaces = "".join(f".replace({old!r}, {new!r})" for old, new in part.escapes)
+        pieces.append(f"str({texts[part.name].name}){replaces}")
+    return " + ".join(pieces)
+
+
+def lane_number(key: str, partitions: int) -> str:
+    """Return the expression of a key's partition, as `cdc.partition.partition_of` counts it."""
+    return f"crc32(({key}).encode()) % {partitions}"
+
+
+def lane_end(op: str, place: str, partitions: int, source: Source) -> list[str]:
+    """Return the lines that say where the message just appended goes."""
+    names = source.constant(f"{op}_at", [f"{op}.{n}".encode() for n in range(partitions)])
+    return [f"address({names}[{place}])", f"prevs[{place}] = last = id"]
 
 
 def _key_column(part: KeyColumn, text: TextVariable, name: str) -> tuple[list[str], str]:

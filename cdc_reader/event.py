@@ -360,3 +360,11 @@ def _unpacked(payload: memoryview) -> Iterator[bytes]:
                 yield piece
     except zstandard.ZstdError as error:
         raise damaged(f"a compressed transaction: {error}") from None
+
+
+def inflated_rows(buffer: bytes, at: int, end: int, *, images: int) -> tuple[bytes, int, int]:
+    """Return buffer, start and end of a MariaDB rows event with its rows unpacked."""
+    columns, after = read_lenenc(buffer, at)
+    after += images * ((columns + 7) // 8)
+    unpacked = buffer[at:after] + inflate(buffer[after:end])
+    return unpacked, 0, len(unpacked)

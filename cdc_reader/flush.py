@@ -6,12 +6,15 @@ Pure.  See docs/adr/0007-fence.md.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from cdc.message import HEARTBEAT, subject_for
-from cdc_reader.transaction import Run
+from cdc_reader.lanes import Run
 
 BATCH_HEADER = "Cdc-Batch"
 """Header of a fast-ingest batch's first message: the batch's name."""
@@ -86,15 +89,51 @@ def parts(
     messages: list[Message] = []
     size_bytes = 0
     for run in runs:
-        subject = subject_for(prefix, run.op).encode()
-        for body in run.bodies:
-            messages.append((subject, body))
+        if run.addresses is None:
+            subjects: Iterable[bytes] = itertools.repeat(subject_for(prefix, run.op).encode())
+        else:
+            begin = f"{prefix}.".encode()
+            subjects = [begin + address for address in run.addresses]
+        for message in zip(subjects, run.bodies, strict=False):
+            messages.append(message)
+            body = message[1]
             size_bytes += len(body)
             if len(messages) >= max_messages or size_bytes >= max_bytes:
                 yield messages
                 messages, size_bytes = [], 0
     if messages:
         yield messages
+
+
+class _Identity(msgspec.Struct):
+    id: str
+
+
+_decode_identity = msgspec.json.Decoder(_Identity).decode
+
+
+def id_of(message: Message) -> str:
+    """Return the `id` of a change or a barrier."""
+    return _decode_identity(message[1]).id
+
+
+def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[str]:
+    """Return the `id` of each partition's newest message once these are behind `last_of`.
+
+    >>> newest_of_each([(b"mysql.update.1", b'{"id":"1.2.900.0"}')], ["1.2.800.0", ""])
+    ['1.2.800.0', '1.2.900.0']
+    """
+    out, unseen = list(last_of), set(range(len(last_of)))
+    for message in reversed(messages):
+        name = message[0].rpartition(b".")[2]
+        # A barrier stands in every partition.
+        found = unseen & {int(name)} if name.isdigit() else set(unseen)
+        for partition in found:
+            out[partition] = id_of(message)
+        unseen -= found
+        if not unseen:
+            break
+    return out
 
 
 def fast_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:

@@ -32,12 +32,14 @@ from cdc_reader.flush import (
     Outcome,
     fast_block,
     heartbeat_fence,
+    id_of,
+    newest_of_each,
     parts,
     plain_block,
     sequence_fence,
 )
+from cdc_reader.lanes import Run
 from cdc_reader.tail import end_running_batch, ours_in
-from cdc_reader.transaction import Run
 
 ACK_TIMEOUT_S = 10.0
 """The server forgets a batch after 10 s of silence (NATS ADR-50)."""
@@ -100,6 +102,8 @@ class Publisher:
         self._flush: Flush | None = None
         self._watch: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
+        self._last_of: list[str] = []
+        """With several partitions: `id` of the newest message sent to each."""
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
         self._heartbeat_sequence = 0
         self._newest_is_heartbeat = False
@@ -147,12 +151,14 @@ class Publisher:
         limits = {"max_messages": self._max_messages, "max_bytes": self._max_bytes}
         for messages in parts(runs, self._prefix, **limits):
             await self.settle()
+            if self._last_of:
+                self._last_of = newest_of_each(messages, self._last_of)
             if self._crowded_flushes:
-                messages.append(self._repeated_heartbeat(messages[-1]))
+                messages.append(self._repeated_heartbeat(messages))
             await self._begin(messages)
         if heartbeat is not None:
             await self.settle()
-            self._heartbeat = heartbeat
+            self._heartbeat, self._last_of = heartbeat, list(heartbeat.last_of)
             await self._begin([(self._heartbeat_subject, encode(heartbeat))])
 
     async def settle(self) -> None:
@@ -186,16 +192,18 @@ class Publisher:
 
     # -- sending --------------------------------------------------------------------
 
-    def _repeated_heartbeat(self, behind: Message) -> Message:
+    def _repeated_heartbeat(self, messages: Sequence[Message]) -> Message:
         """Return the newest heartbeat once more, to fence the next flush by.
 
         Its boundary still holds: it is no newer, and rows up to `last` are skipped.
         """
         if self._heartbeat is None:
             raise StreamError("a flush before the reader's claim")
-        last = decode_change(behind[1]).id if behind[0] != self._heartbeat_subject else ""
         heartbeat = msgspec.structs.replace(
-            self._heartbeat, last=last or self._heartbeat.last, ts=time.time_ns() // 1000
+            self._heartbeat,
+            last=id_of(messages[-1]),
+            last_of=tuple(self._last_of),
+            ts=time.time_ns() // 1000,
         )
         return self._heartbeat_subject, encode(heartbeat)
 

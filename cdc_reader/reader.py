@@ -25,6 +25,7 @@ from cdc.table import Table
 from cdc_reader import catalog
 from cdc_reader.chunk import ChunkReader
 from cdc_reader.event import Event
+from cdc_reader.lanes import Run
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import (
     ServerLog,
@@ -38,7 +39,7 @@ from cdc_reader.server_log import event_at, read_server_log
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
-from cdc_reader.transaction import Assembler, Run
+from cdc_reader.transaction import Assembler
 
 READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.005
@@ -150,7 +151,7 @@ class Attached:
     def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
         self.heartbeat_at_s = time.monotonic()
-        position = self.assembler.position
+        position, lanes = self.assembler.position, self.assembler.lanes
         return Heartbeat(
             epoch=self.epoch,
             server=self.server,
@@ -158,6 +159,8 @@ class Attached:
             offset=position.offset,
             gtid_set=position.gtid_set,
             last=self.assembler.last,
+            partitions=lanes.partitions if lanes else 1,
+            last_of=tuple(lanes.last_of) if lanes else (),
             snapshot=dict(self.snapshot.progress),
             ts=time.time_ns() // 1000,
         )
@@ -183,7 +186,7 @@ async def _attach(
     chunks: ChunkReader | None = None
     try:
         state = await stream.declare_stream(nc, settings)
-        tail = await read_tail(nc, settings.stream, settings.subject_prefix)
+        tail = await read_tail(nc, settings.stream, settings.subject_prefix, settings.partitions)
         server, next_event = await asyncio.to_thread(_server_log, settings, tail.heartbeat)
         resume = resume_from(tail, server, next_event)
         publisher = Publisher(

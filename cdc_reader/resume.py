@@ -30,6 +30,8 @@ class Tail:
     """`id` of the newest message of ours, empty when there is none."""
     op: str
     """Its operation."""
+    last_of: tuple[str, ...] = ()
+    """With several partitions: of the newest in each, barriers included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resu
     """
     heartbeat = tail.heartbeat
     if heartbeat is None:
-        return Resume(epoch=1, position=log.newest, last="")
+        return Resume(epoch=1, position=log.newest, last="", last_of=tail.last_of)
     position = Position(file=heartbeat.file, offset=heartbeat.offset, gtid_set=heartbeat.gtid_set)
     if heartbeat.server != log.server:
         raise _lost(
@@ -74,7 +76,7 @@ def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resu
     else:
         _check_gtids(position, log)
     _check_next(position, log, next_event)
-    return Resume(epoch=heartbeat.epoch, position=position, last=tail.last)
+    return Resume(epoch=heartbeat.epoch, position=position, last=tail.last, last_of=tail.last_of)
 
 
 def _check_gtids(position: Position, log: ServerLog) -> None:

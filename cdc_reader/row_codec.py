@@ -34,7 +34,7 @@ import functools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from cdc.errors import PositionLostError
 from cdc.key import KeyTemplate
@@ -45,16 +45,23 @@ from cdc_reader.body_source import (
     column_line,
     f_string,
     key_template,
+    lane_end,
+    lane_number,
+    plain_key,
     row_line,
 )
 from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
+from cdc_reader.lanes import Lanes
 from cdc_reader.table_map import TableMap
 
 Op = Literal["insert", "update", "delete"]
 _Function = Callable[..., tuple[int, int, str]]
 
 _SIGNATURE = "def generated(b, o, end, row, skip, prefix, prev, middle, tail, append):"
+_LANES_SIGNATURE = (
+    "def generated(b, o, end, row, skip, prefix, last, middle, tail, append, half, prevs, address):"
+)
 _UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, struct.error)
 
 
@@ -72,8 +79,11 @@ class Target:
 class RowCodec:
     """Makes messages of the rows events that follow one TABLE_MAP."""
 
-    def __init__(self, table_map: TableMap, target: Target) -> None:
+    def __init__(self, table_map: TableMap, target: Target, partitions: int = 1) -> None:
         """Generate nothing yet.
+
+        Args:
+            partitions: of the stream; with several, `messages` needs its lanes.
 
         Raises:
             PositionLostError: the binlog does not name the table's columns, a column of the
@@ -81,6 +91,7 @@ class RowCodec:
         """
         table_map.require_columns()
         self.target = target
+        self._partitions = partitions
         self._map = table_map
         self._places = {column.name: place for place, column in enumerate(table_map.columns)}
         for name in (*target.key.columns, target.value_column):
@@ -110,8 +121,12 @@ class RowCodec:
         suffix: str,
         skip_rows: int,
         out: list[bytes],
+        lanes: Lanes | None = None,
+        addresses: list[bytes] | None = None,
     ) -> tuple[int, str]:
         """Append one message body to `out` for each row of a rows event.
+
+        With several partitions a row whose key moves to another one gives two.
 
         Args:
             event: ``event[start:end]`` is the body from the number of columns on, without CRC.
@@ -121,6 +136,8 @@ class RowCodec:
             context: ``"gtid":"…",`` or empty.
             suffix: ``,"ts":1795414891568123,"v":1}``.
             skip_rows: rows with a smaller number are read over, and published by somebody before.
+            lanes: the chains of several partitions, moved on; None with one.
+            addresses: gets ``b"update.2"`` for each body in `out`, with lanes alone.
 
         Returns:
             Number of the row after the last, and id of the last message (or `prev`).
@@ -135,6 +152,9 @@ class RowCodec:
             function = self._functions[op, head] = self._generate(op, head)
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
+        lane: tuple[Any, ...] = ()
+        if lanes is not None and addresses is not None:
+            lane = (lanes.half, lanes.last_of, addresses.append)
         try:
             o, row, last = function(
                 event,
@@ -147,6 +167,7 @@ class RowCodec:
                 middle,
                 tail,
                 out.append,
+                *lane,
             )
         except _UNREADABLE as error:
             del out[held:]
@@ -192,7 +213,8 @@ class RowCodec:
         Raises:
             PositionLostError: a column that is needed is not there or not carried.
         """
-        source = Source(_SIGNATURE)
+        several = self._partitions > 1
+        source = Source(_LANES_SIGNATURE if several else _SIGNATURE)
         source.constants |= CONSTANTS
         source.constant("null_key", self._null_key)
         old = new = self._image(source, "p", before, values=())
@@ -204,12 +226,15 @@ class RowCodec:
                 new.write(functools.partial(self._value_line, new))
             with source.block("if o > end:"):
                 source.add("raise IndexError")
-            with source.block("if row >= skip:"):
-                source.add("id = f'{prefix}{row}'")
-                self._emit(source, op, old, new)
-                source.add("prev = id")
+            if several:
+                self._emit_to_lanes(source, op, old, new)
+            else:
+                with source.block("if row >= skip:"):
+                    source.add("id = f'{prefix}{row}'")
+                    self._emit(source, op, old, new)
+                    source.add("prev = id")
             source.add("row += 1")
-        source.add("return o, row, prev")
+        source.add("return o, row, last" if several else "return o, row, prev")
         return source
 
     def _image(
@@ -255,11 +280,50 @@ class RowCodec:
             whole = body(op, table, "{key}", value=value, old_key=old_key)
             source.add(f"append({whole})")
 
+    def _emit_to_lanes(self, source: Source, op: Op, before: Image, after: Image) -> None:
+        """Write what `_emit` does for several partitions, each with its own chain.
+
+        A key that leaves its partition is deleted there, by a message behind the row's.
+        """
+        if op != "update":
+            with source.block("if row >= skip:"):
+                source.add("id = f'{prefix}{row}'", *self._lane(after, "at"))
+                self._emit(source, op, before, after)
+                source.add(*lane_end(op, "at", self._partitions, source))
+            return
+        with source.block("if row >= skip or row == half:"):
+            source.add("id = f'{prefix}{row}'", *self._lane(after, "at"))
+            same = " and ".join(f"p{place} == v{place}" for place in before.texts)
+            source.add(f"was = at if {same} else {self._lane_number(before)}")
+            with source.block("if row >= skip:"):
+                with source.block("if was == at:"):
+                    self._emit(source, op, before, after)
+                with source.block("else:"):
+                    # To its own partition the row is one like any other.
+                    self._emit_row(source, op, after)
+                source.add(*lane_end(op, "at", self._partitions, source))
+            with source.block("if was != at:"):
+                source.add("id = f'{prefix}{row}.0'", "prev = prevs[was]")
+                self._emit_row(source, "delete", before)
+                source.add(*lane_end("delete", "was", self._partitions, source))
+
+    def _emit_row(self, source: Source, op: Op, image: Image) -> None:
+        lines, key = self._key(image)
+        whole = body(op, self.target.table, key, value="" if op == "delete" else "{value}")
+        source.add(*lines, f"append({whole})")
+
+    def _lane(self, image: Image, place: str) -> list[str]:
+        return [f"{place} = {self._lane_number(image)}", f"prev = prevs[{place}]"]
+
+    def _lane_number(self, image: Image) -> str:
+        key = plain_key(self.target.key, self._key_texts(image))
+        return lane_number(key, self._partitions)
+
+    def _key_texts(self, image: Image) -> dict[str, TextVariable]:
+        return {name: image.texts[self._places[name]] for name in self.target.key.columns}
+
     def _key(self, image: Image) -> tuple[list[str], str]:
-        texts: dict[str, TextVariable] = {
-            name: image.texts[self._places[name]] for name in self.target.key.columns
-        }
-        return key_template(self.target.key, texts)
+        return key_template(self.target.key, self._key_texts(image))
 
     # -- what can go wrong ------------------------------------------------------------
 

@@ -24,10 +24,14 @@ from cdc_reader.body_source import (
     column_line,
     f_string,
     key_template,
+    lane_end,
+    lane_number,
     nested_token,
+    plain_key,
     row_line,
 )
 from cdc_reader.json_binary import canonical_json
+from cdc_reader.lanes import Lanes
 from cdc_reader.value import (
     base64_text,
     selected_datetime,
@@ -52,6 +56,7 @@ print spaces that no binlog has."""
 Row = tuple[bytes | None, ...]
 
 _SIGNATURE = "def generated(rows, row, prefix, prev, middle, tail, append):"
+_LANES_SIGNATURE = "def generated(rows, row, prefix, last, middle, tail, append, prevs, address):"
 _CONSTANTS = {
     "base64_text": base64_text,
     "canonical_json": canonical_json,
@@ -101,15 +106,21 @@ def refusal_of(column: Column) -> str | None:
 class SelectCodec:
     """Makes messages of selected rows of one table."""
 
-    def __init__(self, table: Table, *, mariadb: bool) -> None:
+    def __init__(self, table: Table, *, mariadb: bool, partitions: int = 1) -> None:
         """Generate the function.
+
+        Args:
+            partitions: of the stream; with several, `messages` needs its lanes.
 
         Raises:
             PreflightError: a column that is needed has a type or character set that is not
                 carried.
         """
+        self.table = table.qualified
+        """``shop.users``."""
         self._table = table
         self._mariadb = mariadb
+        self._partitions = partitions
         needed = {*table.key.columns, table.value_column}
         self._columns = [
             column
@@ -136,13 +147,15 @@ class SelectCodec:
         suffix: str,
         out: list[bytes],
         context: str = "",
+        lanes: Lanes | None = None,
+        addresses: list[bytes] | None = None,
     ) -> tuple[int, str]:
         """Append one ``snapshot`` body to `out` for each row.
 
         Args:
             rows: values in the order of `select_list`; more columns behind are not looked at.
             first_row: number of the first row in its id.
-            id_prefix, prev, suffix, context: as of `RowCodec.messages`.
+            id_prefix, prev, suffix, context, lanes, addresses: as of `RowCodec.messages`.
 
         Returns:
             Number of the row after the last, and id of the last message (or `prev`).
@@ -152,8 +165,13 @@ class SelectCodec:
         """
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
+        lane: tuple[Any, ...] = ()
+        if lanes is not None and addresses is not None:
+            lane = (lanes.last_of, addresses.append)
         try:
-            row, last = self._function(rows, first_row, id_prefix, prev, middle, tail, out.append)
+            row, last = self._function(
+                rows, first_row, id_prefix, prev, middle, tail, out.append, *lane
+            )
         except (ValueError, IndexError, OverflowError, TypeError) as error:
             del out[held:]
             # The error's own text can hold a value of the row.
@@ -165,7 +183,8 @@ class SelectCodec:
 
     def source(self) -> Source:
         """Return the source of the function."""
-        source = Source(_SIGNATURE)
+        several = self._partitions > 1
+        source = Source(_LANES_SIGNATURE if several else _SIGNATURE)
         source.constants |= _CONSTANTS
         source.constant("null_key", self._null_key)
         texts = {column.name: _text(column, f"v{n}") for n, column in enumerate(self._columns)}
@@ -179,9 +198,16 @@ class SelectCodec:
             source.add("id = f'{prefix}{row}'")
             lines, key = key_template(self._table.key, texts)
             source.add(*lines)
+            if several:
+                plain = plain_key(self._table.key, texts)
+                source.add(f"at = {lane_number(plain, self._partitions)}", "prev = prevs[at]")
             whole = body("snapshot", self._table.qualified, key, value="{value}")
-            source.add(f"append({whole})", "prev = id", "row += 1")
-        source.add("return row, prev")
+            source.add(f"append({whole})")
+            source.add(
+                *lane_end("snapshot", "at", self._partitions, source) if several else ("prev = id",)
+            )
+            source.add("row += 1")
+        source.add("return row, last" if several else "return row, prev")
         return source
 
     def _write_way(

@@ -22,8 +22,9 @@ from cdc.errors import CdcError, UsageError
 from cdc.message import TableProgress
 from cdc.table import Table
 from cdc_reader.chunk import Chunk, ChunkReader
+from cdc_reader.lanes import Run
 from cdc_reader.select_codec import SelectCodec
-from cdc_reader.transaction import Assembler, Run, Watermark
+from cdc_reader.transaction import Assembler
 
 CHUNK_FIRST_ROWS = 500
 CHUNK_TARGET_BYTES = 1_500_000
@@ -96,7 +97,7 @@ class Snapshot:
                 return 0
             published_rows = self._put_in_line(window, chunk, assembler)
         if self._pending:
-            self._begin(assembler.seen())
+            self._begin(assembler)
         return published_rows
 
     def _result(self, window: _Window) -> Chunk:
@@ -106,13 +107,16 @@ class Snapshot:
             self._window = None
             raise
 
-    def _begin(self, low: Watermark) -> None:
+    def _begin(self, assembler: Assembler) -> None:
         table = self._pending[0]
-        codec = SelectCodec(table, mariadb=self._mariadb)
+        lanes = assembler.lanes
+        codec = SelectCodec(
+            table, mariadb=self._mariadb, partitions=lanes.partitions if lanes else 1
+        )
         after = [part or "" for part in self.progress[table.qualified].after]
         limit = self._chunk_rows if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
         reading = asyncio.get_running_loop().run_in_executor(
-            None, self._reader.read, table, codec, after, limit, low
+            None, self._reader.read, table, codec, after, limit, assembler.seen()
         )
         # The loop may end before anybody asks; asyncio would print the error with its trace.
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -138,14 +142,12 @@ class Snapshot:
             )
         rows = chunk.rows
         if window.touched:
-            bodies = assembler.snapshot_bodies(
-                window.codec, rows, read_us=chunk.read_us, keep=False
-            )
-            keys = [_decode_keys(body).key for body in bodies]
+            run = assembler.snapshot_run(window.codec, rows, read_us=chunk.read_us, keep=False)
+            keys = [_decode_keys(body).key for body in run.bodies]
             rows = [r for r, key in zip(rows, keys, strict=True) if key not in window.touched]
         if rows:
-            bodies = assembler.snapshot_bodies(window.codec, rows, read_us=chunk.read_us, keep=True)
-            assembler.runs.append(Run("snapshot", table.qualified, bodies))
+            run = assembler.snapshot_run(window.codec, rows, read_us=chunk.read_us, keep=True)
+            assembler.runs.append(run)
         self.progress[table.qualified] = TableProgress(done=chunk.done, after=chunk.after)
         if chunk.done:
             self._pending.pop(0)

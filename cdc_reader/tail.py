@@ -17,7 +17,6 @@ from nats.aio.msg import Msg
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
-    OPERATIONS,
     SCHEMA,
     Change,
     Heartbeat,
@@ -28,6 +27,7 @@ from cdc.message import (
     parse_id,
     subject_for,
 )
+from cdc.partition import check_partitions, is_row_subject, row_subjects
 from cdc.stream import StoredMessage, message_get, stream_state
 from cdc_reader.flush import CLAIM_HEADER, batch_of
 from cdc_reader.resume import Tail
@@ -92,21 +92,25 @@ async def _end_batch(nc: Client, prefix: str, batch: str) -> None:
         await subscription.unsubscribe()
 
 
-async def read_tail(nc: Client, stream: str, prefix: str) -> Tail:
+async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -> Tail:
     """Return the end of the stream.
 
     Raises:
+        StreamError: it has another number of partitions.
         PositionLostError: messages are there, but no heartbeat of ours.
         UnavailableError: NATS does not answer.
     """
     state = await stream_state(nc, stream)
     heartbeat_at, heartbeat = await _newest_heartbeat(nc, stream, prefix)
+    check_partitions(heartbeat, partitions, stream)
     newest, op = heartbeat.last if heartbeat else "", ""
-    for name in (*OPERATIONS, SCHEMA):
-        found = await message_get(nc, stream, last_by_subject=subject_for(prefix, name))
-        ours = await _ours_at_or_before(nc, stream, prefix, found, floor=heartbeat_at)
-        if ours is not None and parse_id(ours.id) > parse_id(newest):
+    last_of = list(heartbeat.last_of if heartbeat else ("",) * partitions)
+    for partition, ours in await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at):
+        if parse_id(ours.id) > parse_id(newest):
             newest, op = ours.id, ours.op
+        for n in range(partitions) if partition is None else (partition,):
+            if partitions > 1 and parse_id(ours.id) > parse_id(last_of[n]):
+                last_of[n] = ours.id
     if heartbeat is None and newest:
         raise PositionLostError(
             f"stream {stream} holds messages of ours but no heartbeat",
@@ -114,7 +118,35 @@ async def read_tail(nc: Client, stream: str, prefix: str) -> Tail:
             remedy="start over as docs/guarantees.md says",
         )
     # The state was read first: what was stored since makes the fence refuse the first flush.
-    return Tail(sequence=state.last_seq, heartbeat=heartbeat, last=newest, op=op)
+    return Tail(
+        sequence=state.last_seq,
+        heartbeat=heartbeat,
+        last=newest,
+        op=op,
+        last_of=tuple(last_of) if partitions > 1 else (),
+    )
+
+
+async def _newest_of_each(
+    nc: Client, stream: str, prefix: str, partitions: int, floor: int
+) -> list[tuple[int | None, Change | Schema]]:
+    """Return the newest message of ours on each subject behind `floor`, with its partition.
+
+    None as the partition: a barrier, which stands in all of them.
+    """
+    subjects = [(None, subject_for(prefix, SCHEMA)), *row_subjects(prefix, partitions)]
+    out: list[tuple[int | None, Change | Schema]] = []
+    for at in range(0, len(subjects), _REQUESTS_TOGETHER):
+        some = subjects[at : at + _REQUESTS_TOGETHER]
+        found = await asyncio.gather(
+            *(message_get(nc, stream, last_by_subject=subject) for _, subject in some)
+        )
+        for (partition, subject), stored in zip(some, found, strict=True):
+            only = subject if partitions > 1 else None
+            ours = await _ours_at_or_before(nc, stream, prefix, stored, floor=floor, only=only)
+            if ours is not None:
+                out.append((partition, ours))
+    return out
 
 
 async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, Heartbeat | None]:
@@ -130,14 +162,21 @@ async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, 
 
 
 async def _ours_at_or_before(
-    nc: Client, stream: str, prefix: str, found: StoredMessage | None, *, floor: int
+    nc: Client,
+    stream: str,
+    prefix: str,
+    found: StoredMessage | None,
+    *,
+    floor: int,
+    only: str | None,
 ) -> Change | Schema | None:
+    """Return the newest message of ours, on the subject `only` or on any."""
     if found is None or found.seq <= floor:
         return None
     async for stored in _backwards(nc, stream, found.seq):
         if stored.seq <= floor:
             return None
-        if (ours := ours_in(prefix, stored)) is not None:
+        if only in (None, stored.subject) and (ours := ours_in(prefix, stored)) is not None:
             return ours
     raise _too_many_foreign(stream)
 
@@ -153,7 +192,9 @@ def ours_in(prefix: str, stored: StoredMessage) -> Change | Schema | None:
         parse_id(ours.id)
     except (msgspec.DecodeError, ValueError):
         return None
-    return ours if stored.subject == subject_for(prefix, ours.op) else None
+    if isinstance(ours, Schema) or is_row_subject(prefix, ours.op, stored.subject):
+        return ours
+    return None
 
 
 def _too_many_foreign(stream: str) -> PositionLostError:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from cdc.errors import PositionLostError
 from cdc.message import Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, file_number
 from cdc_reader import event as ev
 from cdc_reader.event import Event
+from cdc_reader.lanes import WHOLE, Lanes, Run
 from cdc_reader.row_codec import RowCodec, Target
 from cdc_reader.select_codec import Row, SelectCodec
 from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
@@ -45,14 +46,6 @@ _GTIDS = frozenset((ev.GTID, ev.ANONYMOUS_GTID, ev.GTID_TAGGED, ev.MARIADB_GTID)
 _QUERIES = frozenset((ev.QUERY, ev.EXECUTE_LOAD, ev.MARIADB_QUERY_COMPRESSED))
 
 
-class Run(NamedTuple):
-    """Messages of one operation on one table, in order."""
-
-    op: str
-    table: str
-    bodies: list[bytes]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
     """A bound in the binlog: what a SELECT surely saw, or surely did not."""
@@ -71,6 +64,8 @@ class Resume:
     position: Position
     last: str
     """`id` of the newest message of ours in the stream; rows up to it are skipped."""
+    last_of: tuple[str, ...] = ()
+    """With several partitions: of the newest in each."""
 
 
 class Assembler:
@@ -94,6 +89,8 @@ class Assembler:
         self.runs: list[Run] = []
         self.last = resume.last
         """`id` of the newest message, published or in `runs`."""
+        self.lanes = Lanes(list(resume.last_of)) if resume.last_of else None
+        """The chains of several partitions; None with one."""
         self.event_us = 0
         """Commit time of the newest transaction seen."""
         self.in_transaction = False
@@ -142,6 +139,9 @@ class Assembler:
 
     def has_passed(self, watermark: Watermark) -> bool:
         """Say whether the newest boundary is at or after the watermark."""
+        if self.lanes and self._skip and (self._epoch, *self._boundary) < self._skip[:3]:
+            # A row may be half published, and the counter of its other half must stay free.
+            return False
         if watermark.gtid_set is not None:
             own = self._gtid_set
             return isinstance(own, MySqlGtidSet) and own.issuperset(watermark.gtid_set)
@@ -157,9 +157,9 @@ class Assembler:
             self._advance(event)
         self._steps.get(event.kind, self._unknown)(event)
 
-    def snapshot_bodies(
+    def snapshot_run(
         self, codec: SelectCodec, rows: Sequence[Row], *, read_us: int, keep: bool
-    ) -> list[bytes]:
+    ) -> Run:
         """Return the messages of snapshot rows, put in line behind the newest message.
 
         Their ids are that of the message before them with one more counter.
@@ -170,18 +170,21 @@ class Assembler:
         """
         parts = parse_id(self.last) or (self._epoch, *self._boundary, 0)
         counter = parts[4] + 1 if len(parts) == 5 else 1
-        bodies: list[bytes] = []
+        run = Run("snapshot", codec.table, [], [] if self.lanes else None)
+        lanes = self.lanes if keep or not self.lanes else Lanes(self.lanes.last_of.copy())
         _, last = codec.messages(
             rows,
             first_row=counter,
             id_prefix=".".join(map(str, parts[:4])) + ".",
             prev=self.last,
             suffix=f',"ts":{read_us},"v":1}}',
-            out=bodies,
+            out=run.bodies,
+            lanes=lanes,
+            addresses=run.addresses,
         )
         if keep:
             self.last = last
-        return bodies
+        return run
 
     def place(self) -> str:
         """Return the place in words, for errors: file, offset and GTID."""
@@ -319,10 +322,13 @@ class Assembler:
             gtid=self._gtid,
             id=".".join(map(str, numbers)),
             prev=self.last,
+            prev_of=tuple(self.lanes.last_of) if self.lanes else None,
             ts=self.event_us,
         )
-        self._bodies("schema", table).append(encode(message))
+        self._run("schema", table).bodies.append(encode(message))
         self.last = message.id
+        if self.lanes:
+            self.lanes.barrier(message.id)
 
     # -- rows -----------------------------------------------------------------------
 
@@ -341,7 +347,7 @@ class Assembler:
         if target is None:
             return None
         try:
-            return RowCodec(table_map, target)
+            return RowCodec(table_map, target, self.lanes.partitions if self.lanes else 1)
         except PositionLostError as error:
             raise self._placed(error) from None
 
@@ -362,6 +368,10 @@ class Assembler:
             if place < newest:
                 return
             skip_rows = self._skip[3] + 1 if place == newest else 0
+            if self.lanes:
+                # Behind a row's own message that of its old key may be missing.
+                is_half = place == newest and len(self._skip) == 4
+                self.lanes.half = self._skip[3] if is_half else WHOLE
             if place > newest:
                 self._skip = ()
         if self._xa:
@@ -377,9 +387,9 @@ class Assembler:
             else start + 8 + (buffer[start + 8] | buffer[start + 9] << 8)
         )
         if event.kind in _COMPRESSED:
-            buffer, at, end = _inflated(buffer, at, end, images=2 if op == "update" else 1)
-        bodies = self._bodies(op, codec.target.table)
-        before = len(bodies)
+            buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
+        run = self._run(op, codec.target.table)
+        before = len(run.bodies)
         try:
             rows, self.last = codec.messages(
                 op,
@@ -392,20 +402,22 @@ class Assembler:
                 context=self._context,
                 suffix=self._suffix,
                 skip_rows=skip_rows,
-                out=bodies,
+                out=run.bodies,
+                lanes=self.lanes,
+                addresses=run.addresses,
             )
         except PositionLostError as error:
             raise self._placed(error) from None
-        self._transaction_messages += len(bodies) - before
+        self._transaction_messages += len(run.bodies) - before
         if self._payload_row is not None:
             self._payload_row = rows
 
-    def _bodies(self, op: str, table: str) -> list[bytes]:
+    def _run(self, op: str, table: str) -> Run:
         runs = self.runs
         if runs and runs[-1].op == op and runs[-1].table == table:
-            return runs[-1].bodies
-        runs.append(Run(op, table, []))
-        return runs[-1].bodies
+            return runs[-1]
+        runs.append(Run(op, table, [], [] if self.lanes and op != "schema" else None))
+        return runs[-1]
 
     # -- refusals -------------------------------------------------------------------
 
@@ -438,11 +450,3 @@ class Assembler:
 
     def _placed(self, error: PositionLostError) -> PositionLostError:
         return self._refuse(error.seen, error.remedy)
-
-
-def _inflated(buffer: bytes, at: int, end: int, *, images: int) -> tuple[bytes, int, int]:
-    """Return buffer, start and end of a MariaDB rows event with its rows unpacked."""
-    columns, after = ev.read_lenenc(buffer, at)
-    after += images * ((columns + 7) // 8)
-    unpacked = buffer[at:after] + ev.inflate(buffer[after:end])
-    return unpacked, 0, len(unpacked)

@@ -1,6 +1,7 @@
 """How far Redis has come: the position, and what it says about the stream.
 
-Pure.  The position stands in Redis under ``cdc:<pipeline>:position`` as JSON:
+Pure.  The position stands in Redis under ``cdc:<pipeline>:position``, with several partitions
+one for each under ``cdc:<pipeline>:position:<n>``, as JSON:
 
 ```json
 {"v":1,"stream":"MYSQL","created":"2026-11-23T12:00:06.98Z","seq":8123,"id":"1.2.27999999.41",
@@ -47,6 +48,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """Everything up to here is in Redis."""
 
     v: int = POSITION_VERSION
+    partitions: int | msgspec.UnsetType = msgspec.UNSET
+    """How many the stream has; absent: one."""
     stream: str
     created: str
     """When the stream was created: another time is another stream of the same name."""
@@ -76,20 +79,26 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Applied).decode
 
 
-def position_key(pipeline: str) -> str:
+def position_key(pipeline: str, partition: int = 0, partitions: int = 1) -> str:
     """Return the key of the position.
 
-    >>> position_key("default")
-    'cdc:default:position'
+    >>> position_key("default"), position_key("default", 2, 4)
+    ('cdc:default:position', 'cdc:default:position:2')
     """
-    return f"cdc:{pipeline}:position"
+    return f"cdc:{pipeline}:position" + (f":{partition}" if partitions > 1 else "")
 
 
-def decode(raw: bytes, *, key: str) -> Applied:
+def position_keys(pipeline: str, partitions: int = 1) -> tuple[str, ...]:
+    """Return the keys of all partitions' positions."""
+    return tuple(position_key(pipeline, n, partitions) for n in range(partitions))
+
+
+def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
     """Return the position that stands in Redis.
 
     Raises:
-        PositionLostError: it is no position, or one of a later version.
+        PositionLostError: it is no position, or one of a later version, or of another number
+            of partitions: other keys than this one's were applied up to it.
     """
     try:
         applied = _decode(raw)
@@ -101,6 +110,13 @@ def decode(raw: bytes, *, key: str) -> Applied:
             safe="nothing was written",
             remedy="give this pipeline another name (setting pipeline), or run the version of\n"
             "cdc that wrote it",
+        )
+    found = 1 if applied.partitions is msgspec.UNSET else applied.partitions
+    if found != partitions:
+        raise PositionLostError(
+            f"the position {key} is that of {found} partitions, the settings say {partitions}",
+            safe="nothing was written",
+            remedy=f"run with --partitions {found}, or give this pipeline another name",
         )
     return applied
 
@@ -114,13 +130,18 @@ class Start:
     why: Literal["first start", "resume", "stream lost its end", "stream was rewritten"]
 
 
-def first_start(state: Extent) -> Start:
+def first_start(state: Extent, partitions: int = 1) -> Start:
     """Return the start of a Redis that has no position: the stream from its beginning.
 
     Whether that is the beginning of the history too, the first message's `prev` says.
     """
     seq = max(state.first_seq, 1)
-    applied = Applied(stream=state.name, created=state.created, seq=seq - 1)
+    applied = Applied(
+        partitions=partitions if partitions > 1 else msgspec.UNSET,
+        stream=state.name,
+        created=state.created,
+        seq=seq - 1,
+    )
     return Start(seq, applied, "first start")
 
 

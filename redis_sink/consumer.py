@@ -16,6 +16,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -49,7 +50,11 @@ class Consumer:
     ``await c.open(8124)``, then ``await c.read(1.0)`` again and again.
     """
 
-    def __init__(self, nc: Connection, stream: str, *, max_messages: int) -> None:
+    def __init__(
+        self, nc: Connection, stream: str, *, max_messages: int, filters: Sequence[str] = ()
+    ) -> None:
+        """Args: filters: subjects, ``("mysql.*.2", "mysql.heartbeat")``; empty: all."""
+        self._filters = list(filters)
         self._nc, self._stream, self._max_messages = nc, stream, max_messages
         self._pull_bytes = max(PULL_BYTES, nc.max_payload + (64 << 10))
         self._tap = Tap(nc, limit_bytes=2 * PULLS * self._pull_bytes)
@@ -72,7 +77,7 @@ class Consumer:
         await self.close()
         self._next_seq = seq
         self._consumer = f"cdc-sink-{uuid.uuid4().hex}"
-        config = {
+        config: dict[str, Any] = {
             "name": self._consumer,
             "ack_policy": "none",
             "deliver_policy": "by_start_sequence",
@@ -81,6 +86,8 @@ class Consumer:
             "num_replicas": 1,
             "inactive_threshold": int(INACTIVE_S * _S_NS),
         }
+        if self._filters:
+            config["filter_subjects"] = self._filters
         try:
             self._inbox = self._nc.new_inbox()
             self._subscription = await self._nc.subscribe(self._inbox)

@@ -34,8 +34,9 @@ from cdc.message import (
     parse_id,
     subject_for,
 )
+from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
-from redis_sink.applied import Applied, position_key, rebuild
+from redis_sink.applied import Applied, position_keys, rebuild
 
 MAX_VALUE_BYTES = 512 << 20
 """proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
@@ -46,7 +47,7 @@ Command = tuple[str | bytes, ...]
 _State = str | None | tuple[str, Delivery]
 """A key's last state: its string, gone, or a hash's JSON with where it came from."""
 
-_MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError)
+_MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError, IndexError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,8 @@ class Planner:
         pipeline: str,
         subject_prefix: str,
         bare_messages: Literal["apply", "quarantine"],
+        partition: int = 0,
+        partitions: int = 1,
     ) -> None:
         for table in tables:
             if table.model == "hash" and table.value_column is not None:
@@ -103,8 +106,11 @@ class Planner:
         self._is_hash = {table.qualified: table.model == "hash" for table in tables}
         self._templates = [t.key for t in tables if t.model == "string"]
         self._apply_bare = bare_messages == "apply"
-        self._position_key = position_key(pipeline)
-        self._ops = {subject_for(subject_prefix, op).encode(): op for op in OPERATIONS}
+        self._partition, self._partitions = partition, partitions
+        self._position_keys = frozenset(position_keys(pipeline, partitions))
+        self._ops = {
+            row_subject(subject_prefix, op, partition, partitions).encode(): op for op in OPERATIONS
+        }
         self._update = subject_for(subject_prefix, "update").encode()
         self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
         self._schema = subject_for(subject_prefix, SCHEMA).encode()
@@ -114,9 +120,10 @@ class Planner:
 
         Raises:
             PositionLostError: a message of ours is missing between two others.
+            StreamError: a heartbeat says another number of partitions.
         """
         run = _Run(applied)
-        ops, is_hash, own = self._ops, self._is_hash, self._position_key
+        ops, is_hash, own = self._ops, self._is_hash, self._position_keys
         writes, consumed, change = run.writes, 0, None
         for delivery in deliveries:
             seq, subject, body = delivery
@@ -144,7 +151,7 @@ class Planner:
             run.last_id, run.id_seq, run.newest = change.id, seq, change
             key, old_key, value = change.key, change.old_key, change.value
             hashed = is_hash.get(change.table)
-            if hashed is None or key == own or old_key == own or len(body) > MAX_VALUE_BYTES:
+            if hashed is None or key in own or old_key in own or len(body) > MAX_VALUE_BYTES:
                 run.refuse(delivery, _why_not(hashed, body), change)
                 continue
             if old_key is not None:
@@ -157,20 +164,47 @@ class Planner:
         seq, subject, body = delivery
         try:
             if subject == self._heartbeat:
-                run.heartbeat(seq, decode_heartbeat(body))
+                heartbeat = decode_heartbeat(body)
+                check_partitions(heartbeat, self._partitions, run.applied.stream)
+                several = self._partitions > 1
+                last = heartbeat.last_of[self._partition] if several else heartbeat.last
+                run.heartbeat(seq, heartbeat, last)
             elif subject == self._schema:
                 schema = decode_schema(body)
-                if schema.prev != run.last_id:
+                prev = schema.prev
+                if self._partitions > 1:
+                    prev = (schema.prev_of or ())[self._partition]
+                if prev != run.last_id:
                     run.pass_over(delivery, schema)
                 else:
                     run.last_id, run.id_seq, run.barrier = schema.id, seq, schema
                     run.others += 1
+            elif subject == self._update:
+                self._bare_of_all(run, delivery)
             else:
                 run.refuse(delivery, "no subject of ours")
         except _MALFORMED as error:
             run.refuse(delivery, f"not the contract: {_clean(error)}")
 
-    def _bare(self, run: _Run, delivery: Delivery, error: Exception) -> None:
+    def _bare_of_all(self, run: _Run, delivery: Delivery) -> None:
+        """Take in what came on the subject without a partition, where all look for theirs.
+
+        What has no key is the first partition's to keep.
+        """
+        try:
+            partition = partition_of(decode_bare(delivery[2]).key, self._partitions)
+        except _MALFORMED as error:
+            if self._partition == 0:
+                run.refuse(delivery, f"not the contract: {_clean(error)}")
+            else:
+                run.others += 1
+            return
+        if partition == self._partition:
+            self._bare(run, delivery, None)
+        else:
+            run.others += 1
+
+    def _bare(self, run: _Run, delivery: Delivery, error: Exception | None) -> None:
         """Take in what an application published by itself: ``{"key": …, "value": …}``."""
         _, subject, body = delivery
         bare = None
@@ -178,13 +212,13 @@ class Planner:
             with suppress(*_MALFORMED):
                 bare = decode_bare(body)
         if bare is None:
-            run.refuse(delivery, f"not the contract: {_clean(error)}")
+            run.refuse(delivery, f"not the contract: {_clean(error) if error else 'no key'}")
         elif not self._apply_bare:
             run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
         elif run.catching_up:
             reason = "a bare message in a rewritten part of the stream: perhaps applied before"
             run.refuse(delivery, reason, key=bare.key)
-        elif bare.key == self._position_key or len(body) > MAX_VALUE_BYTES:
+        elif bare.key in self._position_keys or len(body) > MAX_VALUE_BYTES:
             run.refuse(delivery, _why_not(False, body), key=bare.key)
         elif not any(template.may_have_made(bare.key) for template in self._templates):
             run.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)
@@ -205,15 +239,15 @@ class _Run:
         self.barrier: Schema | None = None
         self.skipped = 0
         self.others = 0
-        """Heartbeats and barriers."""
+        """Heartbeats, barriers, and bare messages of other partitions."""
 
     @property
     def catching_up(self) -> bool:
         return bool(self.last_id) and self.id_seq == 0
 
-    def heartbeat(self, seq: int, heartbeat: Heartbeat) -> None:
-        if heartbeat.last != self.last_id and parse_id(heartbeat.last) > parse_id(self.last_id):
-            _gap(self, seq, f"the heartbeat there says that {heartbeat.last} was published")
+    def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
+        if last != self.last_id and parse_id(last) > parse_id(self.last_id):
+            _gap(self, seq, f"the heartbeat there says that {last} was published")
         self.others += 1
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
@@ -253,6 +287,7 @@ class _Run:
         return Batch(
             commands=self._commands(),
             applied=Applied(
+                partitions=before.partitions,
                 stream=before.stream,
                 created=before.created,
                 seq=deliveries[consumed - 1][0] if consumed else before.seq,

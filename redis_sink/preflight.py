@@ -57,14 +57,22 @@ async def _info(writer: Writer) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-async def refuse_foreign_keys(writer: Writer, tables: Sequence[Table], log: Any) -> None:
+async def refuse_foreign_keys(
+    writer: Writer, tables: Sequence[Table], positions: Sequence[str], log: Any
+) -> None:
     """Make sure that nothing stands yet under the keys that the tables will own.
 
-    Looks at names only, once, before a pipeline's first write: a whole SCAN.
+    Looks at names only, once, before a pipeline's first write: a whole SCAN.  Where another
+    partition has begun, it looked, and what stands there is ours.
+
+    Args:
+        positions: keys of all partitions' positions.
 
     Raises:
         PreflightError: keys stand there; says how many and shows three.
     """
+    if await _begun(writer, positions):
+        return
     prefixes: dict[str, str] = {}
     for table in tables:
         if table.key.literal_prefix:
@@ -76,8 +84,9 @@ async def refuse_foreign_keys(writer: Writer, tables: Sequence[Table], log: Any)
                 key=table.key.text,
             )
     for prefix, name in prefixes.items():
-        count, samples = await _under(writer, prefix)
-        if count:
+        count, samples = await _under(writer, prefix, positions)
+        # A position is written before the keys of its partition: asked again, it is there.
+        if count and not await _begun(writer, positions):
             raise PreflightError(
                 f"{count} {'key stands' if count == 1 else 'keys stand'} in Redis already where "
                 f"{name} will write ({prefix}*), such as " + ", ".join(map(repr, samples)),
@@ -87,12 +96,17 @@ async def refuse_foreign_keys(writer: Writer, tables: Sequence[Table], log: Any)
             )
 
 
-async def _under(writer: Writer, prefix: str) -> tuple[int, list[str]]:
+async def _begun(writer: Writer, positions: Sequence[str]) -> bool:
+    found = await writer.ask(*(("GET", key) for key in positions))
+    return any(value is not None for value in found)
+
+
+async def _under(writer: Writer, prefix: str, positions: Sequence[str]) -> tuple[int, list[str]]:
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
     cursor, found = b"0", set[bytes]()
     while True:
         command = ("SCAN", cursor, "MATCH", pattern, "COUNT", str(SCAN_COUNT))
         ((cursor, keys),) = await writer.ask(command)
-        found.update(key for key in keys if key != writer.key.encode())
+        found.update(key for key in keys if key.decode(errors="replace") not in positions)
         if cursor == b"0":
             return len(found), [key.decode(errors="replace") for key in sorted(found)[:SAMPLES]]

@@ -9,14 +9,21 @@ dropped and Redis is asked where it stands: nothing is re-sent from memory.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from cdc.errors import PermissionDenied, UnavailableError
-from cdc.message import decode_change, decode_schema
+from cdc.message import (
+    HEARTBEAT,
+    Heartbeat,
+    decode_change,
+    decode_heartbeat,
+    decode_schema,
+    subject_for,
+)
+from cdc.partition import check_partitions, filters
 from cdc.settings import Settings
 from cdc.stream import (
     Connection,
@@ -29,22 +36,29 @@ from cdc.stream import (
     message_get,
 )
 from cdc.table import Table
-from redis_sink.applied import Applied, Start, decode, encode, first_start, position_key, resume
+from redis_sink.applied import (
+    Applied,
+    Start,
+    decode,
+    encode,
+    first_start,
+    position_key,
+    position_keys,
+    resume,
+)
 from redis_sink.consumer import Consumer
 from redis_sink.dead_letter import DeadLetters
+from redis_sink.owner import share_partitions
 from redis_sink.plan import Batch, Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
+from redis_sink.waiting import Waiting
 from redis_sink.writer import Fenced, Writer
 
 IDLE_S = 2.0
 """While nothing comes, Redis is asked so often whether it is still as we left it."""
 DRAIN_S = 10.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
-REPEAT_S = 10.0
-"""A wait is said again so often; after as long without one, pauses begin small again."""
-
 
 FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
 
@@ -69,6 +83,14 @@ async def run(
         PreflightError: Redis cannot keep the promise, or holds keys of somebody else.
         CdcError: whatever else waiting does not heal.
     """
+    if settings.partitions > 1:
+
+        def begin(partition: int, told: asyncio.Event) -> _Sink:
+            about = log.bind(partition=partition)
+            return _Sink(settings, tables, told, about, meter, partition)
+
+        await share_partitions(settings, begin, stop=stop, log=log)
+        return
     sink = _Sink(settings, tables, stop, log, meter)
     following = asyncio.create_task(sink.follow_for_ever())
     stopping = asyncio.create_task(stop.wait())
@@ -85,7 +107,7 @@ async def run(
 
 
 class _Sink:
-    """One pipeline's way into Redis, over all its connections."""
+    """One partition's way into Redis, over all its connections."""
 
     def __init__(
         self,
@@ -94,17 +116,23 @@ class _Sink:
         stop: asyncio.Event,
         log: Any,
         meter: Meter,
+        partition: int = 0,
     ) -> None:
         self._settings, self._tables = settings, tables
         self._stop, self._log, self._meter = stop, log, meter
+        several = settings.partitions
         self._planner = Planner(
             tables,
             pipeline=settings.pipeline,
             subject_prefix=settings.subject_prefix,
             bare_messages=settings.bare_messages,
+            partition=partition,
+            partitions=several,
         )
-        name = f"cdc-sink-{settings.pipeline}"
-        self._writer = Writer(settings.redis, key=position_key(settings.pipeline), name=name)
+        self._filters = filters(settings.subject_prefix, partition, several)
+        name = f"cdc-sink-{settings.pipeline}" + (f"-{partition}" if several > 1 else "")
+        key = position_key(settings.pipeline, partition, several)
+        self._writer = Writer(settings.redis, key=key, name=name)
         self._name = name
         self._consumer: Consumer | None = None
         self._owns = settings.adopt
@@ -118,7 +146,7 @@ class _Sink:
 
     async def follow_for_ever(self) -> None:
         """Follow the stream; begin again after everything that waiting can heal."""
-        waiting = _Waiting(self._stop, self._log)
+        waiting = Waiting(self._stop, self._log)
         while not self._stop.is_set():
             try:
                 await self._follow(waiting)
@@ -131,7 +159,7 @@ class _Sink:
                     raise
                 await waiting.after(error.seen)
 
-    async def _follow(self, waiting: _Waiting) -> None:
+    async def _follow(self, waiting: Waiting) -> None:
         settings = self._settings
         nc = await connect(
             settings.nats, name=self._name, inbox_prefix="_INBOX_sink", log=self._log
@@ -139,7 +167,10 @@ class _Sink:
         try:
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
-            consumer = Consumer(nc, state.name, max_messages=settings.batch_max_messages)
+            check_partitions(await self._heartbeat(nc), settings.partitions, state.name)
+            consumer = Consumer(
+                nc, state.name, max_messages=settings.batch_max_messages, filters=self._filters
+            )
             self._consumer = consumer
             applied = await self._begin(nc, state, consumer)
             self._begun = True
@@ -175,17 +206,27 @@ class _Sink:
         raw = await self._writer.arm()
         if raw is None:
             if not self._owns:
-                await refuse_foreign_keys(self._writer, self._tables, self._log)
-            start = first_start(state)
+                others = position_keys(self._settings.pipeline, self._settings.partitions)
+                await refuse_foreign_keys(self._writer, self._tables, others, self._log)
+            start = first_start(state, self._settings.partitions)
             # From here on the keys are ours: a later start finds a position, not their absence.
             await self._writer.apply((), encode(start.applied))
         else:
-            applied = decode(raw, key=self._writer.key)
+            applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
             start = resume(applied, state, await self._found(nc, applied, state))
         self._owns = True
         self._tell(start)
         await consumer.open(start.seq)
         return start.applied
+
+    async def _heartbeat(self, nc: Connection) -> Heartbeat | None:
+        """Return the stream's newest heartbeat; None: there is none, or it is not ours."""
+        subject = subject_for(self._settings.subject_prefix, HEARTBEAT)
+        message = await message_get(nc, self._settings.stream, last_by_subject=subject)
+        if message is not None:
+            with suppress(ValueError):
+                return decode_heartbeat(message.data)
+        return None
 
     async def _found(self, nc: Connection, applied: Applied, state: StreamState) -> str | None:
         """Return the id of what stands where the newest applied message stood."""
@@ -236,36 +277,3 @@ class _Sink:
                 table=batch.barrier.table,
                 statement=batch.barrier.statement,
             )
-
-
-class _Waiting:
-    """Pauses that grow, and says what is waited for: at once, then every 10 s."""
-
-    def __init__(self, stop: asyncio.Event, log: Any) -> None:
-        self._stop, self._log = stop, log
-        self._pause_s = FIRST_PAUSE_S
-        self._since_s = self._said_s = self._last_s = 0.0
-        self._for = ""
-
-    async def after(self, seen: str, longest_s: float = LONGEST_PAUSE_S) -> None:
-        """Wait after something that time can heal; returns early when `stop` is set."""
-        now_s = time.monotonic()
-        if now_s - self._last_s > REPEAT_S:
-            self._pause_s = FIRST_PAUSE_S
-        self._since_s = self._since_s or now_s
-        if seen != self._for or now_s - self._said_s >= REPEAT_S:
-            self._log.warning("sink waits", reason=seen, since_s=round(now_s - self._since_s, 1))
-            self._for, self._said_s = seen, now_s
-        with suppress(TimeoutError):
-            # Jitter: two sinks that fence each other must not meet again.
-            async with asyncio.timeout(min(self._pause_s, longest_s) * random.uniform(0.5, 1.0)):
-                await self._stop.wait()
-        self._pause_s *= 2
-        self._last_s = time.monotonic()
-
-    def over(self) -> None:
-        """Note that it goes on."""
-        if self._since_s:
-            waited_s = time.monotonic() - self._since_s
-            self._log.info("sink goes on", after_s=round(waited_s, 1))
-            self._since_s, self._for = 0.0, ""

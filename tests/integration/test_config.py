@@ -131,12 +131,15 @@ def write(server: MySQL, statement: str) -> None:
         cursor.execute(statement)
 
 
-def test_the_shipped_logins_suffice_for_both_roles_in_one(shipped: Shipped, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread", [(), ("--partitions", "3", "--sinks", "2")], ids=["1", "3"])
+def test_the_shipped_logins_suffice_for_both_roles_in_one(
+    shipped: Shipped, tmp_path: Path, spread: tuple[str, ...]
+) -> None:
     """`cdc run` with the login cdc: snapshot, change and delete arrive; nothing is warned of."""
     write(shipped.mysql, "INSERT INTO your_table VALUES (1, 'Ada')")
     with Pipeline(tmp_path, mysql="", nats="", redis="", tables="") as pipeline:
         pipeline.environment = shipped.environment("cdc")
-        process = pipeline.run()
+        process = pipeline.run(*spread)
         wait_until(shipped, {b"your_table:1": b'{"id":1,"name":"Ada"}'})
         write(shipped.mysql, "UPDATE your_table SET name = 'Eve'")
         wait_until(shipped, {b"your_table:1": b'{"id":1,"name":"Eve"}'})
@@ -147,12 +150,15 @@ def test_the_shipped_logins_suffice_for_both_roles_in_one(shipped: Shipped, tmp_
         assert '"level":"error"' not in process.text(), process.text()
 
 
-def test_the_shipped_logins_suffice_for_each_role_alone(shipped: Shipped, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread", [(), ("--partitions", "3")], ids=["1", "3"])
+def test_the_shipped_logins_suffice_for_each_role_alone(
+    shipped: Shipped, tmp_path: Path, spread: tuple[str, ...]
+) -> None:
     """The logins reader and sink each do their half."""
     with Pipeline(tmp_path, mysql="", nats="", redis="", tables="") as pipeline:
         for role in ("reader", "sink"):
             pipeline.environment = shipped.environment(role)
-            pipeline.run("--role", role)
+            pipeline.run("--role", role, *spread)
         write(shipped.mysql, "INSERT INTO your_table VALUES (7, 'Grace')")
         wait_until(shipped, {b"your_table:7": b'{"id":7,"name":"Grace"}'})
         assert "warning" not in pipeline.logs(), pipeline.logs()

@@ -19,9 +19,9 @@ from cdc.settings import Settings
 from cdc.url import parse_url
 from cdc.wire import Connection
 from cdc_reader.flush import fast_block, sequence_fence
+from cdc_reader.lanes import Run
 from cdc_reader.publisher import FencedError, Publisher
 from cdc_reader.tail import read_tail
-from cdc_reader.transaction import Run
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages
 

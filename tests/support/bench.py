@@ -40,10 +40,28 @@ class Bench:
         value: Any = self.client.get("cdc:default:position")
         return value if isinstance(value, bytes) else None
 
+    def positions(self, partitions: int) -> list[bytes | None]:
+        """Return the positions of several partitions as they stand."""
+        keys = [f"cdc:default:position:{n}" for n in range(partitions)]
+        values: Any = self.client.mget(keys)
+        return list(values)
+
     def wait_for_progress(self) -> None:
         """Wait until the position in Redis has moved."""
         before = self.position()
         wait_for("progress in Redis", lambda: self.position() not in (None, before))
+
+    def wait_for_progress_of_each(self, partitions: int, deadline_s: float = 60.0) -> None:
+        """Wait until the position of every partition has moved."""
+        before = self.positions(partitions)
+        wait_for(
+            "progress of every partition",
+            lambda: all(
+                new is not None and new != old
+                for new, old in zip(self.positions(partitions), before, strict=True)
+            ),
+            deadline_s,
+        )
 
     def wait_until_equal(self, deadline_s: float = 60.0, ignore: Collection[str] = ()) -> None:
         """Wait until Redis shows what MySQL has; nobody writes to MySQL any more."""

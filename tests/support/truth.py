@@ -122,16 +122,33 @@ async def _messages(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def assert_exactly_once(url: str, stream: str = "MYSQL") -> int:
-    """Every message of ours is in the stream once and in order; return how many there are."""
-    previous = ""
+    """Every message of ours is in the stream once and in order; return how many there are.
+
+    With several partitions ids grow through all of them, each has a chain of its own without
+    a hole, and a key's messages are all in one.
+    """
+    newest = ""
+    last_of: dict[str, str] = {}
+    home: dict[str, str] = {}
     count = 0
     for subject, body in messages(url, stream):
+        if "last_of" in body:
+            ends = {str(n): last for n, last in enumerate(body["last_of"]) if last}
+            assert ends == {n: last for n, last in last_of.items() if last}, subject
         if "id" not in body:
             continue
-        assert body["prev"] == previous, f"{subject} {body['id']} follows {previous}"
-        assert parse_id(body["id"]) > parse_id(previous), f"{body['id']} after {previous}"
-        previous = body["id"]
+        assert parse_id(body["id"]) > parse_id(newest), f"{body['id']} after {newest}"
+        newest = body["id"]
         count += 1
+        if "prev_of" in body:
+            assert body["prev_of"] == [last_of.get(str(n), "") for n in range(len(body["prev_of"]))]
+            last_of = {str(n): newest for n in range(len(body["prev_of"]))}
+            continue
+        partition = subject.rpartition(".")[2] if subject[-1].isdigit() else ""
+        previous = last_of.get(partition, "")
+        assert body["prev"] == previous, f"{subject} {newest} follows {previous}"
+        assert home.setdefault(body.get("key", ""), partition) == partition, subject
+        last_of[partition] = newest
     return count
 
 

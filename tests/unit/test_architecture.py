@@ -25,6 +25,7 @@ PURE = (
     "cdc.finding",
     "cdc.key",
     "cdc.message",
+    "cdc.partition",
     "cdc.position",
     "cdc.setting",
     "cdc.table",
@@ -34,6 +35,7 @@ PURE = (
     "cdc_reader.event",
     "cdc_reader.image_source",
     "cdc_reader.json_binary",
+    "cdc_reader.lanes",
     "cdc_reader.packet",
     "cdc_reader.row_codec",
     "cdc_reader.select_codec",
@@ -43,6 +45,7 @@ PURE = (
     "cdc_reader.value",
     "redis_sink.applied",
     "redis_sink.plan",
+    "redis_sink.share",
     "redis_sink.verdict",
 )
 IO = {

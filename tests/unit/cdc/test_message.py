@@ -57,6 +57,18 @@ MESSAGES: dict[str, Any] = {
         snapshot={"shop.users": TableProgress(done=False, after=("42",))},
         ts=1795414891568123,
     ),
+    "heartbeat_partitions": Heartbeat(
+        epoch=1,
+        server="7271e0ec-e705-11f1-8850-02fc00000001",
+        file="binlog.000002",
+        offset=27999999,
+        gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
+        last="1.2.27999999.41",
+        partitions=2,
+        last_of=("1.2.27999999.40", "1.2.27999999.41"),
+        snapshot={"shop.users": TableProgress(done=True, after=("42",))},
+        ts=1795414891568123,
+    ),
 }
 
 

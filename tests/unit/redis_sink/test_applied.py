@@ -108,3 +108,17 @@ def test_wrong_types_are_refused(change: dict[str, Any]) -> None:
     raw = msgspec.json.encode(msgspec.to_builtins(AT_90) | change)
     with pytest.raises(PositionLostError):
         decode(raw, key=KEY)
+
+
+def test_each_partition_has_a_position_of_its_own_number() -> None:
+    """With one partition nothing is added; another number's position is not gone on from."""
+    state = Extent(first_seq=1, last_seq=9)
+    plain, several = first_start(state).applied, first_start(state, 4).applied
+
+    assert b"partitions" not in encode(plain)
+    assert decode(encode(plain), key=KEY) == plain
+    assert decode(encode(several), key=KEY, partitions=4) == several
+    assert position_key("default", 3, 4) == "cdc:default:position:3"
+    for applied, partitions in ((plain, 4), (several, 1), (several, 8)):
+        with pytest.raises(PositionLostError, match="partitions"):
+            decode(encode(applied), key=KEY, partitions=partitions)

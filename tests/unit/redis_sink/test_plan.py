@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.errors import PositionLostError, UsageError
+from cdc.errors import PositionLostError, StreamError, UsageError
 from cdc.key import parse_template
 from cdc.message import Change, Heartbeat, Operation, Schema, encode
+from cdc.partition import partition_of
 from cdc.table import Model, Table
 from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
@@ -477,3 +478,103 @@ def test_any_batches_end_alike(steps: list[tuple[str, str, str]], sizes: list[in
 def prev_of(delivery: Delivery) -> str:
     prev: str = json.loads(delivery[2])["prev"]
     return prev
+
+
+# -- several partitions -------------------------------------------------------------------
+
+PARTITIONS = 3
+
+
+def of_partition(partition: int) -> Planner:
+    return Planner(
+        (a_table(),),
+        pipeline="default",
+        subject_prefix="mysql",
+        bare_messages="apply",
+        partition=partition,
+        partitions=PARTITIONS,
+    )
+
+
+def a_row(seq: int, key: str, id: str, prev: str) -> Delivery:
+    partition = partition_of(key, PARTITIONS)
+    change = Change(key=key, value="v", op="update", table="shop.users", id=id, prev=prev, ts=1)
+    return seq, b"mysql.update.%d" % partition, encode(change)
+
+
+def a_heartbeat(seq: int, last_of: tuple[str, ...], partitions: int = PARTITIONS) -> Delivery:
+    message = Heartbeat(
+        epoch=1, server="u", file="b.000002", offset=4, gtid_set=None, last=max(last_of),
+        partitions=partitions, last_of=last_of, snapshot={}, ts=1,
+    )  # fmt: skip
+    return seq, b"mysql.heartbeat", encode(message)
+
+
+HOME = partition_of("users:1", PARTITIONS)
+
+
+def ends(home: str) -> tuple[str, ...]:
+    """Return `last_of` where only the partition of ``users:1`` ends at `home`."""
+    return tuple(home if n == HOME else "1.2.999.0" for n in range(PARTITIONS))
+
+
+def test_a_partition_follows_its_own_chain() -> None:
+    """Ids of others stand between; its heartbeats are measured by its own end."""
+    rows = [a_row(1, "users:1", "1.2.100.0", ""), a_heartbeat(4, ends("1.2.100.0"))]
+    rows.append(a_row(9, "users:1", "1.2.300.0", "1.2.100.0"))
+    batch = of_partition(HOME).plan(START, rows, now_us=1)
+
+    assert (batch.applied.id, batch.applied.seq, batch.changes) == ("1.2.300.0", 9, 2)
+    with pytest.raises(PositionLostError, match="missing"):
+        of_partition(HOME).plan(START, [rows[2]], now_us=1)
+    with pytest.raises(PositionLostError, match="missing"):
+        of_partition(HOME).plan(START, [rows[0], a_heartbeat(2, ends("1.2.200.0"))], now_us=1)
+
+
+def test_another_number_of_partitions_ends_the_sink() -> None:
+    """A heartbeat says how many there are; nothing is written on another's word."""
+    for planner, beat in (
+        (of_partition(HOME), a_heartbeat(1, ("",), partitions=1)),
+        (a_planner(), a_heartbeat(1, ("", "", ""))),
+    ):
+        with pytest.raises(StreamError, match="partitions"):
+            planner.plan(START, [beat], now_us=1)
+
+
+def test_a_barrier_follows_the_end_of_each_partition() -> None:
+    """`prev_of` has one entry for each; the next row of any follows the barrier."""
+    schema = Schema(
+        table="shop.users", statement="ALTER TABLE", id="1.2.500.0", prev="1.2.999.0",
+        prev_of=ends("1.2.100.0"), ts=1,
+    )  # fmt: skip
+    rows = [a_row(1, "users:1", "1.2.100.0", ""), (2, b"mysql.schema", encode(schema))]
+    planner = of_partition(HOME)
+    first = planner.plan(START, rows, now_us=1)
+    second = planner.plan(first.applied, rows[first.consumed :], now_us=1)
+    third = planner.plan(second.applied, [a_row(3, "users:1", "1.2.600.0", "1.2.500.0")], now_us=1)
+
+    assert second.barrier == schema
+    assert third.applied.id == "1.2.600.0"
+
+
+def test_a_bare_message_is_applied_by_the_partition_of_its_key() -> None:
+    """All see it; one writes it. What has no key is kept once, by the first."""
+    bare = (1, b"mysql.update", b'{"key":"users:1","value":"x"}')
+    broken = (2, b"mysql.update", b"no json")
+    plans = [of_partition(n).plan(START, [bare, broken], now_us=1) for n in range(PARTITIONS)]
+
+    assert [p.commands for p in plans] == [
+        [("MSET", "users:1", "x")] if n == HOME else [] for n in range(PARTITIONS)
+    ]
+    assert [len(p.dead) for p in plans] == [1, 0, 0]
+    assert all(p.applied.seq == 2 for p in plans)
+
+
+@pytest.mark.parametrize("own", ["cdc:default:position:0", "cdc:default:position:2"])
+def test_no_row_overwrites_a_position_of_any_partition(own: str) -> None:
+    """It is quarantined, whichever partition's it is."""
+    planner = of_partition(partition_of(own, PARTITIONS))
+    batch = planner.plan(START, [a_row(1, own, "1.2.100.0", "")], now_us=1)
+
+    assert batch.commands == []
+    assert len(batch.dead) == 1

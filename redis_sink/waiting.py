@@ -1,0 +1,46 @@
+"""Pauses between attempts, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+REPEAT_S = 10.0
+"""A wait is said again so often; after as long without one, pauses begin small again."""
+
+
+class Waiting:
+    """Pauses that grow, and says what is waited for: at once, then every 10 s."""
+
+    def __init__(self, stop: asyncio.Event, log: Any) -> None:
+        self._stop, self._log = stop, log
+        self._pause_s = FIRST_PAUSE_S
+        self._since_s = self._said_s = self._last_s = 0.0
+        self._for = ""
+
+    async def after(self, seen: str, longest_s: float = LONGEST_PAUSE_S) -> None:
+        """Wait after something that time can heal; returns early when `stop` is set."""
+        now_s = time.monotonic()
+        if now_s - self._last_s > REPEAT_S:
+            self._pause_s = FIRST_PAUSE_S
+        self._since_s = self._since_s or now_s
+        if seen != self._for or now_s - self._said_s >= REPEAT_S:
+            self._log.warning("sink waits", reason=seen, since_s=round(now_s - self._since_s, 1))
+            self._for, self._said_s = seen, now_s
+        with suppress(TimeoutError):
+            # Jitter: two sinks that fence each other must not meet again.
+            async with asyncio.timeout(min(self._pause_s, longest_s) * random.uniform(0.5, 1.0)):
+                await self._stop.wait()
+        self._pause_s *= 2
+        self._last_s = time.monotonic()
+
+    def over(self) -> None:
+        """Note that it goes on."""
+        if self._since_s:
+            waited_s = time.monotonic() - self._since_s
+            self._log.info("sink goes on", after_s=round(waited_s, 1))
+            self._since_s, self._for = 0.0, ""
