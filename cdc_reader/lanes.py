@@ -42,3 +42,10 @@ class Lanes:
     def barrier(self, id: str) -> None:
         """Put a message at the end of every chain."""
         self.last_of[:] = [id] * len(self.last_of)
+
+
+def cut(held: int, bodies: list[bytes], addresses: list[bytes] | None) -> None:
+    """Take messages back that were made behind the first `held`."""
+    del bodies[held:]
+    if addresses is not None:
+        del addresses[held:]

@@ -102,8 +102,6 @@ class Publisher:
         self._flush: Flush | None = None
         self._watch: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
-        self._last_of: list[str] = []
-        """With several partitions: `id` of the newest message sent to each."""
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
         self._heartbeat_sequence = 0
         self._newest_is_heartbeat = False
@@ -151,14 +149,13 @@ class Publisher:
         limits = {"max_messages": self._max_messages, "max_bytes": self._max_bytes}
         for messages in parts(runs, self._prefix, **limits):
             await self.settle()
-            if self._last_of:
-                self._last_of = newest_of_each(messages, self._last_of)
+            self._note_ends(messages)
             if self._crowded_flushes:
                 messages.append(self._repeated_heartbeat(messages))
             await self._begin(messages)
         if heartbeat is not None:
             await self.settle()
-            self._heartbeat, self._last_of = heartbeat, list(heartbeat.last_of)
+            self._heartbeat = heartbeat
             await self._begin([(self._heartbeat_subject, encode(heartbeat))])
 
     async def settle(self) -> None:
@@ -192,6 +189,12 @@ class Publisher:
 
     # -- sending --------------------------------------------------------------------
 
+    def _note_ends(self, messages: Sequence[Message]) -> None:
+        """With several partitions, keep the newest heartbeat's ends up to what was sent since."""
+        if self._heartbeat is not None and self._heartbeat.last_of:
+            last_of = tuple(newest_of_each(messages, self._heartbeat.last_of))
+            self._heartbeat = msgspec.structs.replace(self._heartbeat, last_of=last_of)
+
     def _repeated_heartbeat(self, messages: Sequence[Message]) -> Message:
         """Return the newest heartbeat once more, to fence the next flush by.
 
@@ -202,7 +205,6 @@ class Publisher:
         heartbeat = msgspec.structs.replace(
             self._heartbeat,
             last=id_of(messages[-1]),
-            last_of=tuple(self._last_of),
             ts=time.time_ns() // 1000,
         )
         return self._heartbeat_subject, encode(heartbeat)

@@ -52,7 +52,7 @@ from cdc_reader.body_source import (
 )
 from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
-from cdc_reader.lanes import Lanes
+from cdc_reader.lanes import Lanes, cut
 from cdc_reader.table_map import TableMap
 
 Op = Literal["insert", "update", "delete"]
@@ -143,7 +143,8 @@ class RowCodec:
             Number of the row after the last, and id of the last message (or `prev`).
 
         Raises:
-            PositionLostError: the rows cannot be carried exactly; `out` is as it was.
+            PositionLostError: the rows cannot be carried exactly; `out`, `lanes` and `addresses`
+                are as they were.
         """
         rows_start = start + self._head_bytes[op == "update"]
         head = event[start:rows_start]
@@ -154,7 +155,7 @@ class RowCodec:
         middle, tail = context + '"id":"', '"' + suffix
         lane: tuple[Any, ...] = ()
         if lanes is not None and addresses is not None:
-            lane = (lanes.half, lanes.last_of, addresses.append)
+            lane = (lanes.half, lanes.last_of.copy(), addresses.append)
         try:
             o, row, last = function(
                 event,
@@ -170,15 +171,17 @@ class RowCodec:
                 *lane,
             )
         except _UNREADABLE as error:
-            del out[held:]
+            cut(held, out, addresses)
             # The error's own text can hold a value of the row.
             raise self._damaged(type(error).__name__) from None
         except PositionLostError:
-            del out[held:]
+            cut(held, out, addresses)
             raise
         if o != end:
-            del out[held:]
+            cut(held, out, addresses)
             raise self._damaged("rows that do not end with it")
+        if lanes is not None:
+            lanes.last_of = lane[1]
         return row, last
 
     def _generate(self, op: Op, head: bytes) -> _Function:

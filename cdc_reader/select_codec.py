@@ -31,7 +31,7 @@ from cdc_reader.body_source import (
     row_line,
 )
 from cdc_reader.json_binary import canonical_json
-from cdc_reader.lanes import Lanes
+from cdc_reader.lanes import Lanes, cut
 from cdc_reader.value import (
     base64_text,
     selected_datetime,
@@ -167,18 +167,20 @@ class SelectCodec:
         middle, tail = context + '"id":"', '"' + suffix
         lane: tuple[Any, ...] = ()
         if lanes is not None and addresses is not None:
-            lane = (lanes.last_of, addresses.append)
+            lane = (lanes.last_of.copy(), addresses.append)
         try:
             row, last = self._function(
                 rows, first_row, id_prefix, prev, middle, tail, out.append, *lane
             )
         except (ValueError, IndexError, OverflowError, TypeError) as error:
-            del out[held:]
+            cut(held, out, addresses)
             # The error's own text can hold a value of the row.
             raise self._unreadable(type(error).__name__) from None
         except PositionLostError:
-            del out[held:]
+            cut(held, out, addresses)
             raise
+        if lanes is not None:
+            lanes.last_of = lane[0]
         return row, last
 
     def source(self) -> Source:

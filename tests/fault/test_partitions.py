@@ -15,6 +15,7 @@ import nats
 import nats.js.errors
 import redis
 
+from tests.support.application import Application
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import Process, descendants, wait_for
 from tests.support.truth import Observer
@@ -102,6 +103,34 @@ def test_the_reader_is_killed_between_partitions(bench: Bench) -> None:
         committed = writer.stop()
         bench.wait_until_equal()
         assert (reader.stop(), sink.stop()) == (0, 0), pipeline.logs()
+    observer.stop()
+
+    assert bench.assert_exactly_once() > committed
+
+
+def test_applications_and_second_readers_beside_us(bench: Bench) -> None:
+    """Bare messages between ours, two readers, kills: chains and their ends stay right."""
+    observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
+    with bench.pipeline as pipeline:
+        readers = [
+            pipeline.process("--role", "reader", *SPREAD, name="reader").start() for _ in range(2)
+        ]
+        sink = pipeline.process("--role", "sink", *SPREAD, name="sink").start()
+        bench.wait_for_progress_of_each(PARTITIONS)
+        application = Application(bench.nats.url, 200)
+        writer = a_writer(bench)
+        for kill in range(6):
+            for _ in range(5):
+                bench.wait_for_progress_of_each(PARTITIONS)
+            readers[kill % 2].kill()
+            readers[kill % 2].start()
+        committed = writer.stop()
+        newest = str(application.stop() - 1).encode()
+        bench.wait_until_equal(ignore={"users:app"})
+        wait_for("the last bare message", lambda: bench.client.get("users:app") == newest)
+        for process in (*readers, sink):
+            bench.wait_until_equal(ignore={"users:app"})
+            process.stop()
     observer.stop()
 
     assert bench.assert_exactly_once() > committed

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.message import decode_change, decode_schema, parse_id
 from cdc.partition import partition_of
@@ -214,6 +215,20 @@ def test_a_row_that_may_be_half_published_keeps_the_snapshot_waiting() -> None:
         made.take(event)
     assert made.has_passed(seen)
     assert [m[0] for m in messages(made)] == [b"mysql.delete.%d" % HOME]
+
+
+def test_an_event_that_cannot_be_read_moves_no_chain() -> None:
+    """What stands before it goes out, and a heartbeat behind that says nothing of its rows."""
+    made = assembler()
+    first, _, damaged, _ = events([("insert", [(0, n) for n in range(5)]), ("update", [(1, AWAY)])])
+    made.take(first)
+    assert made.lanes is not None
+    before = (messages(made), made.last, made.lanes.last_of.copy())
+    content = damaged.buffer + damaged.buffer[-30:-3]
+    with pytest.raises(PositionLostError):
+        made.take(damaged._replace(buffer=content, end=len(content)))
+
+    assert before == (messages(made), made.last, made.lanes.last_of)
 
 
 def test_a_barrier_stands_in_every_chain() -> None:
