@@ -163,6 +163,16 @@ class MySqlGtidSet:
         return ",".join(":".join([sid, *parts]) for sid, parts in by_sid.items())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """A bound in the binlog: what a SELECT surely saw, or surely did not."""
+
+    gtid_set: MySqlGtidSet | None
+    """None: the place alone counts (no GTIDs, or MariaDB)."""
+    place: tuple[int, int]
+    """File number and offset in bytes."""
+
+
 class MariaDbGtidSet:
     """The newest transaction of each domain, ``0-1-100,1-2-7``.
 

@@ -18,12 +18,11 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.errors import CdcError, PositionLostError, UnavailableError, UsageError
-from cdc.position import MySqlGtidSet, file_number
+from cdc.position import MySqlGtidSet, Watermark, file_number
 from cdc.table import Column, Table
 from cdc_reader.result_set import fetch_rows
 from cdc_reader.select_codec import Row, SelectCodec
 from cdc_reader.server_log import log_status
-from cdc_reader.transaction import Watermark
 
 VISIBLE_WAIT_S = 10
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from cdc.errors import PositionLostError
 from cdc.message import Schema, encode, parse_id
-from cdc.position import GtidSet, MySqlGtidSet, Position, file_number
+from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark, file_number
 from cdc_reader import event as ev
 from cdc_reader.event import Event
 from cdc_reader.lanes import WHOLE, Lanes, Run
@@ -44,16 +44,6 @@ _V1 = frozenset((ev.WRITE_ROWS_V1, ev.UPDATE_ROWS_V1, ev.DELETE_ROWS_V1)) | froz
 _COMPRESSED = frozenset(ev.MARIADB_ROWS_COMPRESSED_V1 + ev.MARIADB_ROWS_COMPRESSED_V2)
 _GTIDS = frozenset((ev.GTID, ev.ANONYMOUS_GTID, ev.GTID_TAGGED, ev.MARIADB_GTID))
 _QUERIES = frozenset((ev.QUERY, ev.EXECUTE_LOAD, ev.MARIADB_QUERY_COMPRESSED))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watermark:
-    """A bound in the binlog: what a SELECT surely saw, or surely did not."""
-
-    gtid_set: MySqlGtidSet | None
-    """None: the place alone counts (no GTIDs, or MariaDB)."""
-    place: tuple[int, int]
-    """File number and offset in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.message import decode_change, decode_schema, parse_id
 from cdc.partition import partition_of
-from cdc.position import Position
+from cdc.position import Position, Watermark
 from cdc.table import Column, Table
 from cdc_reader import event as ev
 from cdc_reader import table_map as tm
@@ -23,7 +23,7 @@ from cdc_reader.flush import Message, newest_of_each, parts
 from cdc_reader.row_codec import Op, RowCodec, Target
 from cdc_reader.select_codec import SelectCodec
 from cdc_reader.table_map import ColumnMap, TableMap
-from cdc_reader.transaction import Assembler, Resume, Watermark
+from cdc_reader.transaction import Assembler, Resume
 
 PARTITIONS = 3
 TABLE_ID = b"\x07" + bytes(5)

@@ -11,10 +11,10 @@ import zstandard
 
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
-from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position
+from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
 from cdc_reader.row_codec import Target
-from cdc_reader.transaction import Assembler, Resume, Watermark
+from cdc_reader.transaction import Assembler, Resume
 
 SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
