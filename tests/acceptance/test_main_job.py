@@ -19,8 +19,14 @@ COMMITS = 100
 PEAK_BYTES = 150_000_000
 
 
-def run_main_job(bench: Bench, seed: int) -> None:
+SPREADS = pytest.mark.parametrize(
+    "spread", [{}, {"CDC_PARTITIONS": "3", "CDC_SINKS": "2"}], ids=["1 partition", "3 partitions"]
+)
+
+
+def run_main_job(bench: Bench, seed: int, spread: dict[str, str]) -> None:
     """Start `cdc run` on a table with rows, write, restart it twice, and compare."""
+    bench.pipeline.environment.update(spread)
     observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
     with bench.pipeline as pipeline:
         writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS, pause_s=0.002)
@@ -40,24 +46,39 @@ def run_main_job(bench: Bench, seed: int) -> None:
     assert bench.assert_exactly_once() > COMMITS
 
 
+@SPREADS
 def test_mysql_with_gtids(
-    new_mysql: NewMySQL, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+    new_mysql: NewMySQL,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path: Path,
+    spread: dict[str, str],
 ) -> None:
     """Every change is a message and then in Redis; restarts lose and repeat nothing."""
-    run_main_job(Bench(new_mysql(), new_nats(), new_redis(), tmp_path), seed=1)
+    run_main_job(Bench(new_mysql(), new_nats(), new_redis(), tmp_path), seed=1, spread=spread)
 
 
+@SPREADS
 def test_mysql_without_gtids(
-    new_mysql: NewMySQL, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+    new_mysql: NewMySQL,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path: Path,
+    spread: dict[str, str],
 ) -> None:
     """File and offset carry the same promise on one server."""
-    run_main_job(Bench(new_mysql(gtid=False), new_nats(), new_redis(), tmp_path), seed=2)
+    run_main_job(
+        Bench(new_mysql(gtid=False), new_nats(), new_redis(), tmp_path), seed=2, spread=spread
+    )
 
 
-def test_mariadb(new_nats: NewNats, new_redis: NewRedis, tmp_path: Path) -> None:
+@SPREADS
+def test_mariadb(
+    new_nats: NewNats, new_redis: NewRedis, tmp_path: Path, spread: dict[str, str]
+) -> None:
     """MariaDB with its GTIDs is a source like MySQL."""
     with MariaDB() as mariadb:
-        run_main_job(Bench(mariadb, new_nats(), new_redis(), tmp_path), seed=3)
+        run_main_job(Bench(mariadb, new_nats(), new_redis(), tmp_path), seed=3, spread=spread)
 
 
 @pytest.fixture

@@ -162,6 +162,17 @@ def _sinks_of(process: Process) -> set[int]:
     return found
 
 
+def test_two_sinks_run_apart_from_the_reader(bench: Bench) -> None:
+    """`cdc run --role sink --sinks 2` is a command of two processes."""
+    with bench.pipeline as pipeline:
+        reader = pipeline.process("--role", "reader", *SPREAD, name="reader").start()
+        sinks = pipeline.process("--role", "sink", "--sinks", "2", *SPREAD, name="sinks").start()
+        wait_for("both sinks to share", lambda: are_shared(bench))
+        assert len(_sinks_of(sinks)) == 2
+        bench.wait_until_equal()
+        assert (reader.stop(), sinks.stop()) == (0, 0), pipeline.logs()
+
+
 def test_a_sink_of_one_command_is_started_again_by_itself(bench: Bench) -> None:
     """The other goes on in the same process; the leases of the dead one are taken over."""
     with bench.pipeline as pipeline:
@@ -196,7 +207,7 @@ def test_another_number_of_partitions_is_refused(bench: Bench) -> None:
             assert "run with --partitions 4" in process.text()
 
     assert bench.positions(PARTITIONS) == before
-    assert bench.position() is None
+    assert not bench.client.exists("cdc:default:position")
 
 
 def _forget_leases(bench: Bench) -> None:

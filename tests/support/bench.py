@@ -36,9 +36,10 @@ class Bench:
         )
 
     def position(self) -> bytes | None:
-        """Return the position in Redis as it stands."""
-        value: Any = self.client.get("cdc:default:position")
-        return value if isinstance(value, bytes) else None
+        """Return the position in Redis as it stands; of several partitions, all of them."""
+        keys = [f"cdc:default:position{n}" for n in ("", ":0", ":1", ":2", ":3")]
+        values: Any = self.client.mget(keys)
+        return b"\n".join(value for value in values if value) or None
 
     def positions(self, partitions: int) -> list[bytes | None]:
         """Return the positions of several partitions as they stand."""

@@ -20,6 +20,7 @@ from cdc.partition import (
     row_subjects,
 )
 from cdc.settings import load
+from cdc.supervisor import jobs
 
 
 def heartbeat(partitions: int = 1, last_of: tuple[str, ...] = ()) -> Heartbeat:
@@ -116,3 +117,16 @@ def test_no_more_sinks_than_partitions() -> None:
     assert load({"sinks": "4", "partitions": "4"}, {}).sinks == 4
     with pytest.raises(UsageError, match="at most partitions"):
         load({"sinks": "2"}, {})
+
+
+def test_each_sink_is_a_process_with_a_name() -> None:
+    """One reader, as many sinks as asked for; a single one is called as ever."""
+    several = jobs(load({"sinks": "3", "partitions": "4"}, {}), ())
+
+    assert [(job.role, job.name) for job in several] == [
+        ("reader", "reader"),
+        ("sink", "sink-0"),
+        ("sink", "sink-1"),
+        ("sink", "sink-2"),
+    ]
+    assert [job.name for job in jobs(load({}, {}), ())] == ["reader", "sink"]
