@@ -109,7 +109,8 @@ async def _redis_problem(settings: Settings, log: Any) -> CdcError | None:
     from redis_sink.writer import Writer
 
     async def ask() -> None:
-        writer = Writer(settings.redis, key=position_key(settings.pipeline), name="cdc-preflight")
+        key = position_key(settings.pipeline, 0, settings.partitions)
+        writer = Writer(settings.redis, key=key, name="cdc-preflight")
         try:
             await writer.open()
             await check_server(writer, log)

@@ -89,10 +89,19 @@ class Leases:
         await self._put(f"live.{self._owner}", self._owner.encode(), TTL_S)
 
     async def look(self) -> Board:
-        """Return what all see."""
-        info = await api(
-            self._nc, f"STREAM.INFO.{self._stream}", {"subjects_filter": f"{self._prefix}>"}
-        )
+        """Return what all see.
+
+        Raises:
+            UnavailableError: NATS does not answer, or the bucket was removed: declare it again.
+        """
+        try:
+            info = await api(
+                self._nc, f"STREAM.INFO.{self._stream}", {"subjects_filter": f"{self._prefix}>"}
+            )
+        except ApiError as error:
+            if error.err_code != _NO_STREAM:
+                raise
+            raise UnavailableError(f"the bucket {self._stream} was removed") from None
         live, held = 0, set[int]()
         for subject in info["state"].get("subjects") or {}:
             kind, _, name = subject.removeprefix(self._prefix).partition(".")

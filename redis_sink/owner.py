@@ -83,17 +83,17 @@ class _Sharing:
     async def share_for_ever(self) -> None:
         """Go on through every loss of the connection, until `stop`."""
         waiting = Waiting(self._stop, self._log)
-        begun = False
         while not self._stop.is_set():
             try:
                 async with self._leases() as leases:
                     await self._share(leases, waiting)
-                    begun = True
             except UnavailableError as error:
                 await self._end_expired()
                 await waiting.after(f"leases: {error.seen}")
             except PermissionDenied as error:
-                if not (begun or self.following):
+                # A follower's own refusal ends the sink, as with one partition.
+                self._raise_failed()
+                if not self.following:
                     raise
                 await waiting.after(f"leases: {error.seen}")
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cdc.demo.servers import Nats
-from cdc.errors import StreamError
+from cdc.errors import StreamError, UnavailableError
 from cdc.stream import api, close, connect
 from redis_sink import lease as lease_module
 from redis_sink.lease import Leases
@@ -111,3 +111,20 @@ async def test_a_bucket_without_expiry_is_refused(nats: Nats) -> None:
         old = Leases(one._nc, pipeline="OLD", replicas=1, owner="one")
         with pytest.raises(StreamError, match="expire"):
             await old.declare()
+
+
+@in_a_loop
+async def test_a_bucket_that_was_removed_is_made_again(nats: Nats) -> None:
+    """Sinks wait a moment and declare it; all is free then, and one of two owners is left."""
+    async with two_sinks(nats, "GONE") as (one, two):
+        lease = await one.take(0, held=False)
+        assert lease
+        await api(one._nc, "STREAM.DELETE.KV_cdc_GONE")
+        with pytest.raises(UnavailableError):
+            await one.look()
+        with pytest.raises(UnavailableError):
+            await lease.renew()
+        await one.declare()
+        other = await two.take(0, held=False)
+        assert other
+        assert sorted([await lease.renew(), await other.renew()]) == [False, True]
