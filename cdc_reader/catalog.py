@@ -18,7 +18,7 @@ from pymysql.constants import COMMAND
 from cdc.errors import PermissionDenied
 from cdc.finding import Finding
 from cdc.url import Url
-from cdc_reader.connection import connect, connection_settings, translated
+from cdc_reader.connection import STATEMENT_REFUSED, connect, connection_settings, translated
 from cdc_reader.tables import check_tables, resolve_tables
 
 __all__ = [
@@ -210,15 +210,12 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
     ]
 
 
-_REFUSED = {1045, 1227}
-
-
 def _may(connection: Connection[Any], statement: str) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)
     except pymysql.MySQLError as error:
-        if error.args and error.args[0] in _REFUSED:
+        if error.args and error.args[0] in STATEMENT_REFUSED:
             return False
         raise
     return True
@@ -237,7 +234,7 @@ def _may_replicate(connection: Connection[Any]) -> bool:
         raw._execute_command(COMMAND.COM_REGISTER_SLAVE, body)
         raw._read_packet()
     except pymysql.MySQLError as error:
-        if error.args and error.args[0] in _REFUSED:
+        if error.args and error.args[0] in STATEMENT_REFUSED:
             return False
         raise
     return True

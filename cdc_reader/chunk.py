@@ -21,7 +21,7 @@ from cdc.errors import CdcError, PositionLostError, UnavailableError, UsageError
 from cdc.position import MySqlGtidSet, Watermark, file_number
 from cdc.table import Column, Table
 from cdc_reader.result_set import fetch_rows
-from cdc_reader.select_codec import Row, SelectCodec
+from cdc_reader.select_codec import Row, SelectCodec, quoted
 from cdc_reader.server_log import log_status
 
 VISIBLE_WAIT_S = 10
@@ -49,15 +49,6 @@ class Chunk:
     size_bytes: int
     read_us: int
     """When it was read, in microseconds since 1970."""
-
-
-def quoted(name: str) -> str:
-    """Return an identifier of the catalog as SQL for PyMySQL: a ``%`` is written twice.
-
-    >>> quoted("a`b"), quoted("a%b")
-    ('`a``b`', '`a%%b`')
-    """
-    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
 
 
 def key_expression(column: Column) -> str:

@@ -28,8 +28,6 @@ class Tail:
     """The newest; None: the stream is new."""
     last: str
     """`id` of the newest message of ours, empty when there is none."""
-    op: str
-    """Its operation."""
     last_of: tuple[str, ...] = ()
     """With several partitions: of the newest in each, barriers included."""
 

@@ -256,8 +256,17 @@ class SelectCodec:
         )
 
 
+def quoted(name: str) -> str:
+    """Return an identifier of the catalog as SQL for PyMySQL: a ``%`` is written twice.
+
+    >>> quoted("a`b"), quoted("a%b")
+    ('`a``b`', '`a%%b`')
+    """
+    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+
 def _expression(column: Column) -> str:
-    name = "`" + column.name.replace("`", "``").replace("%", "%%") + "`"
+    name = quoted(column.name)
     if column.data_type in ("float", "double"):
         # FLOAT would be printed with six digits, and both with the decimals of FLOAT(M,D);
         # times one keeps the sign of -0, which plus zero does not.

@@ -9,10 +9,10 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from cdc.position import MySqlGtidSet, Position
+from cdc_reader.connection import STATEMENT_REFUSED
 from cdc_reader.resume import ServerLog
 
 _EXECUTING_COMMAND = 1220
-_REFUSED = (1045, 1227)
 
 
 def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server: str) -> ServerLog:
@@ -70,7 +70,7 @@ def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:
             number, text = (*error.args, 0, "")[:2]
             if number == _EXECUTING_COMMAND and "target log" not in str(text):
                 return None
-            if number == _EXECUTING_COMMAND or number in _REFUSED:
+            if number == _EXECUTING_COMMAND or number in STATEMENT_REFUSED:
                 return ""
             raise
         row = cursor.fetchone()

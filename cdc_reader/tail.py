@@ -103,11 +103,11 @@ async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -
     state = await stream_state(nc, stream)
     heartbeat_at, heartbeat = await _newest_heartbeat(nc, stream, prefix)
     check_partitions(heartbeat, partitions, stream)
-    newest, op = heartbeat.last if heartbeat else "", ""
+    newest = heartbeat.last if heartbeat else ""
     last_of = list(heartbeat.last_of if heartbeat else ("",) * partitions)
     for partition, ours in await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at):
         if parse_id(ours.id) > parse_id(newest):
-            newest, op = ours.id, ours.op
+            newest = ours.id
         for n in range(partitions) if partition is None else (partition,):
             if partitions > 1 and parse_id(ours.id) > parse_id(last_of[n]):
                 last_of[n] = ours.id
@@ -122,7 +122,6 @@ async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -
         sequence=state.last_seq,
         heartbeat=heartbeat,
         last=newest,
-        op=op,
         last_of=tuple(last_of) if partitions > 1 else (),
     )
 

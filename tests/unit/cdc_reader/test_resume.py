@@ -42,12 +42,12 @@ def tail(*, gtid_set: str | None = f"{A}:1-50", file: str = "b.000002", offset: 
         snapshot={},
         ts=1,
     )
-    return Tail(sequence=9, heartbeat=heartbeat, last="3.2.500.1", op="update")
+    return Tail(sequence=9, heartbeat=heartbeat, last="3.2.500.1")
 
 
 def test_a_new_stream_begins_at_the_newest_position() -> None:
     """What was changed before the first start comes with the snapshot."""
-    resume = resume_from(Tail(sequence=0, heartbeat=None, last="", op=""), log())
+    resume = resume_from(Tail(sequence=0, heartbeat=None, last=""), log())
 
     assert (resume.epoch, resume.position, resume.last) == (1, log().newest, "")
 
