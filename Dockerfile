@@ -1,7 +1,8 @@
 # cdc as a container: no state of its own, no root, no shell tools beyond the base.
-FROM python:3.13-slim AS build
+# The whole image has the compiler that the hot path is built with.
+FROM python:3.13 AS build
 WORKDIR /src
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.cfg setup.py MANIFEST.in pyproject.toml README.md LICENSE ./
 COPY cdc cdc
 COPY cdc_reader cdc_reader
 COPY redis_sink redis_sink

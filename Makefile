@@ -16,8 +16,8 @@ help: ## Show the targets
 
 venv: $(INSTALLED) ## Make .venv with the package and its tools
 
-# A changed setup.cfg installs again.
-$(INSTALLED): setup.cfg pyproject.toml
+# A changed setup.cfg or C source installs again.
+$(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard */native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) must be Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -55,5 +55,6 @@ bench: servers ## Measure throughput, latency and memory
 
 clean: ## Remove everything that make has made
 	rm -rf .venv .servers build dist *.egg-info
+	rm -f */_native.*.so
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,7 +102,10 @@ def version_command() -> None:
 def _print_version() -> None:
     from importlib.metadata import version
 
-    click.echo(f"cdc {version('binlog-cdc')}")
+    from cdc.compiled import PACKAGES, native
+
+    compiled = all(native(package) for package in PACKAGES)
+    click.echo(f"cdc {version('binlog-cdc')} ({'compiled' if compiled else 'pure Python, slower'})")
 
 
 @cli.command("demo")

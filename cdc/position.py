@@ -100,14 +100,17 @@ class MySqlGtidSet:
 
     def add(self, gtid: str) -> None:
         """Take one transaction in, ``uuid:8003`` or ``uuid:tag:8003``."""
-        name, _, text = gtid.rpartition(":")
-        number = int(text)
+        name, _, number = gtid.rpartition(":")
+        self.add_range(name, int(number), int(number) + 1)
+
+    def add_range(self, name: str, start: int, stop: int) -> None:
+        """Take transactions in: ``start`` to ``stop - 1`` of a ``uuid`` or ``uuid:tag``."""
         # Transactions come in rows of numbers: the newest row is kept aside.
-        if number == self._stop and name == self._name:
-            self._stop = number + 1
+        if start == self._stop and name == self._name:
+            self._stop = stop
         else:
             self._fold()
-            self._name, self._start, self._stop = name, number, number + 1
+            self._name, self._start, self._stop = name, start, stop
 
     def _fold(self) -> None:
         if self._name:

@@ -148,7 +148,7 @@ _ENV: dict[str, str] = (
     | {"CDC_TABLES": "tables"}
     | {f"CDC_{name.upper()}": name for name in TABLE_HELP}
 )
-_ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG")
+_ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_PURE_PYTHON")
 # A Kubernetes service named cdc puts these into every container.
 _ENV_OF_KUBERNETES = ("CDC_SERVICE_", "CDC_PORT")
 

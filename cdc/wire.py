@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from cdc.compiled import native
 from cdc.errors import InternalError, PermissionDenied, SettingsError, UnavailableError
 from cdc.url import Url, parse_url
 
@@ -34,6 +35,7 @@ WRITE_BUFFER_BYTES = 1 << 20
 _FIELDS = (4, 5)
 """Words of a MSG line, without and with a reply subject; an HMSG line has one more."""
 
+_native = native("cdc")
 Raw = tuple[bytes, bytes, bytes, bytes]
 """``(subject, reply, header block, body)``; the header block is empty for a plain MSG."""
 
@@ -325,6 +327,8 @@ class Tap:
         self._needed_bytes = 0
         try:
             while start < size:
+                if _native is not None:
+                    start = _native.cut(data, start, sid, got)
                 line_end = find(b"\r\n", start)
                 if line_end < 0:
                     break

@@ -12,7 +12,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from cdc.errors import PositionLostError
 
@@ -50,6 +50,26 @@ WITHOUT_ROWS = frozenset(
 )
 """Events that change no row and end no transaction; a statement-based LOAD DATA is judged
 at its EXECUTE_LOAD event."""
+
+WITHOUT_PLACE = frozenset((ROTATE, HEARTBEAT, HEARTBEAT_V2))
+"""Events that stand in no file."""
+
+Op = Literal["insert", "update", "delete"]
+_OPS: tuple[Op, Op, Op] = ("insert", "update", "delete")
+_ROWS_EVENTS = (
+    (WRITE_ROWS, UPDATE_ROWS, DELETE_ROWS),
+    (WRITE_ROWS_V1, UPDATE_ROWS_V1, DELETE_ROWS_V1),
+    MARIADB_ROWS_COMPRESSED_V1,
+    MARIADB_ROWS_COMPRESSED_V2,
+)
+ROWS: dict[int, Op] = {
+    kind: op for kinds in _ROWS_EVENTS for kind, op in zip(kinds, _OPS, strict=True)
+}
+"""What each rows event does."""
+ROWS_V1 = frozenset(_ROWS_EVENTS[1] + _ROWS_EVENTS[2])
+ROWS_COMPRESSED = frozenset(_ROWS_EVENTS[2] + _ROWS_EVENTS[3])
+GTIDS = frozenset((GTID, ANONYMOUS_GTID, GTID_TAGGED, MARIADB_GTID))
+QUERIES = frozenset((QUERY, EXECUTE_LOAD, MARIADB_QUERY_COMPRESSED))
 
 IGNORABLE_FLAG = 0x80
 HEADER_BYTES = 19

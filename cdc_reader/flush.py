@@ -6,6 +6,7 @@ Pure.  See docs/adr/0007-fence.md.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from cdc.compiled import native
 from cdc.message import HEARTBEAT, subject_for
 from cdc_reader.lanes import Run
 
+_native = native("cdc")
 BATCH_HEADER = "Cdc-Batch"
 """Header of a fast-ingest batch's first message: the batch's name."""
 CLAIM_HEADER = b"Cdc-Claim: 1"
@@ -94,10 +97,16 @@ def parts(
         else:
             begin = f"{prefix}.".encode()
             subjects = [begin + address for address in run.addresses]
-        for message in zip(subjects, run.bodies, strict=False):
-            messages.append(message)
-            body = message[1]
-            size_bytes += len(body)
+        of_run = list(zip(subjects, run.bodies, strict=False))
+        ends = list(itertools.accumulate(map(len, run.bodies)))
+        at = before_bytes = 0
+        while at < len(of_run):
+            # Up to the message that fills the flush, by number or by bytes.
+            full = bisect.bisect_left(ends, max_bytes - size_bytes + before_bytes, at) + 1
+            stop = min(full, at + max_messages - len(messages), len(of_run))
+            messages += of_run[at:stop]
+            size_bytes += ends[stop - 1] - before_bytes
+            at, before_bytes = stop, ends[stop - 1]
             if len(messages) >= max_messages or size_bytes >= max_bytes:
                 yield messages
                 messages, size_bytes = [], 0
@@ -136,7 +145,7 @@ def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[
     return out
 
 
-def fast_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:
+def fast_block(messages: list[Message], reply: str, fence: bytes) -> bytes:
     """Return one fast-ingest batch, of two messages or more, as bytes for the socket.
 
     The reply subject is ``<inbox>.<batch>.<flow>.<gap mode>.<n>.<step>.$FI``; steps: 0 begin,
@@ -145,21 +154,28 @@ def fast_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:
     prefix = f"{reply}.{FLOW_MESSAGES}.fail.".encode()
     batch = reply.rpartition(".")[2].encode()
     header = b"NATS/1.0\r\n%b\r\n%b: %b\r\n\r\n" % (fence, BATCH_HEADER.encode(), batch)
-    (subject, body), *appended = messages
+    subject, body = messages[0]
     size_bytes = len(header) + len(body)
     out = [
         b"HPUB %b %b1.0.$FI %d %d\r\n%b%b\r\n"
         % (subject, prefix, len(header), size_bytes, header, body)
     ]
-    out += [
-        b"PUB %b %b%d.1.$FI %d\r\n%b\r\n" % (subject, prefix, number, len(body), body)
-        for number, (subject, body) in enumerate(appended[:-1], 2)
-    ]
-    subject, body = appended[-1]
+    out.append(_appends(messages, 1, len(messages) - 1, prefix))
+    subject, body = messages[-1]
     out.append(
         b"PUB %b %b%d.2.$FI %d\r\n%b\r\n" % (subject, prefix, len(messages), len(body), body)
     )
     return b"".join(out)
+
+
+def _appends(messages: list[Message], first: int, stop: int, reply: bytes) -> bytes:
+    """Return the PUB lines of the messages between a batch's first and last."""
+    if _native is not None:
+        return bytes(_native.appends(messages, first, stop, reply))
+    return b"".join(
+        b"PUB %b %b%d.1.$FI %d\r\n%b\r\n" % (subject, reply, number, len(body), body)
+        for number, (subject, body) in enumerate(messages[first:stop], first + 1)
+    )
 
 
 def plain_block(messages: Sequence[Message], reply: str, fence: bytes) -> bytes:

@@ -9,6 +9,7 @@ Source: MySQL source documentation, "MySQL Packets" and "COM_BINLOG_DUMP".
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Generator, Iterator
 from zlib import crc32
 
 from cdc.errors import CdcError, PositionLostError, UnavailableError
@@ -24,6 +25,8 @@ from cdc_reader.event import (
 )
 
 PACKET_MAX_BYTES = 0xFFFFFF
+Usual = Callable[[bytes, int, bool], int]
+"""``(buffer, at, checksum) -> at``: takes whole packets off the front, or none."""
 _OF_THE_FILE = frozenset((FORMAT_DESCRIPTION, ROTATE))
 """Events that say, or end, what a file is written with."""
 _new = tuple.__new__
@@ -50,8 +53,11 @@ class PacketReader:
         self._held_bytes = 0
         self._need_bytes = 4
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events that are whole after these bytes.
+    def feed(self, data: bytes, usual: Usual | None = None) -> Iterator[Event]:
+        """Yield the events that are whole after these bytes; to be read to its end.
+
+        Args:
+            usual: may take packets off the front by itself, whenever it is asked.
 
         Raises:
             UnavailableError: the server ended the dump; connect again.
@@ -60,22 +66,23 @@ class PacketReader:
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes < self._need_bytes:
-            return []
+            return
         buffer = data if len(self._held) == 1 else b"".join(self._held)
-        events: list[Event] = []
-        at = self._cut(buffer, events)
+        at = yield from self._cut(buffer, usual)
         self._keep(buffer, at)
-        return events
 
-    def _cut(self, buffer: bytes, events: list[Event]) -> int:
-        """Append the events that are whole; return where the first that is not begins.
+    def _cut(self, buffer: bytes, usual: Usual | None) -> Generator[Event, None, int]:
+        """Yield the events that are whole; return where the first that is not begins.
 
         The usual event is taken apart here, in one go: five events for one row leave no time
         for a call each.  What is unusual goes the long way.
         """
-        view, append, size = memoryview(buffer), events.append, len(buffer)
+        view, size = memoryview(buffer), len(buffer)
         checksum, at = self._file_checksum, 0
         while at + 4 <= size:
+            if usual is not None and (after := usual(buffer, at, checksum)) != at:
+                at = after
+                continue
             length = _u32(buffer, at)[0] & PACKET_MAX_BYTES
             stop = at + 4 + length
             if stop > size:
@@ -91,14 +98,14 @@ class PacketReader:
                     and crc32(view[at + 5 : end]) == _u32(buffer, end)[0]
                 ):
                     fields = (kind, buffer, at + 24, end, end_offset, event_bytes)
-                    append(_new(Event, (*fields, timestamp_s, server_id, flags)))
+                    yield _new(Event, (*fields, timestamp_s, server_id, flags))
                     at = stop
                     continue
             joined = self._join(buffer, at)
             if joined is None:
                 break
             payload, at = joined
-            append(self._event(payload, 0, len(payload)))
+            yield self._event(payload, 0, len(payload))
             checksum = self._file_checksum
         return at
 

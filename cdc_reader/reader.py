@@ -24,7 +24,6 @@ from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
 from cdc_reader.chunk import ChunkReader
-from cdc_reader.event import Event
 from cdc_reader.lanes import Run
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import (
@@ -73,10 +72,10 @@ async def run(
 async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, meter: Any) -> None:
     while not stop.is_set():
         # 1. Read what came.
-        events = await a.source.read(a.read_timeout_s())
-        a.watch_silence(bool(events))
+        data = await a.source.read(a.read_timeout_s())
+        a.watch_silence(bool(data))
         # 2. Turn it into messages, in binlog order; what cannot be carried ends it here.
-        refused = a.take(events)
+        refused = a.take(data)
         # 3. Put rows of the snapshot in line, where none of them is too old.
         a.read_rows += a.snapshot.step(a.assembler)
         # 4. Add the transaction boundary that a restart begins at.
@@ -85,7 +84,7 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         # 5. Publish, fenced; the flush before is stored when this returns.
         await a.publisher.send(runs, heartbeat)
         a.count(runs, meter)
-        if refused is not None or not events:
+        if refused is not None or not data:
             await a.publisher.settle()
         if refused is not None:
             raise refused
@@ -107,13 +106,13 @@ class Attached:
     heartbeat_at_s: float = 0.0
     heartbeat_progress: tuple[int, int] = (-1, -1)
 
-    def take(self, events: list[Event]) -> PositionLostError | None:
-        """Take events in; return why the first that cannot be carried is refused.
+    def take(self, data: bytes) -> PositionLostError | None:
+        """Take what came in; return why the first event that cannot be carried is refused.
 
         What stands before it is published first, as its error says.
         """
         try:
-            for event in events:
+            for event in self.source.packets.feed(data, self.assembler.take_usual):
                 self.assembler.take(event)
         except PositionLostError as error:
             return error

@@ -17,6 +17,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import SSCursor
 
+from cdc.compiled import native
 from cdc.errors import UnavailableError
 from cdc_reader.body_source import Source
 from cdc_reader.event import damaged, read_lenenc
@@ -24,6 +25,7 @@ from cdc_reader.packet import PACKET_MAX_BYTES
 from cdc_reader.select_codec import Row
 
 READ_BYTES = 1 << 18
+_native = native(__package__)
 _NULL = 0xFB
 _END, _ERROR = 0xFE, 0xFF
 
@@ -101,12 +103,20 @@ def _long_way(payload: bytes, columns: int) -> Row:
     return tuple(row)
 
 
-@functools.lru_cache(maxsize=64)
 def _cutter(columns: int) -> _Cut:
     """Return the function that takes rows off the front, as long as they are whole and usual.
 
-    Usual is a row in one packet whose values are NULL or shorter than 251 bytes.
+    Usual is a row in one packet whose values are NULL or shorter than 251 bytes; for the
+    compiled path, of any length.
     """
+    if _native is not None:
+        cut_rows = _native.cut_rows
+        return lambda data, at, rows: int(cut_rows(data, at, columns, rows))
+    return _generated_cutter(columns)
+
+
+@functools.lru_cache(maxsize=64)
+def _generated_cutter(columns: int) -> _Cut:
     source = Source("def generated(b, o, rows):")
     source.add("size = len(b); append = rows.append")
     with source.block("while o + 5 <= size:"):

@@ -34,7 +34,7 @@ import functools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from cdc.errors import PositionLostError
 from cdc.key import KeyTemplate
@@ -53,6 +53,7 @@ from cdc_reader.body_source import (
 from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
 from cdc_reader.lanes import Lanes, cut
+from cdc_reader.row_plan import OPS, row_plan
 from cdc_reader.table_map import TableMap
 
 Op = Literal["insert", "update", "delete"]
@@ -103,6 +104,8 @@ class RowCodec:
             tuple(range(len(table_map.columns))) if only is None else (self._places[only],)
         )
         self._functions: dict[tuple[Op, bytes], _Function] = {}
+        self.plans: dict[int, Any] = {}
+        """By number of the operation, for the compiled path; the newest head's."""
         self._head_bytes = _head_bytes(len(table_map.columns))
         # Fails here rather than at the first row: an update needs all that the others need.
         self.source("update")
@@ -153,6 +156,11 @@ class RowCodec:
             function = self._functions[op, head] = self._generate(op, head)
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
+        plan = self.plans.get(OPS[op]) if first_row >= skip_rows else None
+        if plan is not None and plan.head == head:
+            made = plan.rows(event, rows_start, end, first_row, id_prefix, prev, middle, tail, out)
+            if made is not None:
+                return cast("tuple[int, str]", made)
         lane: tuple[Any, ...] = ()
         if lanes is not None and addresses is not None:
             lane = (lanes.half, lanes.last_of.copy(), addresses.append)
@@ -203,6 +211,17 @@ class RowCodec:
             )
         ]
         source = self.source(op, before=images[0], after=images[-1])
+        if self._partitions == 1:
+            self.plans[OPS[op]] = row_plan(
+                self._map,
+                op=op,
+                table=self.target.table,
+                key=self.target.key,
+                value_column=self.target.value_column,
+                head=head,
+                before=images[0],
+                after=images[-1],
+            )
         return source.compile(f"rows of {self.target.table!r}, {op}")
 
     def source(

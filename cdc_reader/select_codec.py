@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from pymysql.converters import conversions
 
@@ -32,6 +32,15 @@ from cdc_reader.body_source import (
 )
 from cdc_reader.json_binary import canonical_json
 from cdc_reader.lanes import Lanes, cut
+from cdc_reader.row_plan import (
+    CALLED,
+    PRINTED,
+    PRINTED_DATETIME,
+    PRINTED_TIMESTAMP,
+    TEXT,
+    Reading,
+    select_plan,
+)
 from cdc_reader.value import (
     base64_text,
     selected_datetime,
@@ -86,6 +95,24 @@ _SIMPLE = {
 }
 
 
+def _integer_text(raw: bytes) -> str:
+    return str(int(raw))
+
+
+_READINGS: dict[str, Reading] = {
+    "year": (CALLED, 0, False, _integer_text),
+    "float": (CALLED, 0, False, selected_float),
+    "double": (CALLED, 0, False, selected_double),
+    "bit": (PRINTED, 0, False, None),
+    "date": (PRINTED, 0, True, None),
+    "time": (PRINTED, 0, True, None),
+    "datetime": (PRINTED_DATETIME, 0, True, None),
+    "timestamp": (PRINTED_TIMESTAMP, 0, True, None),
+    "json": (CALLED, 0, False, canonical_json),
+}
+"""`_SIMPLE` for the compiled path."""
+
+
 def refusal_of(column: Column) -> str | None:
     """Return why a column cannot be carried, None when it can.
 
@@ -136,6 +163,14 @@ class SelectCodec:
         self.select_list = ", ".join(_expression(column) for column in self._columns)
         """What to select, in SQL for PyMySQL: a ``%`` in a name is written twice."""
         self._function = self.source().compile(f"selected rows of {table.qualified!r}")
+        self._plan = None
+        if partitions == 1:
+            self._plan = select_plan(
+                {column.name: _reading(column) for column in self._columns},
+                table=table.qualified,
+                key=table.key,
+                value_column=table.value_column,
+            )
 
     def messages(
         self,
@@ -165,6 +200,10 @@ class SelectCodec:
         """
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
+        if self._plan is not None:
+            made = self._plan.selected(rows, first_row, id_prefix, prev, middle, tail, out)
+            if made is not None:
+                return cast("tuple[int, str]", made)
         lane: tuple[Any, ...] = ()
         if lanes is not None and addresses is not None:
             lane = (lanes.last_of.copy(), addresses.append)
@@ -288,10 +327,28 @@ def _text(column: Column, name: str) -> TextVariable:
     return TextVariable(name=name, quoted=quoted, alphabet=alphabet)
 
 
+def _is_zerofill(column: Column) -> bool:
+    return bool(re.search(r"\bzerofill\b", column.column_type))
+
+
+def _reading(column: Column) -> Reading:
+    """Return how the printed bytes become text on the compiled path: as `_lines` does it."""
+    kind = column.data_type
+    if kind in _INTEGERS:
+        zerofilled = (CALLED, 0, False, _integer_text)
+        return zerofilled if _is_zerofill(column) else (PRINTED, 0, False, None)
+    if kind == "decimal":
+        zerofilled = (CALLED, 0, True, selected_decimal)
+        return zerofilled if _is_zerofill(column) else (PRINTED, 0, True, None)
+    if kind in _BYTES:
+        return CALLED, 0, True, base64_text
+    return (TEXT, 0, True, None) if kind in _TEXTS else _READINGS[kind]
+
+
 def _lines(column: Column, text: TextVariable) -> list[str]:
     """Return the lines that make the text of the printed bytes."""
     kind, name = column.data_type, text.name
-    zerofill = bool(re.search(r"\bzerofill\b", column.column_type))
+    zerofill = _is_zerofill(column)
     if kind in _INTEGERS:
         return [f"{name} = int({name})" if zerofill else f"{name} = {name}.decode()"]
     if kind == "decimal":

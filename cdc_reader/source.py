@@ -28,7 +28,6 @@ from cdc.position import MySqlGtidSet, Position
 from cdc.url import Url
 from cdc_reader.catalog import connection_settings, translated
 from cdc_reader.connection import HANDSHAKE_TIMEOUT_S
-from cdc_reader.event import Event
 from cdc_reader.packet import PacketReader
 
 COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID = 0x12, 0x1E
@@ -111,7 +110,8 @@ class Source:
         """
         self._connection = connection
         self._socket, self._first = connection.take_over()
-        self._packets = PacketReader(checksum=checksum)
+        self.packets = PacketReader(checksum=checksum)
+        """Makes events of what `read` returns."""
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -131,21 +131,19 @@ class Source:
         connection, checksum = await asyncio.to_thread(_connect, url, position, mariadb, server_id)
         return cls(connection, checksum=checksum)
 
-    async def read(self, timeout_s: float) -> list[Event]:
-        """Return the events that came, oldest first; empty when none came in time.
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the bytes that came, for `packets`; empty when none came in time.
 
         Raises:
-            UnavailableError: the connection or the dump ended; connect again.
-            PositionLostError: the server cannot continue here, or the bytes are damaged.
+            UnavailableError: the connection ended; connect again.
         """
         data, self._first = self._first, b""
         try:
-            data = data or self._received() or await self._receive(timeout_s)
+            return data or self._received() or await self._receive(timeout_s)
         except TimeoutError:
-            return []
+            return b""
         except OSError as error:
             raise UnavailableError(f"MySQL: the binlog connection broke: {error}") from None
-        return self._packets.feed(data)
 
     def _received(self) -> bytes:
         """Return what is there; empty when nothing is.

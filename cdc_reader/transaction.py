@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from cdc.compiled import native
 from cdc.errors import PositionLostError
 from cdc.message import Schema, encode, parse_id
-from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark, file_number
+from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
+from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
 from cdc_reader.lanes import WHOLE, Lanes, Run
 from cdc_reader.row_codec import RowCodec, Target
@@ -23,27 +25,11 @@ from cdc_reader.select_codec import Row, SelectCodec
 from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
 from cdc_reader.table_map import parse_table_map
 
-Op = Literal["insert", "update", "delete"]
-_TWO_GIB = 1 << 31
-_HIGH_BITS = ~0xFFFFFFFF
-_WITHOUT_PLACE = frozenset((ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2))
+if TYPE_CHECKING:
+    from cdc_reader._native import Followed
 
-_ROWS: dict[int, Op] = {
-    ev.WRITE_ROWS: "insert",
-    ev.WRITE_ROWS_V1: "insert",
-    ev.UPDATE_ROWS: "update",
-    ev.UPDATE_ROWS_V1: "update",
-    ev.DELETE_ROWS: "delete",
-    ev.DELETE_ROWS_V1: "delete",
-    **dict(zip(ev.MARIADB_ROWS_COMPRESSED_V1, ("insert", "update", "delete"), strict=True)),
-    **dict(zip(ev.MARIADB_ROWS_COMPRESSED_V2, ("insert", "update", "delete"), strict=True)),
-}
-_V1 = frozenset((ev.WRITE_ROWS_V1, ev.UPDATE_ROWS_V1, ev.DELETE_ROWS_V1)) | frozenset(
-    ev.MARIADB_ROWS_COMPRESSED_V1
-)
-_COMPRESSED = frozenset(ev.MARIADB_ROWS_COMPRESSED_V1 + ev.MARIADB_ROWS_COMPRESSED_V2)
-_GTIDS = frozenset((ev.GTID, ev.ANONYMOUS_GTID, ev.GTID_TAGGED, ev.MARIADB_GTID))
-_QUERIES = frozenset((ev.QUERY, ev.EXECUTE_LOAD, ev.MARIADB_QUERY_COMPRESSED))
+
+_native = native(__package__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +77,7 @@ class Assembler:
         self._stop_at_schema_change = on_schema_change == "stop"
         self._gtid_set = gtid_set
         self._gtid: str | None = None
-        self._file = self._boundary_file = resume.position.file
-        self._file_number = file_number(self._file)
-        self._end = resume.position.offset
-        self._boundary = (self._file_number, self._end)
+        self._at = Coordinates(resume.position)
         self._begun = self._xa = False
         self._transaction_messages = 0
         self._context = self._suffix = ""
@@ -103,9 +86,9 @@ class Assembler:
         self._by_map: dict[bytes, RowCodec | None] = {}
         self._steps: dict[int, Callable[[Event], None]] = {
             **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
-            **dict.fromkeys(_GTIDS, self._begin),
-            **dict.fromkeys(_QUERIES, self._query),
-            **dict.fromkeys(_ROWS, self._rows),
+            **dict.fromkeys(ev.GTIDS, self._begin),
+            **dict.fromkeys(ev.QUERIES, self._query),
+            **dict.fromkeys(ev.ROWS, self._rows),
             ev.TABLE_MAP: self._table_map,
             ev.XID: self._commit,
             ev.XA_PREPARE: self._commit,
@@ -118,24 +101,25 @@ class Assembler:
     def position(self) -> Position:
         """The newest transaction boundary."""
         gtid_set = None if self._gtid_set is None else str(self._gtid_set)
-        return Position(file=self._boundary_file, offset=self._boundary[1], gtid_set=gtid_set)
+        at = self._at
+        return Position(file=at.boundary_file, offset=at.boundary[1], gtid_set=gtid_set)
 
     def seen(self) -> Watermark:
         """Return all that has been read, the open transaction included."""
         seen = self._gtid_set.copy() if isinstance(self._gtid_set, MySqlGtidSet) else None
         if seen is not None and self._gtid:
             seen.add(self._gtid)
-        return Watermark(gtid_set=seen, place=(self._file_number, self._end))
+        return Watermark(gtid_set=seen, place=self._at.place)
 
     def has_passed(self, watermark: Watermark) -> bool:
         """Say whether the newest boundary is at or after the watermark."""
-        if self.lanes and self._skip and (self._epoch, *self._boundary) < self._skip[:3]:
+        if self.lanes and self._skip and (self._epoch, *self._at.boundary) < self._skip[:3]:
             # A row may be half published, and the counter of its other half must stay free.
             return False
         if watermark.gtid_set is not None:
             own = self._gtid_set
             return isinstance(own, MySqlGtidSet) and own.issuperset(watermark.gtid_set)
-        return self._boundary >= watermark.place
+        return self._at.boundary >= watermark.place
 
     def take(self, event: Event) -> None:
         """Take one event in.
@@ -143,9 +127,44 @@ class Assembler:
         Raises:
             PositionLostError: it cannot be carried exactly.
         """
-        if self._payload_row is None and event.kind not in _WITHOUT_PLACE:
-            self._advance(event)
+        if self._payload_row is None and event.kind not in ev.WITHOUT_PLACE:
+            self._at.advance(event, in_transaction=self.in_transaction)
         self._steps.get(event.kind, self._unknown)(event)
+
+    def take_usual(self, buffer: bytes, at: int, checksum: bool) -> int:
+        """Take the usual packets in that stand whole at ``buffer[at:]``; return the place after.
+
+        The compiled path does to this state what `take` would do, event by event, and stops in
+        front of the first that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
+        """
+        if _native is None or self._skip or self._xa or self.lanes:
+            return at
+        where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
+        state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
+        texts = (self._gtid or "", self._context, self._suffix, self.last)
+        followed: Followed | None = _native.follow(
+            buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id
+        )
+        return at if followed is None else self._go_on(followed)
+
+    def _go_on(self, followed: Followed) -> int:
+        """Take over the state that the compiled path came to."""
+        (
+            at, self._at.end, self.in_transaction, self._begun, self._transaction_messages,
+            self.event_us, gtid, self._context, self._suffix, self.last, committed, commits, runs,
+        ) = followed  # fmt: skip
+        self._gtid = gtid or None
+        for op, table, bodies in runs:
+            if bodies:
+                self._run(op, table).bodies.extend(bodies)
+        for commit in commits:
+            if isinstance(self._gtid_set, MySqlGtidSet) and not isinstance(commit, str):
+                self._gtid_set.add_range(*commit)
+            elif self._gtid_set is not None:
+                self._gtid_set.add(str(commit))
+        if committed >= 0:
+            self._at.move_boundary(committed)
+        return at
 
     def snapshot_run(
         self, codec: SelectCodec, rows: Sequence[Row], *, read_us: int, keep: bool
@@ -158,7 +177,7 @@ class Assembler:
             read_us: when they were read, in microseconds since 1970.
             keep: they will be published; False: only to look at them.
         """
-        parts = parse_id(self.last) or (self._epoch, *self._boundary, 0)
+        parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
         counter = parts[4] + 1 if len(parts) == 5 else 1
         run = Run("snapshot", codec.table, [], [] if self.lanes else None)
         lanes = self.lanes if keep or not self.lanes else Lanes(self.lanes.last_of.copy())
@@ -178,30 +197,18 @@ class Assembler:
 
     def place(self) -> str:
         """Return the place in words, for errors: file, offset and GTID."""
-        return f"{self._file}:{self._end}" + (f", GTID {self._gtid}" if self._gtid else "")
+        return f"{self._at.file}:{self._at.end}" + (f", GTID {self._gtid}" if self._gtid else "")
 
     # -- coordinates ---------------------------------------------------------------
 
-    def _advance(self, event: Event) -> None:
-        low = event.end_offset
-        if low:
-            end = (self._end & _HIGH_BITS) | low
-            # The header has 32 bits for the offset; a file can be longer (MySQL bug 112189).
-            self._end = end if end >= self._end - _TWO_GIB else end + 2 * _TWO_GIB
-        elif self.in_transaction:
-            # MariaDB 11.4 and newer write 0 inside a transaction; its events follow each
-            # other without a gap.
-            self._end += event.size_bytes
-
     def _rotate(self, event: Event) -> None:
-        file, offset = ev.rotate_to(event)
         self._by_id.clear()
-        self._file, self._file_number, self._end = file, file_number(file), offset
+        self._at.go_to(*ev.rotate_to(event))
         # The first ROTATE after connecting is invented by the server (timestamp 0) and
         # names the file that it will send from; with GTIDs that is not where we are.
         # Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event.
         if not self.in_transaction and event.timestamp_s:
-            self._move_boundary()
+            self._at.move_boundary()
 
     def _file_begins(self, event: Event) -> None:
         self._by_id.clear()
@@ -210,13 +217,7 @@ class Assembler:
     def _between(self, event: Event) -> None:
         """Move the boundary over what stands between transactions."""
         if not self.in_transaction and event.end_offset and event.kind != ev.HEARTBEAT:
-            self._move_boundary()
-
-    def _move_boundary(self) -> None:
-        # A dump by GTID begins at its file's first event, which lies behind us (invariant 2).
-        place = (self._file_number, self._end)
-        if place > self._boundary:
-            self._boundary, self._boundary_file = place, self._file
+            self._at.move_boundary()
 
     # -- transactions ---------------------------------------------------------------
 
@@ -237,7 +238,7 @@ class Assembler:
         self.in_transaction = self._begun = self._xa = False
         if self._gtid and self._gtid_set is not None:
             self._gtid_set.add(self._gtid)
-        self._move_boundary()
+        self._at.move_boundary()
 
     def _query(self, event: Event) -> None:
         if ev.is_begin(event):
@@ -303,7 +304,7 @@ class Assembler:
                 "check that Redis may keep the rows as they are, then go on past it:\n"
                 "cdc run --on-schema-change continue …",
             )
-        numbers = (self._epoch, self._file_number, self._end, row)
+        numbers = (self._epoch, self._at.file_number, self._at.end, row)
         if numbers <= self._skip[:4]:
             return
         message = Schema(
@@ -342,7 +343,7 @@ class Assembler:
             raise self._placed(error) from None
 
     def _rows(self, event: Event) -> None:
-        op = _ROWS[event.kind]
+        op = ev.ROWS[event.kind]
         buffer, start, end = event.buffer, event.start, event.end
         try:
             codec = self._by_id[buffer[start : start + 6]]
@@ -351,10 +352,10 @@ class Assembler:
         if codec is None:
             return
         first_row = self._payload_row or 0
-        offset = self._end - event.size_bytes
+        offset = self._at.end - event.size_bytes
         skip_rows = 0
         if self._skip:
-            place, newest = (self._epoch, self._file_number, offset), self._skip[:3]
+            place, newest = (self._epoch, self._at.file_number, offset), self._skip[:3]
             if place < newest:
                 return
             skip_rows = self._skip[3] + 1 if place == newest else 0
@@ -373,10 +374,10 @@ class Assembler:
             )
         at = (
             start + 8
-            if event.kind in _V1
+            if event.kind in ev.ROWS_V1
             else start + 8 + (buffer[start + 8] | buffer[start + 9] << 8)
         )
-        if event.kind in _COMPRESSED:
+        if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
         run = self._run(op, codec.target.table)
         before = len(run.bodies)
@@ -387,7 +388,7 @@ class Assembler:
                 at,
                 end,
                 first_row=first_row,
-                id_prefix=f"{self._epoch}.{self._file_number}.{offset}.",
+                id_prefix=f"{self._epoch}.{self._at.file_number}.{offset}.",
                 prev=self.last,
                 context=self._context,
                 suffix=self._suffix,

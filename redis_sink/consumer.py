@@ -23,6 +23,7 @@ from typing import Any
 import nats.errors
 from nats.aio.subscription import Subscription
 
+from cdc.compiled import native
 from cdc.errors import InternalError, UnavailableError
 from cdc.stream import NO_STREAM, ApiError, Connection, api
 from cdc.wire import Raw, Tap, lost
@@ -37,6 +38,7 @@ INACTIVE_S = 60.0
 PULL_BYTES = 4 << 20
 """Limit of one pull request, unless a single message may be larger."""
 
+_native = native(__package__)
 _S_NS = 1_000_000_000
 _ENDED = (b"batch completed", b"message size exceeds maxbytes")
 """Descriptions of a 409 that ends one pull request; any other ends the consumer for us."""
@@ -159,25 +161,30 @@ class Consumer:
 
     def _sort(self, raws: list[Raw]) -> bool:
         """Put messages into `_ready`; return False when the consumer must be made anew."""
-        ready, before, seq = self._ready, len(self._ready), 0
-        tokens: list[bytes] = []
-        healthy = True
-        for subject, reply, header, body in raws:
+        ready, before, consumer_seq = self._ready, len(self._ready), 0
+        healthy, n = True, 0
+        while n < len(raws):
+            if _native is not None:
+                n, newest = _native.deliveries(raws, n, ready)
+                consumer_seq = max(consumer_seq, newest)
+                if n == len(raws):
+                    break
+            subject, reply, header, body = raws[n]
+            n += 1
             if header and header[8:9] == b" ":
                 healthy = self._status(header) and healthy
                 continue
             # …<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, whatever stands before.
             tokens = reply.rsplit(b".", 4)
-            seq = int(tokens[1])
-            ready.append((seq, subject, body))
-        if tokens:
-            count = len(ready) - before
+            ready.append((int(tokens[1]), subject, body))
+            consumer_seq = int(tokens[2])
+        if count := len(ready) - before:
             self._asked -= count
             self._consumer_seq += count
-            if self._consumer_seq != int(tokens[2]):
+            if self._consumer_seq != consumer_seq:
                 del ready[before:]
                 return False
-            self._next_seq = seq + 1
+            self._next_seq = ready[-1][0] + 1
         return healthy
 
     def _status(self, header: bytes) -> bool:

@@ -11,6 +11,7 @@ message whose id is not above it has been applied already, and anything else is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Literal, NoReturn
 
 import msgspec
 
+from cdc.compiled import native
 from cdc.errors import PositionLostError, UsageError
 from cdc.message import (
     CONTRACT_VERSION,
@@ -47,6 +49,9 @@ Command = tuple[str | bytes, ...]
 _State = str | None | tuple[str, Delivery]
 """A key's last state: its string, gone, or a hash's JSON with where it came from."""
 
+_native = native(__package__)
+_is_id = re.compile(r"[0-9]+(\.[0-9]+){3,4}").fullmatch
+"""Quicker than `parse_id`; the ids that are applied have to compare."""
 _MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError, IndexError)
 
 
@@ -115,7 +120,7 @@ class Planner:
         self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
         self._schema = subject_for(subject_prefix, SCHEMA).encode()
 
-    def plan(self, applied: Applied, deliveries: Sequence[Delivery], *, now_us: int) -> Batch:
+    def plan(self, applied: Applied, deliveries: list[Delivery], *, now_us: int) -> Batch:
         """Return the transaction that follows `applied`.
 
         Raises:
@@ -125,7 +130,11 @@ class Planner:
         run = _Run(applied)
         ops, is_hash, own = self._ops, self._is_hash, self._position_keys
         writes, consumed, change = run.writes, 0, None
-        for delivery in deliveries:
+        while consumed < len(deliveries):
+            consumed = self._usual(run, deliveries, consumed)
+            if consumed == len(deliveries):
+                break
+            delivery = deliveries[consumed]
             seq, subject, body = delivery
             op = ops.get(subject)
             if op is None:
@@ -148,6 +157,9 @@ class Planner:
             if change.prev != run.last_id:
                 run.pass_over(delivery, change)
                 continue
+            if not _is_id(change.id):
+                run.refuse(delivery, "its id is none")
+                continue
             run.last_id, run.id_seq, run.newest = change.id, seq, change
             key, old_key, value = change.key, change.old_key, change.value
             hashed = is_hash.get(change.table)
@@ -158,6 +170,23 @@ class Planner:
                 writes[old_key] = None
             writes[key] = (value, delivery) if hashed and value is not None else value
         return run.finish(deliveries, consumed, now_us)
+
+    def _usual(self, run: _Run, deliveries: list[Delivery], at: int) -> int:
+        """Take the usual messages in that stand at ``deliveries[at:]``; return the place after.
+
+        The compiled path does what the loop of `plan` would do, and stops in front of the first
+        message that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
+        """
+        if _native is None:
+            return at
+        after, run.last_id = _native.take(
+            deliveries, at, run.last_id, self._ops, self._is_hash, self._position_keys,
+            MAX_VALUE_BYTES, run.writes,
+        )  # fmt: skip
+        if after > at:
+            run.id_seq, _, body = deliveries[after - 1]
+            run.newest = decode_change(body)
+        return int(after)
 
     def _other(self, run: _Run, delivery: Delivery) -> None:
         """Take in what is no change of a row."""
@@ -172,6 +201,7 @@ class Planner:
             elif subject == self._schema:
                 schema = decode_schema(body)
                 prev = schema.prev
+                parse_id(schema.id)
                 if self._partitions > 1:
                     prev = (schema.prev_of or ())[self._partition]
                 if prev != run.last_id:

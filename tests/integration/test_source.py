@@ -53,7 +53,7 @@ def follow(server: MySQL | MariaDB, position: Position, until: str) -> tuple[Ass
         try:
             async with asyncio.timeout(20):
                 while not _reached(assembler.position, until, newest(server)):
-                    for event in await source.read(0.2):
+                    for event in source.packets.feed(await source.read(0.2)):
                         assembler.take(event)
                         kinds.append(event.kind)
         finally:

@@ -21,6 +21,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 PURE = (
     "cdc_reader.resume",
+    "cdc.compiled",
     "cdc.errors",
     "cdc.finding",
     "cdc.key",
@@ -32,12 +33,14 @@ PURE = (
     "cdc_reader.body_source",
     "cdc_reader.charset",
     "cdc_reader.column_source",
+    "cdc_reader.coordinates",
     "cdc_reader.event",
     "cdc_reader.image_source",
     "cdc_reader.json_binary",
     "cdc_reader.lanes",
     "cdc_reader.packet",
     "cdc_reader.row_codec",
+    "cdc_reader.row_plan",
     "cdc_reader.select_codec",
     "cdc_reader.statement",
     "cdc_reader.table_map",

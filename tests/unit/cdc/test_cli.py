@@ -70,7 +70,8 @@ def test_help_comes_at_once() -> None:
 
 def test_version_is_the_package_s() -> None:
     """``cdc version`` and ``cdc --version`` agree."""
-    assert cdc("version").stdout == cdc("--version").stdout == "cdc 0.1.0\n"
+    assert cdc("version").stdout == cdc("--version").stdout == "cdc 0.1.0 (compiled)\n"
+    assert cdc("version", CDC_PURE_PYTHON="1").stdout == "cdc 0.1.0 (pure Python, slower)\n"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from nats.protocol.parser import Parser
 from cdc.errors import InternalError
 from cdc.wire import Connection, Raw, Tap
 
+pytestmark = pytest.mark.usefixtures("path")
+
 OURS = 7
 HEADER = b"NATS/1.0\r\nNats-Expected-Last-Sequence: 41\r\n\r\n"
 BODIES = (

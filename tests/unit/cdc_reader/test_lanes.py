@@ -25,6 +25,8 @@ from cdc_reader.select_codec import SelectCodec
 from cdc_reader.table_map import ColumnMap, TableMap
 from cdc_reader.transaction import Assembler, Resume
 
+pytestmark = pytest.mark.usefixtures("path")
+
 PARTITIONS = 3
 TABLE_ID = b"\x07" + bytes(5)
 COLUMNS = tuple(

@@ -11,6 +11,8 @@ from cdc.errors import PositionLostError
 from cdc_reader.packet import PACKET_MAX_BYTES
 from cdc_reader.result_set import ResultSet
 
+pytestmark = pytest.mark.usefixtures("path")
+
 END = b"\x05\0\0\x09\xfe\0\0\2\0"
 
 

@@ -16,6 +16,8 @@ from cdc_reader import event as ev
 from cdc_reader.row_codec import Target
 from cdc_reader.transaction import Assembler, Resume
 
+pytestmark = pytest.mark.usefixtures("path")
+
 SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
 USERS, OTHER = b"\x01\0\0\0\0\0", b"\x02\0\0\0\0\0"

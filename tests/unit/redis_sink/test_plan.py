@@ -19,6 +19,8 @@ from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
 from redis_sink.plan import Batch, Command, Delivery, Planner, hash_fields
 
+pytestmark = pytest.mark.usefixtures("path")
+
 START = Applied(stream="MYSQL", created="c", seq=0)
 
 
@@ -578,3 +580,15 @@ def test_no_row_overwrites_a_position_of_any_partition(own: str) -> None:
 
     assert batch.commands == []
     assert len(batch.dead) == 1
+
+
+def test_a_message_whose_id_is_none_is_quarantined() -> None:
+    """A forged message that follows the chain; nothing could be compared with it later."""
+    stream = Stream()
+    stream.change("users:1", "{}")
+    seq, subject, body = stream.deliveries[0]
+    forged = (seq, subject, body.replace(b'"id":"1.2.', b'"id":"1-2.'))
+    batch = a_planner().plan(START, [forged], now_us=5)
+
+    assert [letter.reason for letter in batch.dead] == ["its id is none"]
+    assert (batch.commands, batch.applied.id) == ([], "")

@@ -1,0 +1,6 @@
+def cut(
+    data: bytes, at: int, sid: bytes, out: list[tuple[bytes, bytes, bytes, bytes]], /
+) -> int: ...
+def appends(
+    messages: list[tuple[bytes, bytes]], first: int, stop: int, reply: bytes, /
+) -> bytes: ...

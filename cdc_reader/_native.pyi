@@ -1,0 +1,70 @@
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+class Plan:
+    head: bytes
+    def __init__(
+        self,
+        *,
+        op: str,
+        table: str,
+        about: bytes,
+        head: bytes,
+        columns: tuple[tuple[int, int, int, int, int, int, Any], ...],
+        before: bytes,
+        after: bytes,
+        key: tuple[bytes | tuple[int, tuple[bytes, ...] | None], ...],
+        value: tuple[bytes | tuple[int, None], ...],
+    ) -> None: ...
+    def rows(
+        self,
+        buffer: bytes,
+        at: int,
+        end: int,
+        row: int,
+        prefix: str,
+        prev: str,
+        middle: str,
+        tail: str,
+        out: list[bytes],
+        /,
+    ) -> tuple[int, str] | None: ...
+    def selected(
+        self,
+        rows: Sequence[tuple[bytes | None, ...]],
+        row: int,
+        prefix: str,
+        prev: str,
+        middle: str,
+        tail: str,
+        out: list[bytes],
+        /,
+    ) -> tuple[int, str] | None: ...
+
+Followed: TypeAlias = tuple[
+    int, int, bool, bool, int, int, str, str, str, str, int,
+    list[str | tuple[str, int, int]],
+    list[tuple[str, str, list[bytes]]],
+]  # fmt: skip
+
+def follow(
+    buffer: bytes,
+    at: int,
+    checksum: bool,
+    id_head: str,
+    end: int,
+    in_transaction: bool,
+    begun: bool,
+    messages: int,
+    event_us: int,
+    gtid: str,
+    context: str,
+    suffix: str,
+    last: str,
+    by_map: dict[bytes, Any],
+    by_id: dict[bytes, Any],
+    /,
+) -> Followed | None: ...
+def cut_rows(
+    data: bytes, at: int, columns: int, rows: list[tuple[bytes | None, ...]], /
+) -> int: ...

@@ -1,0 +1,496 @@
+/* Rows -> message bodies, by what cdc_reader/row_plan.py says of a table. */
+
+#include "plan.h"
+
+#include <structmember.h>
+
+int chain_prefix(Chain *chain, const char *prefix, size_t size)
+{
+    if (size + 20 > sizeof chain->id)
+        return UNUSUAL;
+    memcpy(chain->id, prefix, size);
+    chain->prefix_size = size;
+    return DONE;
+}
+
+int chain_prev(Chain *chain, const char *prev, size_t size)
+{
+    if (size > sizeof chain->prev)
+        return UNUSUAL;
+    memcpy(chain->prev, prev, size);
+    chain->prev_size = size;
+    return DONE;
+}
+
+/* -- making one ------------------------------------------------------------------------ */
+
+static void parts_free(Part *parts, int count)
+{
+    for (int i = 0; i < count; i++) {
+        Py_XDECREF(parts[i].literal);
+        PyMem_Free(parts[i].escapes);
+    }
+    PyMem_Free(parts);
+}
+
+/* A part is bytes, or (column, None), or (column, what the ASCII characters become). */
+static int part_begin(Part *part, PyObject *from, int column_count)
+{
+    part->column = -1;
+    if (PyBytes_Check(from)) {
+        part->literal = Py_NewRef(from);
+        return DONE;
+    }
+    PyObject *texts;
+    if (!PyArg_ParseTuple(from, "iO", &part->column, &texts))
+        return FAILED;
+    if (part->column < 0 || part->column >= column_count) {
+        PyErr_SetString(PyExc_ValueError, "no such column");
+        return FAILED;
+    }
+    if (texts == Py_None)
+        return DONE;
+    part->escapes = PyMem_Calloc(1, sizeof *part->escapes);
+    if (part->escapes == NULL) {
+        PyErr_NoMemory();
+        return FAILED;
+    }
+    int set = escapes_of_key(part->escapes, texts);
+    if (set == UNUSUAL)
+        PyErr_SetString(PyExc_ValueError, "no such key");
+    return set == DONE ? DONE : FAILED;
+}
+
+static Part *parts_of(PyObject *from, int column_count, int *count)
+{
+    *count = 0;
+    Part *parts = PyMem_Calloc((size_t)PyTuple_GET_SIZE(from) + 1, sizeof *parts);
+    if (parts == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(from); i++) {
+        *count = (int)i + 1;
+        if (part_begin(parts + i, PyTuple_GET_ITEM(from, i), column_count) != DONE) {
+            parts_free(parts, *count);
+            *count = 0;
+            return NULL;
+        }
+    }
+    return parts;
+}
+
+static void plan_free(PyObject *self)
+{
+    Plan *plan = (Plan *)self;
+    for (int i = 0; i < plan->column_count; i++)
+        Py_XDECREF(plan->columns[i].extra);
+    PyMem_Free(plan->columns);
+    PyMem_Free(plan->cells);
+    PyMem_Free(plan->old_cells);
+    parts_free(plan->key, plan->key_count);
+    parts_free(plan->value, plan->value_count);
+    Py_XDECREF(plan->op);
+    Py_XDECREF(plan->table);
+    Py_XDECREF(plan->head);
+    Py_XDECREF(plan->about);
+    Py_XDECREF(plan->before);
+    Py_XDECREF(plan->after);
+    text_free(&plan->text);
+    text_free(&plan->old_key);
+    text_free(&plan->scratch);
+    Py_TYPE(self)->tp_free(self);
+}
+
+static int plan_fill(Plan *plan, PyObject *columns, PyObject *key, PyObject *value)
+{
+    size_t count = (size_t)PyTuple_GET_SIZE(columns);
+    plan->columns = PyMem_Calloc(count + 1, sizeof *plan->columns);
+    plan->cells = PyMem_Calloc(count + 1, sizeof *plan->cells);
+    plan->old_cells = PyMem_Calloc(count + 1, sizeof *plan->old_cells);
+    if (plan->columns == NULL || plan->cells == NULL || plan->old_cells == NULL) {
+        PyErr_NoMemory();
+        return FAILED;
+    }
+    for (size_t i = 0; i < count; i++) {
+        plan->column_count = (int)i + 1;
+        if (column_begin(plan->columns + i, PyTuple_GET_ITEM(columns, (Py_ssize_t)i)) != DONE)
+            return FAILED;
+    }
+    plan->key = parts_of(key, plan->column_count, &plan->key_count);
+    if (plan->key == NULL)
+        return FAILED;
+    plan->value = parts_of(value, plan->column_count, &plan->value_count);
+    if (plan->value == NULL)
+        return FAILED;
+    if (plan->value_count == 1 && plan->value->column < 0) {
+        PyErr_SetString(PyExc_ValueError, "a value without a column");
+        return FAILED;
+    }
+    return DONE;
+}
+
+static int present_in(PyObject *image)
+{
+    int count = 0;
+    for (Py_ssize_t i = 0; i < PyBytes_GET_SIZE(image); i++)
+        count += PyBytes_AS_STRING(image)[i] != 0;
+    return count;
+}
+
+static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"op",     "table", "about", "head", "columns",
+                            "before", "after", "key",   "value", NULL};
+    PyObject *op, *table, *about, *head, *columns, *before, *after, *key, *value;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!", names, &op, &table, &about,
+                                     &head, &PyTuple_Type, &columns, &before, &after,
+                                     &PyTuple_Type, &key, &PyTuple_Type, &value))
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(columns);
+    if ((PyBytes_GET_SIZE(before) && PyBytes_GET_SIZE(before) != count) ||
+        (PyBytes_GET_SIZE(after) && PyBytes_GET_SIZE(after) != count)) {
+        PyErr_SetString(PyExc_ValueError, "an image of another number of columns");
+        return NULL;
+    }
+    Plan *plan = (Plan *)type->tp_alloc(type, 0);
+    if (plan == NULL)
+        return NULL;
+    plan->op = Py_NewRef(op);
+    plan->table = Py_NewRef(table);
+    plan->about = Py_NewRef(about);
+    plan->head = Py_NewRef(head);
+    plan->before = Py_NewRef(before);
+    plan->after = Py_NewRef(after);
+    plan->before_count = present_in(before);
+    plan->after_count = present_in(after);
+    if (plan_fill(plan, columns, key, value) != DONE) {
+        Py_DECREF(plan);
+        return NULL;
+    }
+    return (PyObject *)plan;
+}
+
+/* -- one row --------------------------------------------------------------------------- */
+
+static int read_image(const Plan *plan, PyObject *image, int count, const unsigned char **from,
+                      const unsigned char *end, Cell *cells)
+{
+    const char *present = PyBytes_AS_STRING(image);
+    const unsigned char *nulls = *from, *at = nulls + (count + 7) / 8;
+    if (at > end)
+        return UNUSUAL;
+    int bit = -1;
+    for (int i = 0; i < plan->column_count; i++) {
+        const Column *column = plan->columns + i;
+        cells[i] = (Cell){NULL, 0};
+        if (!present[i])
+            continue;
+        bit++;
+        if (nulls[bit >> 3] >> (bit & 7) & 1) {
+            if (!column->nullable)
+                return UNUSUAL;
+            continue;
+        }
+        size_t size = (size_t)column->fixed_bytes;
+        if (column->length_bytes) {
+            if (end - at < column->length_bytes)
+                return UNUSUAL;
+            size = (size_t)little_endian(at, (size_t)column->length_bytes);
+            at += column->length_bytes;
+        }
+        if ((size_t)(end - at) < size)
+            return UNUSUAL;
+        cells[i] = (Cell){at, size};
+        at += size;
+    }
+    *from = at;
+    return DONE;
+}
+
+static int write_key(Plan *plan, const Cell *cells, Text *to)
+{
+    for (const Part *part = plan->key; part < plan->key + plan->key_count; part++) {
+        if (part->column < 0) {
+            if (text_put(to, PyBytes_AS_STRING(part->literal),
+                         (size_t)PyBytes_GET_SIZE(part->literal)) < 0)
+                return FAILED;
+            continue;
+        }
+        const Column *column = plan->columns + part->column;
+        const Cell *cell = cells + part->column;
+        if (cell->at == NULL)
+            return UNUSUAL;
+        bool escapes_itself = column->kind == TEXT || column->kind == LABEL ||
+                              column->kind == CALLED || column->kind == PRINTED;
+        int put;
+        if (part->escapes == NULL || escapes_itself) {
+            put = column_text(column, cell, to, part->escapes ? part->escapes : &escaped_once);
+        } else {
+            plan->scratch.size = 0;
+            put = column_text(column, cell, &plan->scratch, &escaped_once);
+            if (put == DONE)
+                put = text_escape(to, plan->scratch.data, plan->scratch.size, part->escapes, true);
+        }
+        if (put != DONE)
+            return put;
+    }
+    return DONE;
+}
+
+/* "value":"…", with its comma; nothing for a delete and for a single column that is NULL. */
+static int write_value(const Plan *plan, Text *to)
+{
+    if (!plan->value_count)
+        return DONE;
+    if (plan->value_count == 1) {
+        const Part *only = plan->value;
+        if (plan->cells[only->column].at == NULL)
+            return DONE;
+        if (PUT_LITERAL(to, "\"value\":\"") < 0)
+            return FAILED;
+        int put = column_text(plan->columns + only->column, plan->cells + only->column, to,
+                              &escaped_once);
+        return put != DONE ? put : PUT_LITERAL(to, "\",");
+    }
+    for (const Part *part = plan->value; part < plan->value + plan->value_count; part++) {
+        int put = part->column < 0
+                      ? text_put(to, PyBytes_AS_STRING(part->literal),
+                                 (size_t)PyBytes_GET_SIZE(part->literal))
+                      : column_token(plan->columns + part->column, plan->cells + part->column, to);
+        if (put != DONE)
+            return put;
+    }
+    return DONE;
+}
+
+/* The key's columns are the same bytes in both images. */
+static bool keeps_its_key(const Plan *plan)
+{
+    for (const Part *part = plan->key; part < plan->key + plan->key_count; part++) {
+        if (part->column < 0)
+            continue;
+        const Cell *old = plan->old_cells + part->column, *new = plan->cells + part->column;
+        if (old->at == NULL || new->at == NULL || old->size != new->size ||
+            memcmp(old->at, new->at, old->size))
+            return false;
+    }
+    return true;
+}
+
+static int write_old_key(Plan *plan, const char *key, size_t size, Text *to)
+{
+    plan->old_key.size = 0;
+    int put = write_key(plan, plan->old_cells, &plan->old_key);
+    if (put != DONE)
+        return put;
+    if (plan->old_key.size == size && !memcmp(plan->old_key.data, key, size))
+        return DONE;
+    if (PUT_LITERAL(to, "\"old_key\":\"") < 0 ||
+        text_put(to, plan->old_key.data, plan->old_key.size) < 0)
+        return FAILED;
+    return PUT_LITERAL(to, "\",");
+}
+
+/* Fields in the order of cdc.message.Change. */
+static int write_body(Plan *plan, Chain *chain, uint64_t row)
+{
+    Text *to = &plan->text;
+    to->size = 0;
+    if (PUT_LITERAL(to, "{\"key\":\"") < 0)
+        return FAILED;
+    size_t key_at = to->size;
+    int put = write_key(plan, PyBytes_GET_SIZE(plan->after) ? plan->cells : plan->old_cells, to);
+    if (put != DONE)
+        return put;
+    size_t key_size = to->size - key_at;
+    if (PUT_LITERAL(to, "\",") < 0)
+        return FAILED;
+    if ((put = write_value(plan, to)) != DONE)
+        return put;
+    if (text_put(to, PyBytes_AS_STRING(plan->about), (size_t)PyBytes_GET_SIZE(plan->about)) < 0)
+        return FAILED;
+    bool is_update = PyBytes_GET_SIZE(plan->before) && PyBytes_GET_SIZE(plan->after);
+    if (is_update && !keeps_its_key(plan)) {
+        /* `to` may move while it grows; the key is found by its place. */
+        Text key = {0};
+        if (text_put(&key, to->data + key_at, key_size) < 0)
+            return FAILED;
+        put = write_old_key(plan, key.data, key.size, to);
+        text_free(&key);
+        if (put != DONE)
+            return put;
+    }
+    size_t id_size = chain->prefix_size + digits_of(chain->id + chain->prefix_size, row);
+    if (text_put(to, chain->middle, chain->middle_size) < 0 ||
+        text_put(to, chain->id, id_size) < 0 || PUT_LITERAL(to, "\",\"prev\":\"") < 0 ||
+        text_put(to, chain->prev, chain->prev_size) < 0 ||
+        text_put(to, chain->tail, chain->tail_size) < 0)
+        return FAILED;
+    return chain_prev(chain, chain->id, id_size);
+}
+
+static int append_body(Plan *plan, Chain *chain, uint64_t row, PyObject *out)
+{
+    int put = write_body(plan, chain, row);
+    if (put != DONE)
+        return put;
+    PyObject *body = PyBytes_FromStringAndSize(plan->text.data, (Py_ssize_t)plan->text.size);
+    if (body == NULL)
+        return FAILED;
+    int appended = PyList_Append(out, body);
+    Py_DECREF(body);
+    return appended < 0 ? FAILED : DONE;
+}
+
+/* -- rows ------------------------------------------------------------------------------ */
+
+static int take_back(PyObject *out, Py_ssize_t held, int why)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    int cut = PyList_SetSlice(out, held, PyList_GET_SIZE(out), NULL);
+    if (type != NULL)
+        PyErr_Restore(type, value, trace);
+    return cut < 0 ? FAILED : why;
+}
+
+int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uint64_t *row,
+              Chain *chain, PyObject *out)
+{
+    Py_ssize_t held = PyList_GET_SIZE(out);
+    uint64_t number = *row;
+    while (at < end) {
+        int done = DONE;
+        if (PyBytes_GET_SIZE(plan->before))
+            done = read_image(plan, plan->before, plan->before_count, &at, end, plan->old_cells);
+        if (done == DONE && PyBytes_GET_SIZE(plan->after))
+            done = read_image(plan, plan->after, plan->after_count, &at, end, plan->cells);
+        if (done == DONE)
+            done = append_body(plan, chain, number, out);
+        if (done != DONE)
+            return take_back(out, held, done);
+        number++;
+    }
+    *row = number;
+    return DONE;
+}
+
+static int selected_cells(Plan *plan, PyObject *row)
+{
+    if (!PyTuple_Check(row) || PyTuple_GET_SIZE(row) < plan->column_count)
+        return UNUSUAL;
+    for (int i = 0; i < plan->column_count; i++) {
+        PyObject *value = PyTuple_GET_ITEM(row, i);
+        plan->cells[i] = (Cell){NULL, 0};
+        if (PyBytes_Check(value))
+            plan->cells[i] = (Cell){(const unsigned char *)PyBytes_AS_STRING(value),
+                                    (size_t)PyBytes_GET_SIZE(value)};
+        else if (value != Py_None)
+            return UNUSUAL;
+    }
+    return DONE;
+}
+
+static int plan_selected(Plan *plan, PyObject *rows, uint64_t *row, Chain *chain, PyObject *out)
+{
+    Py_ssize_t held = PyList_GET_SIZE(out);
+    uint64_t number = *row;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(rows); i++) {
+        int done = selected_cells(plan, PySequence_Fast_GET_ITEM(rows, i));
+        if (done == DONE)
+            done = append_body(plan, chain, number, out);
+        if (done != DONE)
+            return take_back(out, held, done);
+        number++;
+    }
+    *row = number;
+    return DONE;
+}
+
+/* What both methods end with: (number of the row after the last, id of the last) or None. */
+static PyObject *answer(int done, const Chain *chain, uint64_t row)
+{
+    if (done == FAILED)
+        return NULL;
+    if (done == UNUSUAL)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Ks#", (unsigned long long)row, chain->prev,
+                         (Py_ssize_t)chain->prev_size);
+}
+
+static PyObject *method_rows(PyObject *self, PyObject *args)
+{
+    Plan *plan = (Plan *)self;
+    Chain chain;
+    const char *buffer, *prefix, *prev;
+    Py_ssize_t buffer_size, at, end, prefix_size, prev_size, middle_size, tail_size;
+    unsigned long long row;
+    PyObject *out;
+    if (!PyArg_ParseTuple(args, "y#nnKs#s#s#s#O!", &buffer, &buffer_size, &at, &end, &row, &prefix,
+                          &prefix_size, &prev, &prev_size, &chain.middle, &middle_size,
+                          &chain.tail, &tail_size, &PyList_Type, &out))
+        return NULL;
+    chain.middle_size = (size_t)middle_size, chain.tail_size = (size_t)tail_size;
+    uint64_t number = row;
+    int done = at < 0 || at > end || end > buffer_size ? UNUSUAL
+                                                       : chain_prefix(&chain, prefix,
+                                                                      (size_t)prefix_size);
+    if (done == DONE)
+        done = chain_prev(&chain, prev, (size_t)prev_size);
+    if (done == DONE)
+        done = plan_rows(plan, (const unsigned char *)buffer + at,
+                         (const unsigned char *)buffer + end, &number, &chain, out);
+    return answer(done, &chain, number);
+}
+
+static PyObject *method_selected(PyObject *self, PyObject *args)
+{
+    Plan *plan = (Plan *)self;
+    Chain chain;
+    const char *prefix, *prev;
+    Py_ssize_t prefix_size, prev_size, middle_size, tail_size;
+    unsigned long long row;
+    PyObject *rows, *out;
+    if (!PyArg_ParseTuple(args, "OKs#s#s#s#O!", &rows, &row, &prefix, &prefix_size, &prev,
+                          &prev_size, &chain.middle, &middle_size, &chain.tail, &tail_size,
+                          &PyList_Type, &out))
+        return NULL;
+    if ((rows = PySequence_Fast(rows, "rows are a list")) == NULL)
+        return NULL;
+    chain.middle_size = (size_t)middle_size, chain.tail_size = (size_t)tail_size;
+    uint64_t number = row;
+    int done = chain_prefix(&chain, prefix, (size_t)prefix_size);
+    if (done == DONE)
+        done = chain_prev(&chain, prev, (size_t)prev_size);
+    if (done == DONE)
+        done = plan_selected(plan, rows, &number, &chain, out);
+    Py_DECREF(rows);
+    return answer(done, &chain, number);
+}
+
+static PyMemberDef MEMBERS[] = {
+    {"head", T_OBJECT_EX, offsetof(Plan, head), READONLY, "What such an event begins with."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef METHODS[] = {
+    {"rows", method_rows, METH_VARARGS,
+     "rows(buffer, at, end, row, prefix, prev, middle, tail, out): one body for each row of an "
+     "event; None: left to the generated function."},
+    {"selected", method_selected, METH_VARARGS,
+     "selected(rows, row, prefix, prev, middle, tail, out): the same for rows of a SELECT."},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject PlanType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "cdc_reader._native.Plan",
+    .tp_doc = "What the rows of one table become; made by cdc_reader.row_plan.",
+    .tp_basicsize = sizeof(Plan),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = plan_new,
+    .tp_dealloc = plan_free,
+    .tp_methods = METHODS,
+    .tp_members = MEMBERS,
+};

@@ -1,0 +1,19 @@
+from typing import Any
+
+def take(
+    deliveries: list[tuple[int, bytes, bytes]],
+    at: int,
+    last_id: str,
+    ops: dict[bytes, str],
+    is_hash: dict[str, bool],
+    own: frozenset[str],
+    max_bytes: int,
+    writes: dict[str, Any],
+    /,
+) -> tuple[int, str]: ...
+def deliveries(
+    raws: list[tuple[bytes, bytes, bytes, bytes]],
+    n: int,
+    out: list[tuple[int, bytes, bytes]],
+    /,
+) -> tuple[int, int]: ...
