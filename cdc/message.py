@@ -4,9 +4,9 @@ Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), 
 JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
 golden files in tests/golden/messages hold it still.
 
-Three bodies exist: `Change` (one row), `Schema` (a barrier) and `Heartbeat` (a
-transaction boundary).  A fourth, `Bare`, is what an application publishes by
-itself: ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
+Four bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
+barrier) and `Heartbeat` (a transaction boundary).  A fifth, `Bare`, is what an application
+publishes by itself: ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import msgspec
 
 CONTRACT_VERSION = 1
 
-Operation = Literal["insert", "update", "delete", "snapshot"]
-OPERATIONS: tuple[Operation, ...] = ("insert", "update", "delete", "snapshot")
+Operation = Literal["insert", "update", "delete"]
+OPERATIONS: tuple[Operation, ...] = ("insert", "update", "delete")
+SNAPSHOT = "snapshot"
 HEARTBEAT = "heartbeat"
 SCHEMA = "schema"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One row was inserted, updated, deleted, or read by the snapshot.
+    """One row was inserted, updated or deleted.
 
     Field order is the order on the wire.
     """
@@ -39,12 +40,38 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The key that the row had before, where it changed: removed in the same step."""
     gtid: str | None = None
     id: str
-    """Place in the binlog, ``epoch.file.offset.row``; a snapshot row, and a key that a row
-    leaves for one of another partition, have one number more."""
+    """Place in the binlog, ``epoch.file.offset.row``; rows of the snapshot, and a key that a
+    row leaves for one of another partition, have one number more."""
     prev: str
     """`id` of the message of ours before this one, in its partition; empty for the first."""
     ts: int
     """Commit time in microseconds since 1970."""
+    v: int = CONTRACT_VERSION
+
+
+class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One row that stood there."""
+
+    key: str
+    value: str | None = None
+    """As of `Change`; None: the one column is NULL, and the key is to go."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of one table that the snapshot read, all for one partition.
+
+    Many in one message, because what NATS takes for a message is more than all else of a
+    row together (docs/adr/0006-snapshot-in-line.md).
+    """
+
+    rows: tuple[SnapshotRow, ...]
+    op: Literal["snapshot"] = "snapshot"
+    table: str
+    id: str
+    """That of the message before it with one more number."""
+    prev: str
+    ts: int
+    """When the rows were read, in microseconds since 1970."""
     v: int = CONTRACT_VERSION
 
 
@@ -95,6 +122,15 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     v: int = CONTRACT_VERSION
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What all bodies with a place in the chain have: changes, snapshots and barriers."""
+
+    op: Literal["insert", "update", "delete", "snapshot", "schema"]
+    table: str
+    id: str
+    prev: str
+
+
 class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an application publishes by itself on our subjects."""
 
@@ -102,9 +138,11 @@ class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: str
 
 
-Ours = Change | Schema | Heartbeat
+Ours = Change | Snapshot | Schema | Heartbeat
 
 decode_change = msgspec.json.Decoder(Change).decode
+decode_snapshot = msgspec.json.Decoder(Snapshot).decode
+decode_placed = msgspec.json.Decoder(Placed).decode
 decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
 decode_schema = msgspec.json.Decoder(Schema).decode
 decode_bare = msgspec.json.Decoder(Bare).decode

@@ -15,6 +15,7 @@ class Plan:
         after: bytes,
         key: tuple[bytes | tuple[int, tuple[bytes, ...] | None], ...],
         value: tuple[bytes | tuple[int, None], ...],
+        single: bool,
     ) -> None: ...
     def rows(
         self,
@@ -29,17 +30,7 @@ class Plan:
         out: list[bytes],
         /,
     ) -> tuple[int, str] | None: ...
-    def selected(
-        self,
-        rows: Sequence[tuple[bytes | None, ...]],
-        row: int,
-        prefix: str,
-        prev: str,
-        middle: str,
-        tail: str,
-        out: list[bytes],
-        /,
-    ) -> tuple[int, str] | None: ...
+    def selected(self, rows: Sequence[tuple[bytes | None, ...]], out: list[bytes], /) -> bool: ...
 
 Followed: TypeAlias = tuple[
     int, int, bool, bool, int, int, str, str, str, str, int,

@@ -189,11 +189,19 @@ def _key_column(part: KeyColumn, text: TextVariable, name: str) -> tuple[list[st
     return [*lines, f"{name} = quote({name if needed else source}).decode()[1:-1]"], f"{{{name}}}"
 
 
-def row_line(columns: Sequence[tuple[str, TextVariable, bool]]) -> str:
+FIELD = ('"value":"', '",')
+SELECTED = (',"value":"', '"')
+"""What stands before and behind a value: in a message, and in a row of the snapshot."""
+
+
+def row_line(
+    columns: Sequence[tuple[str, TextVariable, bool]], *, field: tuple[str, str] = FIELD
+) -> str:
     """Return the line that sets ``value`` to the field of a row as a JSON object.
 
     Args:
         columns: name, text, and whether it may be NULL, so that `or_null` has its token.
+        field: what stands before and behind the value.
     """
     pieces = (
         ("," if n else "")
@@ -202,14 +210,19 @@ def row_line(columns: Sequence[tuple[str, TextVariable, bool]]) -> str:
         + (f"{{{text.or_null}}}" if null else nested_token(text))
         for n, (name, text, null) in enumerate(columns)
     )
-    field = template_of('"value":"{') + "".join(pieces) + template_of('}",')
-    return f"value = {f_string(field)}"
+    template = template_of(field[0] + "{") + "".join(pieces) + template_of("}" + field[1])
+    return f"value = {f_string(template)}"
 
 
-def column_line(text: TextVariable, *, null: bool) -> str:
+def column_line(text: TextVariable, *, null: bool, field: tuple[str, str] = FIELD) -> str:
     """Return the line that sets ``value`` to the field of one column; empty where it is NULL."""
-    field = f_string(f'"value":"{{{text.token}}}",')
-    return f"value = {field} if {text.name} is not None else ''" if null else f"value = {field}"
+    value = f_string(f"{field[0]}{{{text.token}}}{field[1]}")
+    return f"value = {value} if {text.name} is not None else ''" if null else f"value = {value}"
+
+
+def selected_row(key: str) -> str:
+    """Return the expression of a row of the snapshot; `key` is a template."""
+    return f_string('{{"key":"' + key + '"{value}}}') + ".encode()"
 
 
 def escaped_twice(text: str) -> str:

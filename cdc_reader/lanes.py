@@ -7,8 +7,13 @@ there.  Ids grow through all of them, so that one id says what a restart has to 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
+
+from cdc.partition import partition_of
 
 WHOLE = -1
 """No row is half published."""
@@ -23,6 +28,13 @@ class Run(NamedTuple):
     addresses: list[bytes] | None = None
     """Of each body, ``b"update.2"``, where there are several partitions: a key that leaves
     its partition is deleted there in the middle of updates.  None: all on `op`."""
+    snapshot_rows: int = 0
+    """Rows in the bodies of a snapshot; every other body is one."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the bodies carry."""
+        return self.snapshot_rows or len(self.bodies)
 
 
 @dataclass(slots=True)
@@ -42,6 +54,36 @@ class Lanes:
     def barrier(self, id: str) -> None:
         """Put a message at the end of every chain."""
         self.last_of[:] = [id] * len(self.last_of)
+
+
+SNAPSHOT_MESSAGE_BYTES = 32 << 10
+"""From so many bytes of rows on a message is full: what NATS takes for one is spread over a
+hundred rows, and its smallest limit is far (docs/adr/0006-snapshot-in-line.md)."""
+
+
+class _Keyed(msgspec.Struct):
+    key: str
+
+
+_decode_keyed = msgspec.json.Decoder(_Keyed).decode
+
+
+def packed(rows: Sequence[bytes], partitions: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield partition and rows of each message of a snapshot.
+
+    Args:
+        rows: ``{"key":"users:7","value":"…"}`` each.
+    """
+    waiting: list[list[bytes]] = [[] for _ in range(partitions)]
+    sizes_bytes = [0] * partitions
+    for row in rows:
+        n = partition_of(_decode_keyed(row).key, partitions) if partitions > 1 else 0
+        waiting[n].append(row)
+        sizes_bytes[n] += len(row)
+        if sizes_bytes[n] >= SNAPSHOT_MESSAGE_BYTES:
+            yield n, waiting[n]
+            waiting[n], sizes_bytes[n] = [], 0
+    yield from ((n, some) for n, some in enumerate(waiting) if some)
 
 
 def cut(held: int, bodies: list[bytes], addresses: list[bytes] | None) -> None:

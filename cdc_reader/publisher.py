@@ -16,6 +16,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ from nats.aio.msg import Msg
 
 from cdc import wire
 from cdc.errors import PositionLostError, StreamError, UnavailableError
-from cdc.message import HEARTBEAT, Heartbeat, decode_change, encode, subject_for
+from cdc.message import HEARTBEAT, Heartbeat, decode_change, decode_snapshot, encode, subject_for
 from cdc.stream import StoredMessage, message_get, stream_state, write_block
 from cdc_reader.flush import (
     CLAIM_HEADER,
@@ -228,10 +229,7 @@ class Publisher:
 
     def _too_large(self, run: Run) -> PositionLostError:
         body = max(run.bodies, key=len)
-        try:
-            key = decode_change(body).key
-        except msgspec.DecodeError:
-            key = "(a schema change)"
+        key = _key_in(body)
         return PositionLostError(
             f"the message for {key!r} of {run.table} has {len(body):,} bytes; NATS carries "
             f"{self._max_body_bytes:,} (max_payload {self._nc.max_payload:,})",
@@ -320,6 +318,15 @@ class Publisher:
 def is_ours(prefix: str, stored: StoredMessage) -> bool:
     """Say whether a stored message is of a reader of this pipeline, heartbeats included."""
     return stored.subject == subject_for(prefix, HEARTBEAT) or ours_in(prefix, stored) is not None
+
+
+def _key_in(body: bytes) -> str:
+    with suppress(msgspec.DecodeError):
+        return decode_change(body).key
+    with suppress(msgspec.DecodeError):
+        # One row alone: several are put together up to far less than NATS takes.
+        return decode_snapshot(body).rows[0].key
+    return "(a schema change)"
 
 
 def _next_mib(size_bytes: int) -> int:

@@ -166,7 +166,7 @@ class Attached:
 
     def count(self, runs: list[Run], meter: Any) -> None:
         """Tell the meter what went out and how far behind MySQL it is."""
-        rows = sum(len(run.bodies) for run in runs)
+        rows = sum(run.rows for run in runs)
         if rows:
             meter.count("published", rows)
             if self.assembler.event_us:

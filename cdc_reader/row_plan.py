@@ -15,8 +15,9 @@ from typing import Any
 
 from cdc.compiled import native
 from cdc.key import KeyTemplate
+from cdc.message import SNAPSHOT
 from cdc_reader import table_map as tm
-from cdc_reader.body_source import escaped_twice, quote
+from cdc_reader.body_source import FIELD, SELECTED, escaped_twice, quote
 from cdc_reader.charset import Charset, charset_of, latin1_text, text
 from cdc_reader.column_source import layout_of
 from cdc_reader.json_binary import json_text
@@ -91,6 +92,7 @@ def row_plan(
         after=_present(after, len(columns)) if op != "delete" else b"",
         key=_key(key, places),
         value=value,
+        single=value_column is not None,
     )
 
 
@@ -106,9 +108,9 @@ def select_plan(
         return None
     names = list(columns)
     return _native.Plan(
-        op="snapshot",
+        op=SNAPSHOT,
         table=table,
-        about=_about("snapshot", table),
+        about=b"",
         head=b"",
         columns=tuple(
             (kind, detail, 0, 0, True, quoted, extra)
@@ -117,7 +119,8 @@ def select_plan(
         before=b"",
         after=_present(range(len(columns)), len(columns)),
         key=_key(key, {name: place for place, name in enumerate(names)}),
-        value=_value(names, value_column),
+        value=_value(names, value_column, SELECTED),
+        single=value_column is not None,
     )
 
 
@@ -152,14 +155,16 @@ def _escapes(escape: Callable[[str], str]) -> tuple[bytes, ...]:
     return tuple(escape(chr(code)).encode() for code in range(128))
 
 
-def _value(names: Sequence[str], only: str | None) -> tuple[Any, ...]:
+def _value(
+    names: Sequence[str], only: str | None, field: tuple[str, str] = FIELD
+) -> tuple[Any, ...]:
     if only is not None:
-        return ((names.index(only), None),)
+        return field[0].encode(), (names.index(only), None), field[1].encode()
     parts: list[Any] = []
     for place, name in enumerate(names):
-        begin = '"value":"{' if place == 0 else ","
+        begin = field[0] + "{" if place == 0 else ","
         parts += [(begin + escaped_twice(name) + ":").encode(), (place, None)]
-    return (*parts, b'}",')
+    return (*parts, b"}" + field[1].encode())
 
 
 # -- from the binlog ----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Rows of a SELECT -> message bodies, the same bytes that their binlog events would give.
+"""Rows of a SELECT -> rows of a message, key and value as their binlog events would give them.
 
 Pure.  `CONNECTION` and `SESSION_SQL` say how the rows have to be read: every value as the
 bytes that the server prints, times in UTC.  As in `row_codec`, one function is generated
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from pymysql.converters import conversions
 
@@ -18,20 +18,17 @@ from cdc.table import Column, Table
 from cdc_reader.body_source import (
     BASE64,
     DIGITS,
+    SELECTED,
     Source,
     TextVariable,
-    body,
     column_line,
     f_string,
     key_template,
-    lane_end,
-    lane_number,
     nested_token,
-    plain_key,
     row_line,
+    selected_row,
 )
 from cdc_reader.json_binary import canonical_json
-from cdc_reader.lanes import Lanes, cut
 from cdc_reader.row_plan import (
     CALLED,
     PRINTED,
@@ -64,8 +61,7 @@ print spaces that no binlog has."""
 
 Row = tuple[bytes | None, ...]
 
-_SIGNATURE = "def generated(rows, row, prefix, prev, middle, tail, append):"
-_LANES_SIGNATURE = "def generated(rows, row, prefix, last, middle, tail, append, prevs, address):"
+_SIGNATURE = "def generated(rows, append):"
 _CONSTANTS = {
     "base64_text": base64_text,
     "canonical_json": canonical_json,
@@ -133,11 +129,8 @@ def refusal_of(column: Column) -> str | None:
 class SelectCodec:
     """Makes messages of selected rows of one table."""
 
-    def __init__(self, table: Table, *, mariadb: bool, partitions: int = 1) -> None:
+    def __init__(self, table: Table, *, mariadb: bool) -> None:
         """Generate the function.
-
-        Args:
-            partitions: of the stream; with several, `messages` needs its lanes.
 
         Raises:
             PreflightError: a column that is needed has a type or character set that is not
@@ -147,7 +140,6 @@ class SelectCodec:
         """``shop.users``."""
         self._table = table
         self._mariadb = mariadb
-        self._partitions = partitions
         needed = {*table.key.columns, table.value_column}
         self._columns = [
             column
@@ -163,69 +155,35 @@ class SelectCodec:
         self.select_list = ", ".join(_expression(column) for column in self._columns)
         """What to select, in SQL for PyMySQL: a ``%`` in a name is written twice."""
         self._function = self.source().compile(f"selected rows of {table.qualified!r}")
-        self._plan = None
-        if partitions == 1:
-            self._plan = select_plan(
-                {column.name: _reading(column) for column in self._columns},
-                table=table.qualified,
-                key=table.key,
-                value_column=table.value_column,
-            )
+        self._plan = select_plan(
+            {column.name: _reading(column) for column in self._columns},
+            table=table.qualified,
+            key=table.key,
+            value_column=table.value_column,
+        )
 
-    def messages(
-        self,
-        rows: Sequence[Row],
-        *,
-        first_row: int,
-        id_prefix: str,
-        prev: str,
-        suffix: str,
-        out: list[bytes],
-        context: str = "",
-        lanes: Lanes | None = None,
-        addresses: list[bytes] | None = None,
-    ) -> tuple[int, str]:
-        """Append one ``snapshot`` body to `out` for each row.
+    def rows(self, selected: Sequence[Row]) -> list[bytes]:
+        """Return ``{"key":"users:7","value":"…"}`` for each row.
 
         Args:
-            rows: values in the order of `select_list`; more columns behind are not looked at.
-            first_row: number of the first row in its id.
-            id_prefix, prev, suffix, context, lanes, addresses: as of `RowCodec.messages`.
-
-        Returns:
-            Number of the row after the last, and id of the last message (or `prev`).
+            selected: values in the order of `select_list`; more columns behind are not looked at.
 
         Raises:
-            PositionLostError: a row cannot be carried exactly; `out` is as it was.
+            PositionLostError: a row cannot be carried exactly.
         """
-        held = len(out)
-        middle, tail = context + '"id":"', '"' + suffix
-        if self._plan is not None:
-            made = self._plan.selected(rows, first_row, id_prefix, prev, middle, tail, out)
-            if made is not None:
-                return cast("tuple[int, str]", made)
-        lane: tuple[Any, ...] = ()
-        if lanes is not None and addresses is not None:
-            lane = (lanes.last_of.copy(), addresses.append)
+        out: list[bytes] = []
+        if self._plan is not None and self._plan.selected(selected, out):
+            return out
         try:
-            row, last = self._function(
-                rows, first_row, id_prefix, prev, middle, tail, out.append, *lane
-            )
+            self._function(selected, out.append)
         except (ValueError, IndexError, OverflowError, TypeError) as error:
-            cut(held, out, addresses)
             # The error's own text can hold a value of the row.
             raise self._unreadable(type(error).__name__) from None
-        except PositionLostError:
-            cut(held, out, addresses)
-            raise
-        if lanes is not None:
-            lanes.last_of = lane[0]
-        return row, last
+        return out
 
     def source(self) -> Source:
         """Return the source of the function."""
-        several = self._partitions > 1
-        source = Source(_LANES_SIGNATURE if several else _SIGNATURE)
+        source = Source(_SIGNATURE)
         source.constants |= _CONSTANTS
         source.constant("null_key", self._null_key)
         texts = {column.name: _text(column, f"v{n}") for n, column in enumerate(self._columns)}
@@ -236,19 +194,8 @@ class SelectCodec:
                 self._write_way(source, texts, some_null=False)
             with source.block("else:"):
                 self._write_way(source, texts, some_null=True)
-            source.add("id = f'{prefix}{row}'")
             lines, key = key_template(self._table.key, texts)
-            source.add(*lines)
-            if several:
-                plain = plain_key(self._table.key, texts)
-                source.add(f"at = {lane_number(plain, self._partitions)}", "prev = prevs[at]")
-            whole = body("snapshot", self._table.qualified, key, value="{value}")
-            source.add(f"append({whole})")
-            source.add(
-                *lane_end("snapshot", "at", self._partitions, source) if several else ("prev = id",)
-            )
-            source.add("row += 1")
-        source.add("return row, last" if several else "return row, prev")
+            source.add(*lines, f"append({selected_row(key)})")
         return source
 
     def _write_way(
@@ -275,9 +222,10 @@ class SelectCodec:
                     lines.append(f"{text.or_null} = {f_string(nested_token(text))}")
                 source.add(*lines)
         if only is not None:
-            source.add(column_line(texts[only], null=some_null))
+            source.add(column_line(texts[only], null=some_null, field=SELECTED))
         else:
-            source.add(row_line([(name, text, some_null) for name, text in texts.items()]))
+            columns = [(name, text, some_null) for name, text in texts.items()]
+            source.add(row_line(columns, field=SELECTED))
 
     def _null_key(self, place: int) -> PositionLostError:
         return PositionLostError(

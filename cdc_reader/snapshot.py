@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cdc.errors import CdcError, UsageError
-from cdc.message import TableProgress
+from cdc.message import OPERATIONS, TableProgress
 from cdc.table import Table
 from cdc_reader.chunk import Chunk, ChunkReader
 from cdc_reader.lanes import Run
@@ -109,10 +109,7 @@ class Snapshot:
 
     def _begin(self, assembler: Assembler) -> None:
         table = self._pending[0]
-        lanes = assembler.lanes
-        codec = SelectCodec(
-            table, mariadb=self._mariadb, partitions=lanes.partitions if lanes else 1
-        )
+        codec = SelectCodec(table, mariadb=self._mariadb)
         after = [part or "" for part in self.progress[table.qualified].after]
         limit = self._chunk_rows if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
         reading = asyncio.get_running_loop().run_in_executor(
@@ -125,7 +122,7 @@ class Snapshot:
     @staticmethod
     def _note(window: _Window, runs: Iterable[Run]) -> None:
         for run in runs:
-            if run.table == window.table.qualified and run.op != "schema":
+            if run.table == window.table.qualified and run.op in OPERATIONS:
                 for body in run.bodies:
                     keys = _decode_keys(body)
                     window.touched.add(keys.key)
@@ -140,13 +137,11 @@ class Snapshot:
                 "unique NOT NULL key, so its rows cannot be read in parts",
                 remedy="add a primary key, or run with --no-snapshot",
             )
-        rows = chunk.rows
+        rows = window.codec.rows(chunk.rows)
         if window.touched:
-            run = assembler.snapshot_run(window.codec, rows, read_us=chunk.read_us, keep=False)
-            keys = [_decode_keys(body).key for body in run.bodies]
-            rows = [r for r, key in zip(rows, keys, strict=True) if key not in window.touched]
+            rows = [row for row in rows if _decode_keys(row).key not in window.touched]
         if rows:
-            run = assembler.snapshot_run(window.codec, rows, read_us=chunk.read_us, keep=True)
+            run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)
         self.progress[table.qualified] = TableProgress(done=chunk.done, after=chunk.after)
         if chunk.done:

@@ -18,12 +18,10 @@ from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
     SCHEMA,
-    Change,
     Heartbeat,
-    Schema,
-    decode_change,
+    Placed,
     decode_heartbeat,
-    decode_schema,
+    decode_placed,
     parse_id,
     subject_for,
 )
@@ -128,13 +126,13 @@ async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -
 
 async def _newest_of_each(
     nc: Client, stream: str, prefix: str, partitions: int, floor: int
-) -> list[tuple[int | None, Change | Schema]]:
+) -> list[tuple[int | None, Placed]]:
     """Return the newest message of ours on each subject behind `floor`, with its partition.
 
     None as the partition: a barrier, which stands in all of them.
     """
     subjects = [(None, subject_for(prefix, SCHEMA)), *row_subjects(prefix, partitions)]
-    out: list[tuple[int | None, Change | Schema]] = []
+    out: list[tuple[int | None, Placed]] = []
     for at in range(0, len(subjects), _REQUESTS_TOGETHER):
         some = subjects[at : at + _REQUESTS_TOGETHER]
         found = await asyncio.gather(
@@ -168,7 +166,7 @@ async def _ours_at_or_before(
     *,
     floor: int,
     only: str | None,
-) -> Change | Schema | None:
+) -> Placed | None:
     """Return the newest message of ours, on the subject `only` or on any."""
     if found is None or found.seq <= floor:
         return None
@@ -180,20 +178,14 @@ async def _ours_at_or_before(
     raise _too_many_foreign(stream)
 
 
-def ours_in(prefix: str, stored: StoredMessage) -> Change | Schema | None:
-    """Return the change or barrier in a stored message, None when it is not one of ours."""
+def ours_in(prefix: str, stored: StoredMessage) -> Placed | None:
+    """Return what a stored message says of its place, None when it is not one of ours."""
     try:
-        ours: Change | Schema
-        if stored.subject == subject_for(prefix, SCHEMA):
-            ours = decode_schema(stored.data)
-        else:
-            ours = decode_change(stored.data)
+        ours = decode_placed(stored.data)
         parse_id(ours.id)
     except (msgspec.DecodeError, ValueError):
         return None
-    if isinstance(ours, Schema) or is_row_subject(prefix, ours.op, stored.subject):
-        return ours
-    return None
+    return ours if is_row_subject(prefix, ours.op, stored.subject) else None
 
 
 def _too_many_foreign(stream: str) -> PositionLostError:

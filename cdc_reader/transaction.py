@@ -12,16 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from cdc.compiled import native
 from cdc.errors import PositionLostError
-from cdc.message import Schema, encode, parse_id
+from cdc.message import SNAPSHOT, Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
 from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
-from cdc_reader.lanes import WHOLE, Lanes, Run
+from cdc_reader.lanes import WHOLE, Lanes, Run, packed
 from cdc_reader.row_codec import RowCodec, Target
-from cdc_reader.select_codec import Row, SelectCodec
 from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
 from cdc_reader.table_map import parse_table_map
 
@@ -166,33 +167,32 @@ class Assembler:
             self._at.move_boundary(committed)
         return at
 
-    def snapshot_run(
-        self, codec: SelectCodec, rows: Sequence[Row], *, read_us: int, keep: bool
-    ) -> Run:
-        """Return the messages of snapshot rows, put in line behind the newest message.
+    def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
+        """Return messages with rows of the snapshot, put in line behind the newest message.
 
         Their ids are that of the message before them with one more counter.
 
         Args:
+            rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.
             read_us: when they were read, in microseconds since 1970.
-            keep: they will be published; False: only to look at them.
         """
         parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
-        counter = parts[4] + 1 if len(parts) == 5 else 1
-        run = Run("snapshot", codec.table, [], [] if self.lanes else None)
-        lanes = self.lanes if keep or not self.lanes else Lanes(self.lanes.last_of.copy())
-        _, last = codec.messages(
-            rows,
-            first_row=counter,
-            id_prefix=".".join(map(str, parts[:4])) + ".",
-            prev=self.last,
-            suffix=f',"ts":{read_us},"v":1}}',
-            out=run.bodies,
-            lanes=lanes,
-            addresses=run.addresses,
-        )
-        if keep:
-            self.last = last
+        counter = parts[4] if len(parts) == 5 else 0
+        prefix = ".".join(map(str, parts[:4]))
+        lanes = self.lanes
+        run = Run(SNAPSHOT, table, [], [] if lanes else None, len(rows))
+        about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
+        for partition, some in packed(rows, lanes.partitions if lanes else 1):
+            counter += 1
+            prev, self.last = (
+                lanes.last_of[partition] if lanes else self.last,
+                f"{prefix}.{counter}",
+            )
+            place = f'{self.last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
+            run.bodies.append(b'{"rows":[' + b",".join(some) + about + place)
+            if lanes and run.addresses is not None:
+                lanes.last_of[partition] = self.last
+                run.addresses.append(f"{SNAPSHOT}.{partition}".encode())
         return run
 
     def place(self) -> str:

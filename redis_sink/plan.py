@@ -26,13 +26,16 @@ from cdc.message import (
     HEARTBEAT,
     OPERATIONS,
     SCHEMA,
+    SNAPSHOT,
     Change,
     Heartbeat,
     Schema,
+    Snapshot,
     decode_bare,
     decode_change,
     decode_heartbeat,
     decode_schema,
+    decode_snapshot,
     parse_id,
     subject_for,
 )
@@ -117,6 +120,7 @@ class Planner:
             row_subject(subject_prefix, op, partition, partitions).encode(): op for op in OPERATIONS
         }
         self._update = subject_for(subject_prefix, "update").encode()
+        self._snapshot = row_subject(subject_prefix, SNAPSHOT, partition, partitions).encode()
         self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
         self._schema = subject_for(subject_prefix, SCHEMA).encode()
 
@@ -198,6 +202,8 @@ class Planner:
                 several = self._partitions > 1
                 last = heartbeat.last_of[self._partition] if several else heartbeat.last
                 run.heartbeat(seq, heartbeat, last)
+            elif subject == self._snapshot:
+                self._rows(run, delivery)
             elif subject == self._schema:
                 schema = decode_schema(body)
                 prev = schema.prev
@@ -215,6 +221,26 @@ class Planner:
                 run.refuse(delivery, "no subject of ours")
         except _MALFORMED as error:
             run.refuse(delivery, f"not the contract: {_clean(error)}")
+
+    def _rows(self, run: _Run, delivery: Delivery) -> None:
+        """Take in rows that stood in a table when they were read."""
+        seq, _, body = delivery
+        snapshot = decode_snapshot(body)
+        hashed = self._is_hash.get(snapshot.table)
+        if snapshot.v != CONTRACT_VERSION or not _is_id(snapshot.id):
+            run.refuse(delivery, f"id {snapshot.id[:80]}, v {snapshot.v}: not ours")
+            return
+        if snapshot.prev != run.last_id:
+            run.pass_over(delivery, snapshot)
+            return
+        run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
+        if hashed is None or any(row.key in self._position_keys for row in snapshot.rows):
+            run.refuse(delivery, _why_not(hashed, body))
+            return
+        for row in snapshot.rows:
+            value = row.value
+            run.writes[row.key] = (value, delivery) if hashed and value is not None else value
+        run.more_rows += len(snapshot.rows) - 1
 
     def _bare_of_all(self, run: _Run, delivery: Delivery) -> None:
         """Take in what came on the subject without a partition, where all look for theirs.
@@ -265,9 +291,11 @@ class _Run:
         self.dead: list[DeadLetter] = []
         self.last_id, self.id_seq = applied.id, applied.id_seq
         self.gtid_set = applied.gtid_set
-        self.newest: Change | None = None
+        self.newest: Change | Snapshot | None = None
         self.barrier: Schema | None = None
         self.skipped = 0
+        self.more_rows = 0
+        """Of messages with several."""
         self.others = 0
         """Heartbeats, barriers, and bare messages of other partitions."""
 
@@ -282,7 +310,7 @@ class _Run:
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
 
-    def pass_over(self, delivery: Delivery, message: Change | Schema) -> None:
+    def pass_over(self, delivery: Delivery, message: Change | Snapshot | Schema) -> None:
         """Note a message that does not follow the last one: applied before, or behind a gap."""
         try:
             place = parse_id(message.id)
@@ -324,13 +352,13 @@ class _Run:
                 id=self.last_id,
                 id_seq=self.id_seq,
                 gtid_set=self.gtid_set,
-                gtid=newest.gtid if newest else before.gtid,
+                gtid=newest.gtid if isinstance(newest, Change) else before.gtid,
                 ts=newest.ts if newest else before.ts,
                 applied=now_us,
             ),
             dead=self.dead,
             consumed=consumed,
-            changes=consumed - len(self.dead) - self.skipped - self.others,
+            changes=consumed + self.more_rows - len(self.dead) - self.skipped - self.others,
             skipped=self.skipped,
             barrier=self.barrier,
         )

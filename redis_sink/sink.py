@@ -18,9 +18,8 @@ from cdc.errors import PermissionDenied, UnavailableError
 from cdc.message import (
     HEARTBEAT,
     Heartbeat,
-    decode_change,
     decode_heartbeat,
-    decode_schema,
+    decode_placed,
     subject_for,
 )
 from cdc.partition import check_partitions, filters
@@ -235,9 +234,8 @@ class _Sink:
         message = await message_get(nc, state.name, seq=applied.id_seq)
         if message is None:
             return None
-        for decoder in (decode_change, decode_schema):
-            with suppress(ValueError):
-                return decoder(message.data).id
+        with suppress(ValueError):
+            return decode_placed(message.data).id
         return ""
 
     async def _dead_letters(self, nc: Connection, state: StreamState) -> DeadLetters:

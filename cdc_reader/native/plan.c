@@ -123,10 +123,6 @@ static int plan_fill(Plan *plan, PyObject *columns, PyObject *key, PyObject *val
     plan->value = parts_of(value, plan->column_count, &plan->value_count);
     if (plan->value == NULL)
         return FAILED;
-    if (plan->value_count == 1 && plan->value->column < 0) {
-        PyErr_SetString(PyExc_ValueError, "a value without a column");
-        return FAILED;
-    }
     return DONE;
 }
 
@@ -140,12 +136,13 @@ static int present_in(PyObject *image)
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"op",     "table", "about", "head", "columns",
-                            "before", "after", "key",   "value", NULL};
+    static char *names[] = {"op",    "table", "about", "head",   "columns", "before",
+                            "after", "key",   "value", "single", NULL};
     PyObject *op, *table, *about, *head, *columns, *before, *after, *key, *value;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!", names, &op, &table, &about,
+    int single;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!p", names, &op, &table, &about,
                                      &head, &PyTuple_Type, &columns, &before, &after,
-                                     &PyTuple_Type, &key, &PyTuple_Type, &value))
+                                     &PyTuple_Type, &key, &PyTuple_Type, &value, &single))
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(columns);
     if ((PyBytes_GET_SIZE(before) && PyBytes_GET_SIZE(before) != count) ||
@@ -156,6 +153,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Plan *plan = (Plan *)type->tp_alloc(type, 0);
     if (plan == NULL)
         return NULL;
+    plan->single = single;
     plan->op = Py_NewRef(op);
     plan->table = Py_NewRef(table);
     plan->about = Py_NewRef(about);
@@ -238,26 +236,23 @@ static int write_key(Plan *plan, const Cell *cells, Text *to)
     return DONE;
 }
 
-/* "value":"…", with its comma; nothing for a delete and for a single column that is NULL. */
+/* The whole field; nothing for a delete and for a single column that is NULL. */
 static int write_value(const Plan *plan, Text *to)
 {
-    if (!plan->value_count)
-        return DONE;
-    if (plan->value_count == 1) {
-        const Part *only = plan->value;
-        if (plan->cells[only->column].at == NULL)
+    const Part *end = plan->value + plan->value_count;
+    for (const Part *part = plan->value; plan->single && part < end; part++)
+        if (part->column >= 0 && plan->cells[part->column].at == NULL)
             return DONE;
-        if (PUT_LITERAL(to, "\"value\":\"") < 0)
-            return FAILED;
-        int put = column_text(plan->columns + only->column, plan->cells + only->column, to,
-                              &escaped_once);
-        return put != DONE ? put : PUT_LITERAL(to, "\",");
-    }
-    for (const Part *part = plan->value; part < plan->value + plan->value_count; part++) {
-        int put = part->column < 0
-                      ? text_put(to, PyBytes_AS_STRING(part->literal),
-                                 (size_t)PyBytes_GET_SIZE(part->literal))
-                      : column_token(plan->columns + part->column, plan->cells + part->column, to);
+    for (const Part *part = plan->value; part < end; part++) {
+        const Column *column = plan->columns + part->column;
+        const Cell *cell = plan->cells + part->column;
+        int put;
+        if (part->column < 0)
+            put = text_put(to, PyBytes_AS_STRING(part->literal),
+                           (size_t)PyBytes_GET_SIZE(part->literal));
+        else
+            put = plan->single ? column_text(column, cell, to, &escaped_once)
+                               : column_token(column, cell, to);
         if (put != DONE)
             return put;
     }
@@ -330,11 +325,8 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row)
     return chain_prev(chain, chain->id, id_size);
 }
 
-static int append_body(Plan *plan, Chain *chain, uint64_t row, PyObject *out)
+static int append_text(Plan *plan, PyObject *out)
 {
-    int put = write_body(plan, chain, row);
-    if (put != DONE)
-        return put;
     PyObject *body = PyBytes_FromStringAndSize(plan->text.data, (Py_ssize_t)plan->text.size);
     if (body == NULL)
         return FAILED;
@@ -367,7 +359,9 @@ int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uin
         if (done == DONE && PyBytes_GET_SIZE(plan->after))
             done = read_image(plan, plan->after, plan->after_count, &at, end, plan->cells);
         if (done == DONE)
-            done = append_body(plan, chain, number, out);
+            done = write_body(plan, chain, number);
+        if (done == DONE)
+            done = append_text(plan, out);
         if (done != DONE)
             return take_back(out, held, done);
         number++;
@@ -392,31 +386,34 @@ static int selected_cells(Plan *plan, PyObject *row)
     return DONE;
 }
 
-static int plan_selected(Plan *plan, PyObject *rows, uint64_t *row, Chain *chain, PyObject *out)
+/* {"key":"…","value":"…"} */
+static int write_selected(Plan *plan)
+{
+    Text *to = &plan->text;
+    to->size = 0;
+    if (PUT_LITERAL(to, "{\"key\":\"") < 0)
+        return FAILED;
+    int put = write_key(plan, plan->cells, to);
+    if (put == DONE && PUT_LITERAL(to, "\"") < 0)
+        return FAILED;
+    if (put == DONE)
+        put = write_value(plan, to);
+    return put != DONE ? put : PUT_LITERAL(to, "}");
+}
+
+static int plan_selected(Plan *plan, PyObject *rows, PyObject *out)
 {
     Py_ssize_t held = PyList_GET_SIZE(out);
-    uint64_t number = *row;
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(rows); i++) {
         int done = selected_cells(plan, PySequence_Fast_GET_ITEM(rows, i));
         if (done == DONE)
-            done = append_body(plan, chain, number, out);
+            done = write_selected(plan);
+        if (done == DONE)
+            done = append_text(plan, out);
         if (done != DONE)
             return take_back(out, held, done);
-        number++;
     }
-    *row = number;
     return DONE;
-}
-
-/* What both methods end with: (number of the row after the last, id of the last) or None. */
-static PyObject *answer(int done, const Chain *chain, uint64_t row)
-{
-    if (done == FAILED)
-        return NULL;
-    if (done == UNUSUAL)
-        Py_RETURN_NONE;
-    return Py_BuildValue("Ks#", (unsigned long long)row, chain->prev,
-                         (Py_ssize_t)chain->prev_size);
 }
 
 static PyObject *method_rows(PyObject *self, PyObject *args)
@@ -441,32 +438,23 @@ static PyObject *method_rows(PyObject *self, PyObject *args)
     if (done == DONE)
         done = plan_rows(plan, (const unsigned char *)buffer + at,
                          (const unsigned char *)buffer + end, &number, &chain, out);
-    return answer(done, &chain, number);
+    if (done == FAILED)
+        return NULL;
+    if (done == UNUSUAL)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Ks#", (unsigned long long)number, chain.prev,
+                         (Py_ssize_t)chain.prev_size);
 }
 
 static PyObject *method_selected(PyObject *self, PyObject *args)
 {
-    Plan *plan = (Plan *)self;
-    Chain chain;
-    const char *prefix, *prev;
-    Py_ssize_t prefix_size, prev_size, middle_size, tail_size;
-    unsigned long long row;
     PyObject *rows, *out;
-    if (!PyArg_ParseTuple(args, "OKs#s#s#s#O!", &rows, &row, &prefix, &prefix_size, &prev,
-                          &prev_size, &chain.middle, &middle_size, &chain.tail, &tail_size,
-                          &PyList_Type, &out))
+    if (!PyArg_ParseTuple(args, "OO!", &rows, &PyList_Type, &out) ||
+        (rows = PySequence_Fast(rows, "rows are a list")) == NULL)
         return NULL;
-    if ((rows = PySequence_Fast(rows, "rows are a list")) == NULL)
-        return NULL;
-    chain.middle_size = (size_t)middle_size, chain.tail_size = (size_t)tail_size;
-    uint64_t number = row;
-    int done = chain_prefix(&chain, prefix, (size_t)prefix_size);
-    if (done == DONE)
-        done = chain_prev(&chain, prev, (size_t)prev_size);
-    if (done == DONE)
-        done = plan_selected(plan, rows, &number, &chain, out);
+    int done = plan_selected((Plan *)self, rows, out);
     Py_DECREF(rows);
-    return answer(done, &chain, number);
+    return done == FAILED ? NULL : PyBool_FromLong(done == DONE);
 }
 
 static PyMemberDef MEMBERS[] = {
@@ -479,7 +467,7 @@ static PyMethodDef METHODS[] = {
      "rows(buffer, at, end, row, prefix, prev, middle, tail, out): one body for each row of an "
      "event; None: left to the generated function."},
     {"selected", method_selected, METH_VARARGS,
-     "selected(rows, row, prefix, prev, middle, tail, out): the same for rows of a SELECT."},
+     "selected(rows, out): the key and value of each row of a SELECT; False: left as well."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -32,7 +32,8 @@ typedef struct {
     Cell *old_cells, *cells;
     int column_count, before_count, after_count;
     Part *key, *value;
-    int key_count, value_count; /* of the value: literals and columns in turn, or one column */
+    int key_count, value_count; /* of the value: literals and columns in turn */
+    int single;                 /* the value is one column's text, not the row's object */
     Text text, old_key, scratch;
 } Plan;
 

@@ -70,7 +70,7 @@ class Bench:
             wait_until_equal(connection, self.client, TABLE, deadline_s, ignore)
 
     def assert_exactly_once(self) -> int:
-        """Every message is in the stream once and in order; return how many there are."""
+        """Every message is in the stream once and in order; return how many rows they carry."""
         return assert_exactly_once(self.nats.url)
 
     def keys(self) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pymysql
 from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
@@ -13,7 +14,7 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, Write
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.key import parse_template
-from cdc.message import Change, decode_change
+from cdc.message import Change, SnapshotRow, decode_change
 from cdc.table import Column, Table
 from cdc_reader.row_codec import Op, RowCodec, Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
@@ -90,11 +91,8 @@ class Bench:
         with self.reader.cursor() as cursor:
             cursor.execute(f"SELECT {codec.select_list} FROM {table.name} WHERE 1 = %s", (1,))
             rows = cursor.fetchall()
-        bodies: list[bytes] = []
-        codec.messages(rows, first_row=1, id_prefix="1.2.3.4.", prev="", suffix=SUFFIX, out=bodies)
-        changes = [decode_change(body) for body in bodies]
-        assert all(change.op == "snapshot" for change in changes)
-        return {change.key: change.value for change in changes}
+        found = [msgspec.json.decode(row, type=SnapshotRow) for row in codec.rows(rows)]
+        return {row.key: row.value for row in found}
 
     def both_ways(
         self, ddl: str, *statements: str, **how: Any

@@ -122,7 +122,7 @@ async def _messages(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def assert_exactly_once(url: str, stream: str = "MYSQL") -> int:
-    """Every message of ours is in the stream once and in order; return how many there are.
+    """Every message of ours is in the stream once and in order; return how many rows they carry.
 
     With several partitions ids grow through all of them, each has a chain of its own without
     a hole, and a key's messages are all in one.
@@ -139,7 +139,8 @@ def assert_exactly_once(url: str, stream: str = "MYSQL") -> int:
             continue
         assert parse_id(body["id"]) > parse_id(newest), f"{body['id']} after {newest}"
         newest = body["id"]
-        count += 1
+        keys = [row["key"] for row in body["rows"]] if "rows" in body else [body.get("key", "")]
+        count += len(keys)
         if "prev_of" in body:
             assert body["prev_of"] == [last_of.get(str(n), "") for n in range(len(body["prev_of"]))]
             last_of = {str(n): newest for n in range(len(body["prev_of"]))}
@@ -147,7 +148,7 @@ def assert_exactly_once(url: str, stream: str = "MYSQL") -> int:
         partition = subject.rpartition(".")[2] if subject[-1].isdigit() else ""
         previous = last_of.get(partition, "")
         assert body["prev"] == previous, f"{subject} {newest} follows {previous}"
-        assert home.setdefault(body.get("key", ""), partition) == partition, subject
+        assert {home.setdefault(key, partition) for key in keys} == {partition}, subject
         last_of[partition] = newest
     return count
 

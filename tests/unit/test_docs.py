@@ -80,6 +80,7 @@ def test_every_example_of_a_message_decodes(path: str, line: str) -> None:
     decode = {
         message.HEARTBEAT: message.decode_heartbeat,
         message.SCHEMA: message.decode_schema,
+        message.SNAPSHOT: message.decode_snapshot,
         None: message.decode_bare,
     }.get(json.loads(line).get("op"), message.decode_change)
 
@@ -97,7 +98,12 @@ def test_every_golden_message_is_an_example(path: Path) -> None:
 
 def test_every_field_of_a_message_is_explained() -> None:
     """docs/message.md has each field of the contract in code marks."""
-    kinds: tuple[type[msgspec.Struct], ...] = (message.Change, message.Schema, message.Heartbeat)
+    kinds: tuple[type[msgspec.Struct], ...] = (
+        message.Change,
+        message.Snapshot,
+        message.Schema,
+        message.Heartbeat,
+    )
     fields = {name for kind in kinds for name in kind.__struct_fields__}
 
     explained = set(re.findall(r"`(\w+)`", _text("docs/message.md")))

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc import message
-from cdc.message import Bare, Change, Heartbeat, Schema, TableProgress, parse_id
+from cdc.message import (
+    Bare,
+    Change,
+    Heartbeat,
+    Schema,
+    Snapshot,
+    SnapshotRow,
+    TableProgress,
+    parse_id,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "messages"
 
@@ -39,10 +48,11 @@ MESSAGES: dict[str, Any] = {
         key="user:123", value="John Doe", op="insert", table="shop.your_table", **PLACE
     ),
     "delete": Change(key="users:42", op="delete", table="shop.users", gtid=GTID, **PLACE),
-    "snapshot": Change(
-        key="users:7",
-        value='{"id":7}',
-        op="snapshot",
+    "snapshot": Snapshot(
+        rows=(
+            SnapshotRow(key="users:7", value='{"id":7}'),
+            SnapshotRow(key="users:8", value='{"id":8}'),
+        ),
         table="shop.users",
         **(PLACE | {"id": "1.2.27999999.41.1", "prev": "1.2.27999999.41"}),
     ),

@@ -311,15 +311,11 @@ def test_selected_rows_become_the_same_bytes_or_the_same_refusal(
     rows = [selected_row(chance, text) for _ in range(3)]
     rows = [tuple(row[list(SELECTED).index(name)] for name in codec.indexes) for row in rows]
 
-    def run() -> tuple[list[bytes], int, str] | str:
-        out: list[bytes] = []
+    def run() -> list[bytes] | str:
         try:
-            row, last = codec.messages(
-                rows, first_row=1, id_prefix="1.2.3.4.", prev="1.2.3.4", suffix=SUFFIX, out=out
-            )
+            return codec.rows(rows)
         except PositionLostError as error:
             return error.seen
-        return out, row, last
 
     with_plan, plan, codec._plan = run(), codec._plan, None
     assert with_plan == run()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
-from cdc.message import decode_change, decode_schema, parse_id
+from cdc.message import decode_change, decode_schema, decode_snapshot, parse_id
 from cdc.partition import partition_of
 from cdc.position import Position, Watermark
 from cdc.table import Column, Table
@@ -186,22 +186,23 @@ def test_rows_of_the_snapshot_follow_a_moved_key() -> None:
         schema="shop", name="users", columns=columns, identity=("id",), chunk_key=("id",),
         key=KEY, value_column=None, model="string",
     )  # fmt: skip
-    codec = SelectCodec(users, mariadb=False, partitions=PARTITIONS)
+    codec = SelectCodec(users, mariadb=False)
     made = assembler()
     for event in events([("update", [(1, AWAY)])]):
         made.take(event)
-    rows = [(b"%d" % n, b"0") for n in (5, 6, 7)]
-    looked_at = made.snapshot_run(codec, rows, read_us=9, keep=False)
+    rows = codec.rows([(b"%d" % n, b"0") for n in range(5, 25)])
     before = made.last
-    made.runs.append(made.snapshot_run(codec, rows, read_us=9, keep=True))
-    found = messages(made)
+    made.runs.append(made.snapshot_run("shop.users", rows, read_us=9))
+    ends = dict(enumerate(made.lanes.last_of if made.lanes else ()))
+    found = [(m[0].decode(), decode_snapshot(m[1])) for m in messages(made)[-PARTITIONS:]]
 
     assert before.endswith(".0.0")
-    assert made.runs[-1] == looked_at
-    assert [i.split(".", 4)[4] for i in ids(found)[-3:]] == ["1", "2", "3"]
-    assert [m[0].decode() for m in found[-3:]] == [
-        f"mysql.snapshot.{partition_of(f'users:{n}', PARTITIONS)}" for n in (5, 6, 7)
-    ]
+    assert [m.id.split(".", 4)[4] for _, m in found] == ["1", "2", "3"][:PARTITIONS]
+    for subject, message in found:
+        number = int(subject.removeprefix("mysql.snapshot."))
+        assert {partition_of(row.key, PARTITIONS) for row in message.rows} == {number}
+        assert ends[number] == message.id
+    assert sorted(int(row.key[6:]) for _, m in found for row in m.rows) == list(range(5, 25))
 
 
 def test_a_row_that_may_be_half_published_keeps_the_snapshot_waiting() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError, PreflightError
 from cdc.key import parse_template
-from cdc.message import Change, encode
+from cdc.message import SnapshotRow
 from cdc.table import Column, Table
 from cdc_reader.select_codec import CONNECTION, SelectCodec, refusal_of
 
@@ -58,25 +58,11 @@ def table(*columns: Column, key: str = "{table}:{pk}", value_column: str | None 
 
 
 def run(codec: SelectCodec, *rows: tuple[bytes | None, ...]) -> list[bytes]:
-    out: list[bytes] = []
-    row, last = codec.messages(
-        rows, first_row=5, id_prefix="1.2.900.3.", prev="1.2.900.3", suffix=SUFFIX, out=out
-    )
-    assert row == 5 + len(rows)
-    assert last == (f"1.2.900.3.{row - 1}" if rows else "1.2.900.3")
-    return out
+    return codec.rows(rows)
 
 
-def expected(number: int, **fields: Any) -> bytes:
-    change = Change(
-        op="snapshot",
-        table="shop.users",
-        ts=TS,
-        id=f"1.2.900.3.{5 + number}",
-        prev=f"1.2.900.3.{4 + number}" if number else "1.2.900.3",
-        **fields,
-    )
-    return encode(change)
+def expected(**fields: Any) -> bytes:
+    return msgspec.json.encode(SnapshotRow(**fields))
 
 
 ROW = (
@@ -94,8 +80,8 @@ def test_every_sort_of_value_has_its_token() -> None:
     )
     nulls = '{"id":1,' + ",".join(f'"{name}":null' for name in list(TYPES)[1:]) + "}"
     assert bodies == [
-        expected(0, key="users:18446744073709551615", value=value),
-        expected(1, key="users:1", value=nulls),
+        expected(key="users:18446744073709551615", value=value),
+        expected(key="users:1", value=nulls),
     ]
 
 
@@ -113,9 +99,9 @@ def test_one_column_is_the_value_as_it_is(name: str, text: str) -> None:
     assert set(codec.indexes) == {"id", name}
     row = tuple(ROW[list(TYPES).index(n)] for n in codec.indexes)
     bodies = run(codec, row)
-    assert bodies == [expected(0, key="users:18446744073709551615", value=text)]
+    assert bodies == [expected(key="users:18446744073709551615", value=text)]
     if name != "id":
-        assert run(codec, (b"1", None)) == [expected(0, key="users:1")]
+        assert run(codec, (b"1", None)) == [expected(key="users:1")]
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))
@@ -124,15 +110,13 @@ def test_text_is_escaped_as_the_contract_has_it(text: str) -> None:
     columns = (column("id", "int"), column("t", "text"))
     bodies = run(SelectCodec(table(*columns, key="{t}:{id}"), mariadb=True), (b"7", text.encode()))
     key = text.replace("%", "%25").replace(":", "%3A") + ":7"
-    assert bodies == [
-        expected(0, key=key, value=msgspec.json.encode({"id": 7, "t": text}).decode())
-    ]
+    assert bodies == [expected(key=key, value=msgspec.json.encode({"id": 7, "t": text}).decode())]
 
 
 def test_columns_behind_the_list_are_not_looked_at() -> None:
     """The snapshot selects the chunk key behind the list once more."""
     codec = SelectCodec(table(column("id", "int"), column("n", "int")), mariadb=False)
-    body = expected(0, key="users:1", value='{"id":1,"n":2}')
+    body = expected(key="users:1", value='{"id":1,"n":2}')
     assert run(codec, (b"1", b"2", None, b"x")) == [body]
 
 
@@ -147,13 +131,8 @@ def test_names_are_quoted_and_numbers_asked_for_exactly() -> None:
 def test_null_in_a_key_is_refused_with_the_column() -> None:
     """The error names the column, and no message is handed out."""
     codec = SelectCodec(table(column("id", "int"), column("t", "text"), key="{t}"), mariadb=False)
-    out: list[bytes] = []
     with pytest.raises(PositionLostError, match=r"shop\.users has NULL in 't'"):
-        codec.messages(
-            [(b"1", b"a"), (b"2", None)], first_row=0, id_prefix="1.", prev="", suffix=SUFFIX,
-            out=out,
-        )  # fmt: skip
-    assert out == []
+        codec.rows([(b"1", b"a"), (b"2", None)])
 
 
 def test_a_row_that_is_not_what_was_asked_for_is_refused_without_showing_it() -> None:

@@ -6,13 +6,22 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError, StreamError, UsageError
 from cdc.key import parse_template
-from cdc.message import Change, Heartbeat, Operation, Schema, encode
+from cdc.message import (
+    Change,
+    Heartbeat,
+    Operation,
+    Schema,
+    Snapshot,
+    SnapshotRow,
+    encode,
+)
 from cdc.partition import partition_of
 from cdc.table import Model, Table
 from redis_sink import plan as plan_module
@@ -241,16 +250,64 @@ def test_gap_that_only_the_heartbeat_shows() -> None:
         plan(s)
 
 
-def test_snapshot_ids_follow() -> None:
-    """A row of the snapshot stands behind the change before it."""
-    applied = Applied(stream="MYSQL", created="c", seq=9, id="1.2.900.41", id_seq=9)
-    message = Change(
-        key="users:1", value="a", op="snapshot", table="shop.users",
-        id="1.2.900.41.1", prev="1.2.900.41", ts=1,
-    )  # fmt: skip
+def snapshot(*rows: SnapshotRow, table: str = "shop.users", v: int = 1) -> bytes:
+    return encode(Snapshot(rows=rows, table=table, id="1.2.900.41.1", prev="1.2.900.41", ts=1, v=v))
+
+
+BEFORE = Applied(stream="MYSQL", created="c", seq=9, id="1.2.900.41", id_seq=9)
+
+
+def test_rows_of_a_snapshot_follow_the_change_before_them() -> None:
+    """All rows of the message are written, and counted; its id is the last one then."""
     s = Stream(seq=9)
-    s.raw("mysql.snapshot", encode(message))
-    assert plan(s, applied).applied.id == "1.2.900.41.1"
+    s.raw(
+        "mysql.snapshot",
+        snapshot(SnapshotRow(key="users:1", value="a"), SnapshotRow(key="users:2")),
+    )
+    batch = plan(s, BEFORE)
+
+    assert batch.commands == [("UNLINK", "users:2"), ("MSET", "users:1", "a")]
+    assert (batch.applied.id, batch.changes) == ("1.2.900.41.1", 2)
+
+
+def test_a_snapshot_applied_before_is_passed_over_and_one_behind_a_gap_stops() -> None:
+    """The same rule as for changes."""
+    s = Stream(seq=9)
+    s.raw("mysql.snapshot", snapshot(SnapshotRow(key="users:1", value="a")))
+    later = msgspec.structs.replace(BEFORE, id="1.2.900.41.1")
+
+    assert (plan(s, later).commands, plan(s, later).skipped) == ([], 1)
+    with pytest.raises(PositionLostError, match="follows"):
+        plan(s, msgspec.structs.replace(BEFORE, id="1.2.900.40"))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (snapshot(SnapshotRow(key="x", value="a"), table="shop.other"), "not captured"),
+        (snapshot(SnapshotRow(key="cdc:default:position", value="a")), "that of the position"),
+        (snapshot(SnapshotRow(key="users:1", value="a"), v=2), "not ours"),
+        (b'{"rows":7}', "not the contract"),
+    ],
+    ids=["table", "own key", "version", "junk"],
+)
+def test_a_snapshot_that_cannot_be_applied_is_quarantined_whole(body: bytes, reason: str) -> None:
+    """Nothing of it is written."""
+    s = Stream(seq=9)
+    s.raw("mysql.snapshot", body)
+    batch = plan(s, BEFORE)
+
+    assert batch.commands == []
+    assert reason in batch.dead[0].reason
+
+
+def test_rows_of_a_snapshot_become_hashes_where_the_table_asks_for_them() -> None:
+    """A hash is replaced as a whole, as by a change."""
+    s = Stream(seq=9)
+    row = SnapshotRow(key="carts:1", value='{"id":1,"n":null}')
+    s.raw("mysql.snapshot", snapshot(row, table="shop.carts"))
+
+    assert plan(s, BEFORE).commands == [("UNLINK", "carts:1"), ("HSET", "carts:1", "id", b"1")]
 
 
 def test_heartbeat_moves_the_position_alone() -> None:
