@@ -133,18 +133,11 @@ def _run(role: str, config: str | None, debug: bool, **flags: Any) -> None:
             settings, nats = _embedded(settings, role, stack)
             companions.append(nats.keep(log))
         tables = preflight.check(settings, role, log)
-        log.info(
-            "starting",
-            tables=" ".join(table.qualified for table in tables),
-            mysql=settings.mysql.address,
-            nats=settings.nats.address,
-            redis=settings.redis.address,
-        )
-        jobs = [job for job in supervisor.jobs(settings, tables) if role in ("both", job.role)]
+        jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
         if len(jobs) > 1:
-            code = supervisor.supervise(jobs, log, companions)
+            code = supervisor.supervise(jobs, tables, log, companions)
         else:
-            code = roles.run_here(jobs[0], log)
+            code = roles.run_here(jobs[0], tables, log)
     raise click.exceptions.Exit(code)
 
 

@@ -29,7 +29,7 @@ class _Report:
         self.warnings += [finding for finding in findings if not finding.stops]
 
 
-def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
+async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     """Return the captured tables, once every server that the role needs has said yes.
 
     Args:
@@ -38,11 +38,18 @@ def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     Raises:
         CdcError: all problems in one, of the class of the first: MySQL's, NATS', Redis'.
     """
-    report = asyncio.run(_ask_all(settings, role, log))
+    report = await _ask_all(settings, role, log)
     if report.errors:
         raise together(report.errors)
     for finding in report.warnings:
         log.warning(finding.seen, next=finding.remedy or None)
+    log.info(
+        "starting",
+        tables=" ".join(table.qualified for table in report.tables),
+        mysql=settings.mysql.address,
+        nats=settings.nats.address,
+        redis=settings.redis.address,
+    )
     return report.tables
 
 

@@ -1,8 +1,9 @@
 """One role in a process of its own: what `cdc.supervisor` starts, ``python -m cdc.role``.
 
-The job comes through stdin, so that no argument and no environment holds a password.  stdin
-stays open as long as the parent lives: its end tells the child to drain and leave.  Where the
-role ends with a `CdcError`, its words go up through the descriptor that the job names.
+The job comes through stdin, so that no argument and no environment holds a password, and not
+before every server has been asked; the code is loaded meanwhile.  stdin stays open as long as
+the parent lives: its end tells the child to drain and leave.  Where the role ends with a
+`CdcError`, its words go up through the descriptor that the arguments name.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cdc.errors import EXIT_CODES, CdcError, InternalError
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log, Meter, setup
 
 Role = Literal["reader", "sink"]
 ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
@@ -47,21 +49,18 @@ class Job:
     name: str
     """Of the process, for log lines: the role, or ``sink-1`` where there are several."""
     settings: Settings
-    tables: tuple[Table, ...]
     entry_point: str
     """``package.module:function``, as in `ENTRY_POINTS`."""
+    tables: tuple[Table, ...] = ()
 
 
-async def perform(job: Job, log: Any, stop: asyncio.Event) -> None:
+async def perform(job: Job, log: Log, stop: asyncio.Event) -> None:
     """Run a role until `stop`, with the line that says what flows; then say the totals.
 
     Raises:
         CdcError: the role cannot go on.
     """
-    from cdc.telemetry import Meter
-
-    module, _, function = job.entry_point.partition(":")
-    run = getattr(importlib.import_module(module), function)
+    run = loaded(job.entry_point)
     meter = Meter()
     ended = asyncio.Event()
     reporting = asyncio.create_task(meter.report(log, job.settings.report_every_s, ended))
@@ -73,16 +72,27 @@ async def perform(job: Job, log: Any, stop: asyncio.Event) -> None:
     log.info("stopped", **meter.totals())
 
 
-def run_here(job: Job, log: Any) -> int:
+def loaded(entry_point: str) -> Any:
+    """Return the function that ``package.module:function`` names."""
+    module, _, function = entry_point.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
     """Run a role in this process until SIGTERM or SIGINT; return 0 after the drain.
 
     A second signal leaves at once.
 
+    Args:
+        tables: gives the captured tables once every server has said yes.
+
     Raises:
-        CdcError: the role cannot go on.
+        CdcError: of `tables`, or the role cannot go on.
     """
 
     async def main() -> None:
+        nonlocal job
+        job = replace(job, tables=await tables)
         stop = asyncio.Event()
         stop_on_signals(stop, log)
         await within_drain(perform(job, log, stop), stop)
@@ -105,7 +115,7 @@ async def within_drain(work: Any, stop: asyncio.Event) -> None:
 
 
 def stop_on_signals(
-    stop: asyncio.Event, log: Any, at_once: Callable[[], None] | None = None
+    stop: asyncio.Event, log: Log, at_once: Callable[[], None] | None = None
 ) -> None:
     """Set `stop` at SIGTERM, SIGINT or SIGHUP; at the second of them leave with 130."""
 
@@ -173,11 +183,15 @@ def from_json(text: bytes) -> CdcError | None:
 
 def main() -> None:
     """Do the job that stands in stdin; never returns."""
-    upward = int(sys.argv[2])
+    entry_point, upward = sys.argv[2], int(sys.argv[3])
     # The parent alone decides what Ctrl-C means; it reaches the whole terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent, same code
     try:
+        loaded(entry_point)
+        try:
+            job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent, same code
+        except EOFError:
+            os._exit(0)  # the parent was refused, or is gone
         # Not asyncio.run: it would wait for threads that wait for a server.
         asyncio.new_event_loop().run_until_complete(_main(job))
     except BaseException as error:  # noqa: BLE001 - the parent is told of whatever ended us
@@ -190,8 +204,6 @@ def main() -> None:
 
 
 async def _main(job: Job) -> None:
-    from cdc.telemetry import setup
-
     log = setup(job.settings, job.name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -200,7 +212,7 @@ async def _main(job: Job) -> None:
     await within_drain(perform(job, log, stop), stop)
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: Any) -> None:
+def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: Log) -> None:
     """Drain when the parent is gone; leave even where the loop hangs."""
     with suppress(OSError):
         while os.read(0, 1):

@@ -7,7 +7,6 @@ together.  Secrets live in `Url` alone, whose repr and str hide them.
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,6 +232,9 @@ def _from_toml(
     """Put the file's settings into `values`; return its tables."""
     if source is None:
         return {}
+    # Only here: a start without a file is quicker without the parser.
+    import tomllib
+
     where, path = source
     try:
         content = tomllib.loads(path.read_text("utf-8"))

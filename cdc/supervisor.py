@@ -3,6 +3,9 @@
 A role that ends by itself with an error that waiting does not heal ends the whole run with
 that error.  A role that dies in another way (a signal, a bug) is started again after a pause
 that doubles, with jitter; it reads from the stream and from Redis where to go on.
+
+The processes start while the servers are still being asked, and load their code meanwhile;
+none is told its job before every check has passed.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdc.errors import CdcError, InternalError
@@ -30,42 +33,47 @@ STEADY_S = 60.0
 NOT_DRAINED = 128 + signal.SIGTERM
 
 
-def jobs(
-    settings: Settings, tables: tuple[Table, ...], entry_points: dict[str, str] | None = None
-) -> tuple[Job, ...]:
-    """Return the jobs of both roles: one reader, as many sinks as the settings say."""
+def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tuple[Job, ...]:
+    """Return the jobs of both roles: one reader, as many sinks as the settings say.
+
+    Their tables are not known yet.
+    """
     out = []
     for role, entry_point in (entry_points or ENTRY_POINTS).items():
         for number in range(settings.sinks if role == "sink" else 1):
             name = f"{role}-{number}" if role == "sink" and settings.sinks > 1 else role
-            out.append(
-                Job(
-                    role=role,
-                    name=name,
-                    settings=settings,
-                    tables=tables,
-                    entry_point=entry_point,
-                )
-            )
+            out.append(Job(role=role, name=name, settings=settings, entry_point=entry_point))
     return tuple(out)
 
 
-def supervise(todo: Sequence[Job], log: Any, companions: Iterable[Any] = ()) -> int:
+def supervise(
+    todo: Sequence[Job],
+    tables: Awaitable[tuple[Table, ...]],
+    log: Any,
+    companions: Iterable[Any] = (),
+) -> int:
     """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
 
     Args:
+        tables: gives the captured tables once every server has said yes, such as
+            `cdc.preflight.check`; the jobs begin then, and never where it raises.
         companions: coroutines that run beside the jobs for as long, such as that of
             `cdc.embedded.Server.keep`; they end when cancelled.
 
     0 after a drain, 130 at a second signal, 143 when the drain took longer than `DRAIN_S`.
 
     Raises:
-        CdcError: of the role that could not go on; the other is drained first.
+        CdcError: of `tables`, or of the role that could not go on; the other is drained first.
     """
-    return asyncio.run(_supervise(todo, log, tuple(companions)))
+    return asyncio.run(_supervise(todo, tables, log, tuple(companions)))
 
 
-async def _supervise(todo: Sequence[Job], log: Any, companions: tuple[Any, ...]) -> int:
+async def _supervise(
+    todo: Sequence[Job],
+    tables: Awaitable[tuple[Table, ...]],
+    log: Any,
+    companions: tuple[Any, ...],
+) -> int:
     stop = asyncio.Event()
     keepers = [_Keeper(job, stop, log) for job in todo]
 
@@ -73,9 +81,18 @@ async def _supervise(todo: Sequence[Job], log: Any, companions: tuple[Any, ...])
         for keeper in keepers:
             keeper.kill()
 
+    running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+    try:
+        captured = await tables
+    except BaseException:
+        stop.set()
+        kill()
+        await asyncio.wait(running)
+        raise
+    for keeper in keepers:
+        keeper.begin(captured)
     stop_on_signals(stop, log, kill)
     beside = [asyncio.ensure_future(work) for work in companions]
-    running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
     told = asyncio.create_task(stop.wait())
     try:
         ended, _ = await asyncio.wait(
@@ -113,6 +130,13 @@ class _Keeper:
     log: Any
     was_late: bool = False
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    _allowed: bool = field(default=False, init=False)
+
+    def begin(self, tables: tuple[Table, ...]) -> None:
+        """Let the process do its job, on these tables."""
+        self.job, self._allowed = replace(self.job, tables=tables), True
+        if self._process is not None:
+            self._hand_over(self._process)
 
     async def keep(self) -> None:
         """Run the role's process, again and again, until `stop`.
@@ -125,7 +149,7 @@ class _Keeper:
         try:
             while not self.stop.is_set():
                 began_s = time.monotonic()
-                exit_code, error = await self._once(stopping)
+                exit_code, error = await self._once()
                 if self.stop.is_set():
                     self.was_late = exit_code == NOT_DRAINED
                     self._raise_lasting(error)
@@ -154,7 +178,7 @@ class _Keeper:
             pause_s=round(pause_s, 1),
         )
 
-    async def _once(self, stopping: asyncio.Task[Any]) -> tuple[int, CdcError | None]:
+    async def _once(self) -> tuple[int, CdcError | None]:
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -164,6 +188,7 @@ class _Keeper:
                 "-m",
                 "cdc.role",
                 self.job.role,
+                self.job.entry_point,
                 str(write_end),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(write_end,),
@@ -176,10 +201,11 @@ class _Keeper:
         finally:
             os.close(write_end)
         self._process = process
-        if stopping.done():
+        if self.stop.is_set():
             self.terminate()
         with os.fdopen(read_end, "rb") as words:
-            self._hand_over(process)
+            if self._allowed:
+                self._hand_over(process)
             exit_code = await process.wait()
             # A grandchild could hold the other end: take what is there, do not wait for its end.
             os.set_blocking(words.fileno(), False)

@@ -12,24 +12,69 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
 import msgspec
-import structlog
 
 from cdc.settings import Settings
 from cdc.url import hide
 
-Event = MutableMapping[str, Any]
+Fields = dict[str, Any]
+Render = Callable[[str, str, Fields], str]
+"""From a level, the words and the fields to a line."""
+
+LEVELS = ("debug", "info", "warning", "error")
 IDLE_LINES_BETWEEN = 6
 """While nothing flows, only every so many of the regular lines is written."""
-_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "debug": "\x1b[2m"}
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "debug": "\x1b[2m"}
 _PLAIN = "\x1b[0m"
 
 
-def setup(settings: Settings, role: str, output: TextIO | None = None) -> Any:
+class Log:
+    """Writes lines: words that are always the same, and fields.
+
+    ``Log(sys.stderr, as_json).bind(role="sink").info("streaming", seq=3)``
+    """
+
+    def __init__(
+        self, output: TextIO, render: Render, *, level: str = "info", fields: Fields | None = None
+    ) -> None:
+        """Leave out what is less important than `level`; add `fields` to every line."""
+        self._output, self._render = output, render
+        self._level, self._fields = level, fields or {}
+
+    def bind(self, **fields: Any) -> Log:
+        """Return a log whose lines have more fields."""
+        more = self._fields | fields
+        return Log(self._output, self._render, level=self._level, fields=more)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Say what helps to find a bug."""
+        self._say("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Say what goes on."""
+        self._say("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Say something that a person should look at."""
+        self._say("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Say something that a person must look at."""
+        self._say("error", event, fields)
+
+    def _say(self, level: str, event: str, fields: Fields) -> None:
+        if LEVELS.index(level) >= LEVELS.index(self._level):
+            line = self._render(level, event, self._fields | fields)
+            # In one piece: several processes write to the same terminal.
+            self._output.write(f"{line}\n")
+            self._output.flush()
+
+
+def setup(settings: Settings, role: str, output: TextIO | None = None) -> Log:
     """Configure all logging of this process; return its logger.
 
     Args:
@@ -37,23 +82,10 @@ def setup(settings: Settings, role: str, output: TextIO | None = None) -> Any:
         output: stderr unless given.
     """
     output = output or sys.stderr
-    secrets = secrets_of(settings)
     human = settings.log_format == "human" or (settings.log_format == "auto" and output.isatty())
     colours = human and output.isatty() and wants_colour(os.environ)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            _named_error,
-            _hiding(secrets),
-            _human(colours) if human else _json,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, settings.log_level.upper())
-        ),
-        logger_factory=structlog.WriteLoggerFactory(output),
-        cache_logger_on_first_use=True,
-    )
-    log = structlog.get_logger().bind(role=role)
+    render = _hiding(secrets_of(settings), as_words(colours) if human else as_json)
+    log = Log(output, render, level=settings.log_level, fields={"role": role})
     # Libraries speak through the standard module; their warnings belong here too.
     logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
     return log
@@ -72,7 +104,7 @@ def wants_colour(env: Mapping[str, str]) -> bool:
 class _Forward(logging.Handler):
     """Passes what libraries log on to our logger, without tracebacks."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
 
@@ -84,48 +116,39 @@ class _Forward(logging.Handler):
         getattr(self._log, level)(record.getMessage(), **fields)
 
 
-def _named_error(_: Any, __: str, event: Event) -> Event:
-    for name, value in event.items():
-        if isinstance(value, BaseException):
-            event[name] = f"{type(value).__name__}: {value}"
-    event.pop("exc_info", None)
-    return event
-
-
-def _hiding(secrets: Iterable[str]) -> Callable[[Any, str, Event], Event]:
+def _hiding(secrets: Iterable[str], render: Render) -> Render:
     kept = tuple(secrets)
 
-    def hide_secrets(_: Any, __: str, event: Event) -> Event:
-        for name, value in event.items():
-            if isinstance(value, str):
-                event[name] = hide(value, kept)
-            elif not isinstance(value, int | float | None):
-                event[name] = hide(str(value), kept)
-        return event
+    def shown(value: Any) -> Any:
+        if isinstance(value, int | float | None):
+            return value
+        text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
+        return hide(str(text), kept)
 
-    return hide_secrets
+    def render_hidden(level: str, event: str, fields: Fields) -> str:
+        return render(level, shown(event), {name: shown(value) for name, value in fields.items()})
+
+    return render_hidden
 
 
-def _json(_: Any, __: str, event: Event) -> str:
+def as_json(level: str, event: str, fields: Fields) -> str:
+    """Return ``{"ts":"2026-11-23T12:00:00.123Z","level":"info","role":"sink","event":…}``."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-    ordered = {
-        "ts": now.replace("+00:00", "Z"),
-        "level": event.pop("level"),
-        "role": event.pop("role", ""),
-        "event": event.pop("event"),
-    }
-    return msgspec.json.encode(ordered | dict(event)).decode()
+    role = fields.pop("role", "")
+    line = {"ts": now.replace("+00:00", "Z"), "level": level, "role": role, "event": event}
+    return msgspec.json.encode(line | fields).decode()
 
 
-def _human(colours: bool) -> Callable[[Any, str, Event], str]:
-    def render(_: Any, __: str, event: Event) -> str:
-        level = event.pop("level")
-        role, text = event.pop("role", ""), event.pop("event")
-        fields = "".join(
-            f"  {name}={_readable(value)}" for name, value in event.items() if value is not None
+def as_words(colours: bool) -> Render:
+    """Return what renders ``12:00:00 sink   applied  rows=12,345``."""
+
+    def render(level: str, event: str, fields: Fields) -> str:
+        role = fields.pop("role", "")
+        shown = "".join(
+            f"  {name}={_readable(value)}" for name, value in fields.items() if value is not None
         )
         mark = "" if level == "info" else f"{level}: "
-        line = f"{time.strftime('%H:%M:%S')} {role:6} {mark}{text}{fields}"
+        line = f"{time.strftime('%H:%M:%S')} {role:6} {mark}{event}{shown}"
         colour = _COLOURS.get(level, "") if colours else ""
         return f"{colour}{line}{_PLAIN}" if colour else line
 

@@ -60,7 +60,7 @@ class FencedError(UnavailableError):
 
 
 class Log(Protocol):
-    """What this module needs of a structlog logger."""
+    """What this module needs of `cdc.telemetry.Log`."""
 
     def warning(self, event: str, **fields: Any) -> Any:
         """Say something that a person should look at."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import structlog
 
 from cdc import stream
 from cdc.demo.servers import Nats
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import Change, Heartbeat, encode
 from cdc.settings import Settings
+from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from cdc.wire import Connection
 from cdc_reader.flush import fast_block, sequence_fence
@@ -25,7 +26,7 @@ from cdc_reader.tail import read_tail
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages
 
-LOG = structlog.get_logger()
+LOG = Log(sys.stdout, as_json)
 
 
 def change(number: int, *, size: int = 0) -> bytes:

@@ -26,7 +26,7 @@ class Supervised:
     def __init__(self, folder: Path, *roles: str) -> None:
         """Start it."""
         self._log = folder / "log"
-        self._folder = folder
+        self.folder = folder
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.roles", *roles],
@@ -100,6 +100,17 @@ def test_a_signal_drains_both_roles(started: Any, number: signal.Signals) -> Non
     assert (code, sorted(line["role"] for line in run.lines("stopped"))) == (0, ["reader", "sink"])
     assert run.lines("stopped")[0]["applied"] == 3
     assert took_s < 10
+
+
+def test_no_role_begins_before_every_server_said_yes(started: Any) -> None:
+    """Both processes are ready when a check fails: none is told its job, none is left."""
+    run = started("steady", "steady", "refused")
+    code = run.process.wait(20)
+
+    assert (code, run.lines("begins")) == (3, [])
+    assert run.text() == "error: a server says no\n  data: nothing was written\n  next: mend it\n"
+    assert len(list(run.folder.glob("loaded-*"))) == 2
+    assert descendants(run.process.pid) == []
 
 
 def test_a_role_that_is_killed_comes_back_alone(started: Any) -> None:

@@ -1,6 +1,7 @@
 """Small roles that a test puts in the places of reader and sink, and a parent for them.
 
-``python -m tests.support.roles steady refuses`` supervises two of them.
+``python -m tests.support.roles steady refuses`` supervises two of them; a third argument
+``refused`` is a server that says no when both processes have loaded their code.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cdc.errors import CdcError, StreamError, UnavailableError
+from cdc.errors import CdcError, PreflightError, StreamError, UnavailableError
 from cdc.settings import load
 from cdc.supervisor import jobs, supervise
+from cdc.table import Table
 from cdc.telemetry import setup
+from tests.support.pipeline import wait_for
 
 MARK = "TEST_MARK"
-"""Variable with a path: `dies_once` leaves a file there."""
+"""Variable with a path: `dies_once` leaves a file there, a process with this code one beside."""
+
+if MARK in os.environ and __name__ != "__main__":
+    Path(os.environ[MARK]).with_name(f"loaded-{os.getpid()}").touch()
 
 
 async def steady(*_: Any, stop: asyncio.Event, log: Any, meter: Any) -> None:
@@ -72,16 +78,27 @@ async def hangs(*_: Any, log: Any, **__: Any) -> None:
     time.sleep(600)  # noqa: ASYNC251 - that is the fault
 
 
+async def tables(refused: bool) -> tuple[Table, ...]:
+    """Ask no server; refuse once both processes are ready for their job."""
+    if refused:
+        folder = Path(os.environ[MARK]).parent
+        await asyncio.to_thread(
+            wait_for, "both processes", lambda: len(list(folder.glob("loaded-*"))) == 2
+        )
+        raise PreflightError("a server says no", safe="nothing was written", remedy="mend it")
+    return ()
+
+
 def main() -> None:
     """Supervise the two named functions."""
     settings = load({}, {})
     log = setup(settings, "cdc")
     places = {
         role: f"tests.support.roles:{name}"
-        for role, name in zip(("reader", "sink"), sys.argv[1:], strict=True)
+        for role, name in zip(("reader", "sink"), sys.argv[1:3], strict=True)
     }
     try:
-        code = supervise(jobs(settings, (), places), log)
+        code = supervise(jobs(settings, places), tables("refused" in sys.argv), log)
     except CdcError as error:
         print(error.text(), file=sys.stderr)
         code = error.exit_code

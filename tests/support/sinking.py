@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
 
 import redis as redis_py
-import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -20,10 +20,11 @@ from cdc.message import Change, Heartbeat, Operation, encode
 from cdc.settings import Settings
 from cdc.stream import Connection, close, connect, declare_stream, write_block
 from cdc.table import Model, Table
+from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from redis_sink import sink
 
-LOG = structlog.get_logger()
+LOG = Log(sys.stdout, as_json)
 DEADLINE_S = 30.0
 P = ParamSpec("P")
 

@@ -11,7 +11,7 @@ import pytest
 
 from cdc.settings import SPECS
 
-HEAVY = ("nats", "pymysql", "redis", "rich", "structlog", "asyncio", "pymysqlreplication")
+HEAVY = ("nats", "pymysql", "redis", "rich", "asyncio", "pymysqlreplication")
 HELP_S = 0.15
 
 

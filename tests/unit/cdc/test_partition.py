@@ -121,7 +121,7 @@ def test_no_more_sinks_than_partitions() -> None:
 
 def test_each_sink_is_a_process_with_a_name() -> None:
     """One reader, as many sinks as asked for; a single one is called as ever."""
-    several = jobs(load({"sinks": "3", "partitions": "4"}, {}), ())
+    several = jobs(load({"sinks": "3", "partitions": "4"}, {}))
 
     assert [(job.role, job.name) for job in several] == [
         ("reader", "reader"),
@@ -129,4 +129,4 @@ def test_each_sink_is_a_process_with_a_name() -> None:
         ("sink", "sink-1"),
         ("sink", "sink-2"),
     ]
-    assert [job.name for job in jobs(load({}, {}), ())] == ["reader", "sink"]
+    assert [job.name for job in jobs(load({}, {}))] == ["reader", "sink"]
