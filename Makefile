@@ -52,8 +52,8 @@ integration: ## Run the tests of each side on its server
 fault: ## Run the tests that kill, freeze and cut
 acceptance: ## Run the tests of the command as a whole
 
-bench: servers ## Measure throughput, latency and memory
-	$(BIN)/python -m benchmarks
+bench: servers ## Measure throughput, latency and memory: build/bench.md, 40 minutes
+	$(BIN)/python -m benchmarks --json build/bench.json --markdown build/bench.md
 
 clean: ## Remove everything that make has made
 	rm -rf .venv .servers build dist *.egg-info

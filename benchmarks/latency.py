@@ -22,13 +22,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 import hiredis
 import msgspec
 
+from benchmarks import procfs
 from benchmarks.resp import pack
 from benchmarks.servers import Servers
 from benchmarks.spread import quantile
@@ -55,6 +56,8 @@ class Latency:
     max_ms: float
     unseen: int
     """Commits that were not in Redis within `SETTLE_S` of the last: the system fell behind."""
+    percent_of_a_core: dict[str, float] = field(default_factory=dict)
+    """Of each process while it was written, servers included."""
 
 
 Stamp = tuple[int, int, int]
@@ -79,13 +82,17 @@ def measure(servers: Servers, running: Running | None, rate: int, lasting_s: flo
             running.check()
             _write(_MySqlWriter(servers), rate, lasting_s * WARM_UP_SHARE)
             client = _MySqlWriter(servers)
+        pids = servers.pids() | (running.processes() if running else {})
+        before, began = procfs.cpu_all_s(pids), time.monotonic()
         committed = _write(client, rate, lasting_s)
+        after, lasted_s = procfs.cpu_all_s(pids), time.monotonic() - began
         newest = max(stamp[2] for stamp in committed)
         wanted = {connection: number for connection, number, _ in committed}
         ours.send(wanted)
         if not ours.poll(SETTLE_S + 30):
             raise TimeoutError("the watcher does not answer")
-        return evaluate(committed, ours.recv(), newest)
+        busy = procfs.percent_of_a_core(before, after, lasted_s)
+        return replace(evaluate(committed, ours.recv(), newest), percent_of_a_core=busy)
     finally:
         watcher.kill()
         watcher.join()

@@ -32,6 +32,13 @@ def cpu_all_s(processes: dict[str, int]) -> dict[str, float]:
     return {name: cpu_s(pid) for name, pid in processes.items()}
 
 
+def percent_of_a_core(
+    before: dict[str, float], after: dict[str, float], lasted_s: float
+) -> dict[str, float]:
+    """Return how busy each process was between two moments: ``{"reader": 12.5}``."""
+    return {name: (after[name] - before.get(name, 0.0)) / lasted_s * 100 for name in after}
+
+
 def peak_bytes(pid: int) -> int:
     """Return the greatest resident memory that a process has had; 0 when it is gone."""
     try:

@@ -26,8 +26,17 @@ DETAIL = ": "
 """Stands between a quantity and the process that it is of."""
 
 
-def to_json(machine: Mapping[str, str], options: Mapping[str, Any], results: Results) -> bytes:
-    """Return everything, each series with all its values, indented."""
+def to_json(
+    machine: Mapping[str, str],
+    options: Mapping[str, Any],
+    results: Results,
+    complete: bool = True,
+) -> bytes:
+    """Return everything, each series with all its values, indented.
+
+    Args:
+        complete: False while the run goes on, so in what an interrupted one leaves.
+    """
     series = [
         {
             "scenario": one.scenario,
@@ -41,6 +50,7 @@ def to_json(machine: Mapping[str, str], options: Mapping[str, Any], results: Res
         for one in results.series()
     ]
     whole = {
+        "complete": complete,
         "machine": machine,
         "options": options,
         "notes": results.notes,
@@ -49,9 +59,11 @@ def to_json(machine: Mapping[str, str], options: Mapping[str, Any], results: Res
     return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
 
 
-def to_markdown(machine: Mapping[str, str], results: Results) -> str:
+def to_markdown(machine: Mapping[str, str], results: Results, complete: bool = True) -> str:
     """Return the tables for docs/performance.md: the machine, then each scenario."""
     parts = ["Medians of all rounds, with the smallest and the greatest in brackets.", ""]
+    if not complete:
+        parts = ["**The run did not come to its end.**", "", *parts]
     parts += [f"- {name}: {value}" for name, value in machine.items()]
     for scenario in results.scenarios():
         parts += ["", f"### {TITLES.get(scenario, scenario.capitalize())}", ""]

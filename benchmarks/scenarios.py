@@ -16,28 +16,28 @@ from benchmarks.systems import Naive, Running, System, SystemFailed
 from benchmarks.workload import DRAINS, Workload, fill, touch_marker, write_backlog
 
 RATES_PER_S = (100, 1_000, 5_000)
-IDLE_S, SETTLE_S = 20.0, 5.0
+IDLE_S, SETTLE_S = 15.0, 3.0
 HELP_RUNS = 10
 TABLES = (1, 10, 100)
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+MANY_ROWS = 1_000_000
+"""More take minutes: they are measured once, with ours alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How much is measured."""
 
-    rows: int = 600_000
+    rows: int = 500_000
+    """Of a drain's backlog; half of a backfill's table."""
+    large_rows: int = 10_000_000
+    """Of the one transaction, and of the largest backlog of growth."""
     rounds: int = 3
-    full: bool = False
-    """Ten million rows where it is one million otherwise."""
-    limit_s: float = 120.0
-    """Longest single drain; a slow system is measured as far as it comes."""
-    latency_s: float = 10.0
+    limit_s: float = 60.0
+    """Longest single drain; a slow system is measured as far as it comes.  Ten times as long
+    for a backfill, one transaction and growth."""
+    latency_s: float = 6.0
     """How long each rate of the latency scenario lasts."""
-
-    @property
-    def large_rows(self) -> int:
-        """Rows of the largest tables and transactions, never less than `rows`."""
-        return 10_000_000 if self.full else max(self.rows, min(1_000_000, self.rows * 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,13 @@ class Run:
     options: Options
     results: Results
     say: Callable[[str], None]
+    keep: Callable[[], None] = lambda: None
+    """Writes down what has been measured so far."""
 
     @property
-    def ours(self) -> System:
-        """The system that this project is."""
-        return next(system for system in self.systems if system.name == OURS)
+    def ours(self) -> list[System]:
+        """The system that this project is, where it is measured."""
+        return [system for system in self.systems if system.name == OURS]
 
     @property
     def fast(self) -> list[System]:
@@ -68,6 +70,15 @@ class Run:
         except (SystemFailed, TimeoutError) as error:
             self.results.note(f"{scenario}: {system} failed: {error}")
             self.say(f"  {system} failed: {error}")
+        finally:
+            self.keep()
+
+    def patient(self, rows: int) -> Run:
+        """Return the same run with more time, and one round alone for `MANY_ROWS`."""
+        options = replace(self.options, limit_s=self.options.limit_s * 10)
+        if rows > MANY_ROWS:
+            options = replace(options, rounds=1)
+        return replace(self, options=options)
 
     def in_turn(self, systems: Sequence[System]) -> Iterator[tuple[int, System]]:
         """Yield every system in every round; the first of a round changes."""
@@ -133,26 +144,26 @@ def latencies(run: Run) -> None:
     """Commit to Redis at three rates, and what the method adds."""
     workload = latency.WORKLOAD
     fill(run.servers.mysql, workload, latency.CONNECTIONS)
-    systems = _attached(run, workload, run.systems, filled=True)
-    for rate in RATES_PER_S:
-        name = f"latency {rate}/s"
-        for _ in range(run.options.rounds):
-            run.servers.restore("blank")
-            _add_latency(run, name, "method", None, rate)
-        for _, system in run.in_turn(systems):
-            if isinstance(system, Naive) and rate > RATES_PER_S[1]:
-                continue
-            with run.attempt(name, system.name):
-                system.attach(workload)
-                running = system.start(workload)
-                try:
-                    system.await_streaming(running, workload)
-                    _add_latency(run, name, system.name, running, rate)
-                finally:
-                    running.stop()
+    run.servers.restore("blank")
+    for _ in range(run.options.rounds):
+        with run.attempt("latency", "method"):
+            for rate in RATES_PER_S:
+                _add_latency(run, "method", None, rate)
+    for _, system in run.in_turn(run.systems):
+        with run.attempt("latency", system.name):
+            running = system.begin(workload)
+            try:
+                system.await_streaming(running, workload)
+                for rate in RATES_PER_S:
+                    if not _add_latency(run, system.name, running, rate):
+                        break
+            finally:
+                running.stop()
 
 
-def _add_latency(run: Run, name: str, system: str, running: Running | None, rate: int) -> None:
+def _add_latency(run: Run, system: str, running: Running | None, rate: int) -> bool:
+    """Measure at one rate; return whether the system kept up."""
+    name = f"latency {rate}/s"
     seen = latency.measure(run.servers, running, rate, run.options.latency_s)
     run.say(
         f"{system:9} p50 {seen.p50_ms:.2f} p99 {seen.p99_ms:.2f} max {seen.max_ms:.2f} ms "
@@ -161,17 +172,20 @@ def _add_latency(run: Run, name: str, system: str, running: Running | None, rate
     for quantity in ("p50_ms", "p99_ms", "max_ms"):
         run.results.add(name, system, quantity.replace("_", " "), getattr(seen, quantity))
     run.results.add(name, system, "commits/s", seen.achieved_per_s)
+    for process, percent in seen.percent_of_a_core.items():
+        run.results.add(name, system, f"% of a core: {process}", percent)
     if seen.achieved_per_s < 0.95 * rate:
         run.results.note(
             f"{name}: beside {system}, MySQL committed less than {rate:,}/s: the machine was full"
         )
     if seen.unseen:
         run.results.note(f"{name}: {system} fell behind, {seen.unseen} commits not seen")
+    return not seen.unseen
 
 
 def backfill(run: Run) -> None:
     """Read a table that has rows already into an empty Redis."""
-    rows = run.options.large_rows
+    rows = 2 * run.options.rows
     workload = Workload("backfill", "rows that stand there already", 100)
     run.results.note(f"backfill: {rows:,} rows; Redis is empty, each round a new start")
     fill(run.servers.mysql, workload, rows)
@@ -193,7 +207,7 @@ def _one_backfill(run: Run, running: Running, workload: Workload, rows: int) -> 
             running.check()
             return int(client.dbsize()) >= wanted
 
-        limit_s = run.options.limit_s * 5
+        limit_s = run.patient(rows).options.limit_s
         wait_until("the first row", lambda: enough(3), limit_s, pause_s=0.01)
         first_at = time.monotonic()
         # The marker's row is one of them; its key comes last.
@@ -215,13 +229,14 @@ def one_transaction(run: Run) -> None:
     rows = run.options.large_rows
     workload = Workload("onetx", "one transaction", rows)
     fill(run.servers.mysql, workload, rows)
-    systems = _attached(run, workload, run.fast, filled=True)
+    some = run.ours if rows > MANY_ROWS else run.fast
+    systems = _attached(run, workload, some, filled=True)
     written = write_backlog(run.servers.mysql, workload, rows, rows)
     run.results.note(f"onetx: one transaction of {written:,} rows")
-    for _, system in run.in_turn(systems):
+    patient = run.patient(rows)
+    for _, system in patient.in_turn(systems):
         with run.attempt(workload.name, system.name):
-            longer = replace(run, options=replace(run.options, limit_s=run.options.limit_s * 5))
-            _one_drain(longer, workload, system, written)
+            _one_drain(patient, workload, system, written)
 
 
 def start_up(run: Run) -> None:
@@ -262,7 +277,7 @@ def _one_idle(run: Run, running: Running) -> None:
     before = procfs.cpu_all_s(pids)
     time.sleep(IDLE_S)
     after = procfs.cpu_all_s(pids)
-    used = {name: (after[name] - before[name]) / IDLE_S * 100 for name in pids}
+    used = procfs.percent_of_a_core(before, after, IDLE_S)
     run.results.add("idle", running.name, "% of a core", sum(used[name] for name in own))
     for name, percent in used.items():
         run.results.add("idle", running.name, f"% of a core: {name}", percent)
@@ -273,8 +288,7 @@ def _one_idle(run: Run, running: Running) -> None:
 
 def growth(run: Run) -> None:
     """Ours alone: rate and memory from ten thousand rows up, and over more tables."""
-    sizes = [10_000, 100_000, 1_000_000] + ([10_000_000] if run.options.full else [])
-    for rows in [size for size in sizes if size <= run.options.large_rows]:
+    for rows in [size for size in SIZES if size <= run.options.large_rows]:
         _grown(run, f"growth {rows:,} rows", DRAINS[0], rows)
     for tables in TABLES:
         workload = Workload("spread", "many tables", 100, tables=tables)
@@ -282,11 +296,11 @@ def growth(run: Run) -> None:
 
 
 def _grown(run: Run, scenario: str, workload: Workload, rows: int) -> None:
-    written = drain.prepare(run.servers, [run.ours], workload, rows)
-    for _ in range(run.options.rounds):
-        with run.attempt(scenario, OURS):
-            longer = replace(run, options=replace(run.options, limit_s=run.options.limit_s * 5))
-            _one_drain(longer, workload, run.ours, written, scenario)
+    written = drain.prepare(run.servers, run.ours, workload, rows)
+    patient = run.patient(rows)
+    for _, system in patient.in_turn(run.ours):
+        with run.attempt(scenario, system.name):
+            _one_drain(patient, workload, system, written, scenario)
 
 
 def _attached(

@@ -153,7 +153,7 @@ class Workload:
 
 DRAINS = (
     Workload("drain100", "100-row transactions, 8 columns", 100),
-    Workload("drain1", "1-row transactions, 8 columns", 1),
+    Workload("drain1", "1-row transactions, 8 columns", 1, share=0.5),
     Workload(
         "wide",
         "wide rows: 40 columns, text and JSON",
@@ -161,8 +161,9 @@ DRAINS = (
         create=WIDE,
         row=WIDE_ROW,
         also="int0 = int0 + 1",
+        share=0.25,
     ),
-    Workload("churn", "a third each: key changes, deletes, inserts", 100, churn=True),
+    Workload("churn", "a third each: key changes, deletes, inserts", 100, churn=True, share=0.5),
 )
 
 

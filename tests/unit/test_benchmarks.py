@@ -13,7 +13,8 @@ from benchmarks.latency import evaluate
 from benchmarks.limit import Alone, ceiling
 from benchmarks.measurement import Results
 from benchmarks.report import figure, number, table, to_json, to_markdown
-from benchmarks.scenarios import SCENARIOS, Options
+from benchmarks.scenarios import SCENARIOS, Options, Run
+from benchmarks.servers import Servers
 from benchmarks.spread import Spread, quantile, ratios
 from benchmarks.systems import progress
 from benchmarks.workload import DRAINS, Workload
@@ -190,11 +191,42 @@ def test_tables_of_a_spread_share_the_rows() -> None:
     assert len(workload.names()) == 100
 
 
-def test_full_is_ten_million_rows_and_the_default_one_million() -> None:
-    """What the issue asks for; a short run stays short."""
-    assert Options().large_rows == 1_000_000
-    assert Options(full=True).large_rows == 10_000_000
-    assert Options(rows=1000).large_rows == 2000
+def test_ten_million_rows_are_the_default_and_measured_once() -> None:
+    """What the issue asks for, within an hour; smaller sizes have all their rounds."""
+    run = Run(Servers(), [], Options(), Results(), print)
+
+    assert run.options.large_rows == 10_000_000
+    assert run.patient(10_000_000).options.rounds == 1
+    assert run.patient(1_000_000).options.rounds == 3
+    assert run.patient(1).options.limit_s == 10 * run.options.limit_s
+
+
+def test_what_was_measured_is_kept_after_each_attempt(results: Results) -> None:
+    """An interrupted run leaves its figures, and says that it is none of a whole one."""
+    kept: list[bytes] = []
+    run = Run(
+        Servers(),
+        [],
+        Options(),
+        results,
+        print,
+        lambda: kept.append(to_json({}, {}, results, complete=False)),
+    )
+    results.add("drain100", "cdc", "rows/s", 70_000.0)
+    with pytest.raises(KeyboardInterrupt), run.attempt("drain100", "cdc"):
+        raise KeyboardInterrupt
+
+    whole = msgspec.json.decode(kept[0])
+    assert whole["complete"] is False
+    assert whole["series"][0]["values"] == [80_000, 90_000, 70_000]
+    assert "did not come to its end" in to_markdown({}, results, complete=False)
+
+
+def test_a_process_s_share_of_a_core_is_its_time_over_the_time() -> None:
+    """One that came later counts from nothing."""
+    found = procfs.percent_of_a_core({"reader": 1.0}, {"reader": 2.0, "sink": 0.5}, 10.0)
+
+    assert found == {"reader": 10.0, "sink": 5.0}
 
 
 def test_every_scenario_of_the_issue_is_there() -> None:
