@@ -43,7 +43,8 @@ public class DebeziumToRedis {
             String topic = record.destination();
             String id = record.key().substring(6, record.key().length() - 1);
             String key = topic.substring(topic.lastIndexOf('.') + 1) + ":" + id;
-            if (record.value() == null) {
+            // The converter writes a deletion of a schemaless record as the text null.
+            if (record.value() == null || record.value().equals("null")) {
                 pipeline.del(key);
             } else {
                 pipeline.set(key, record.value());

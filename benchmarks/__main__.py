@@ -91,7 +91,8 @@ def main(
                 SCENARIOS[name](run)
         keep(complete=True)
     click.echo(report.to_markdown(facts, results))
-    sys.exit(any(f": {OURS} failed" in note for note in results.notes))
+    ended_badly = (f": {OURS} failed: ", ": the scenario failed: ")
+    sys.exit(any(end in note for note in results.notes for end in ended_badly))
 
 
 def _write(path: Path, content: bytes) -> None:

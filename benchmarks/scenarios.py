@@ -64,12 +64,13 @@ class Run:
 
     @contextmanager
     def attempt(self, scenario: str, system: str) -> Iterator[None]:
-        """Note where a system fails and go on with the others."""
+        """Note what ends one measurement and go on with the others."""
         try:
             yield
-        except (SystemFailed, TimeoutError) as error:
-            self.results.note(f"{scenario}: {system} failed: {error}")
-            self.say(f"  {system} failed: {error}")
+        except Exception as error:  # noqa: BLE001 - the hour before it is not lost
+            why = str(error) if isinstance(error, SystemFailed | TimeoutError) else repr(error)
+            self.results.note(f"{scenario}: {system} failed: {why}")
+            self.say(f"  {system} failed: {why}")
         finally:
             self.keep()
 
