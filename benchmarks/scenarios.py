@@ -170,6 +170,8 @@ def _add_latency(run: Run, system: str, running: Running | None, rate: int) -> b
         f"{system:9} p50 {seen.p50_ms:.2f} p99 {seen.p99_ms:.2f} max {seen.max_ms:.2f} ms "
         f"at {seen.achieved_per_s:,.0f}/s, unseen {seen.unseen}"
     )
+    if seen.unseen and not seen.max_ms:
+        raise SystemFailed(f"none of {seen.unseen:,} commits at {rate:,}/s came through")
     for quantity in ("p50_ms", "p99_ms", "max_ms"):
         run.results.add(name, system, quantity.replace("_", " "), getattr(seen, quantity))
     run.results.add(name, system, "commits/s", seen.achieved_per_s)
