@@ -98,11 +98,10 @@ def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
     """
 
     async def main() -> None:
-        nonlocal job
-        job = replace(job, tables=await tables)
+        checked = replace(job, tables=await tables)
         stop = asyncio.Event()
         stop_on_signals(stop, log)
-        await within_drain(perform(job, log, stop), stop)
+        await within_drain(perform(checked, log, stop), stop)
 
     asyncio.new_event_loop().run_until_complete(main())
     return 0

@@ -65,7 +65,9 @@ def supervise(
     Raises:
         CdcError: of `tables`, or of the role that could not go on; the other is drained first.
     """
-    return asyncio.run(_supervise(todo, tables, log, tuple(companions)))
+    # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
+    loop = asyncio.new_event_loop()
+    return loop.run_until_complete(_supervise(todo, tables, log, tuple(companions)))
 
 
 async def _supervise(
@@ -87,7 +89,7 @@ async def _supervise(
     except BaseException:
         stop.set()
         kill()
-        await asyncio.wait(running)
+        await asyncio.gather(*running, return_exceptions=True)
         raise
     for keeper in keepers:
         keeper.begin(captured)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import resource
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from cdc.settings import SPECS
+from tests.support.pipeline import descendants, wait_for
 
 HEAVY = ("nats", "pymysql", "redis", "rich", "asyncio", "pymysqlreplication")
 HELP_S = 0.15
@@ -101,6 +105,25 @@ def test_a_wrong_command_line_ends_with_2(
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_at_once_while_a_server_is_silent(tmp_path: Path) -> None:
+    """130 long before the server's time is up, and the roles that wait for their job leave."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        url = f"mysql://root@127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-P", "-m", "cdc", "run", "--table", "a.b", "--mysql", url]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+            connected, _ = server.accept()
+            with connected:
+                wait_for("both roles", lambda: len(descendants(running.pid)) == 2)
+                roles = descendants(running.pid)
+                began_s = time.monotonic()
+                running.send_signal(signal.SIGINT)
+                assert running.wait(30) == 130
+                took_s = time.monotonic() - began_s
+    assert took_s < 5
+    wait_for("the roles to leave", lambda: not any(Path(f"/proc/{p}").exists() for p in roles))
 
 
 @pytest.mark.parametrize("env", [{"CDC_STREM": "x"}, {"CDC_CONFIG": "nowhere.toml"}])
