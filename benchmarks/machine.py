@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import debezium
 from benchmarks.servers import Servers
+from cdc import compiled
 
 PACKAGES = ("binlog-cdc", "mysql-replication", "nats-py", "redis", "hiredis", "msgspec")
 
@@ -28,6 +29,8 @@ def describe(servers: Servers) -> dict[str, str]:
     }
     for server in (servers.mysql, servers.nats, servers.redis):
         facts[server.name] = server.version
+    found = all(compiled.native(package) for package in compiled.PACKAGES)
+    facts["hot path"] = "compiled" if found else "pure Python"
     for package in PACKAGES:
         facts[f"{package} (Python)"] = metadata.version(package)
     java = _java()
