@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 import nats
-import nats.errors
 import redis
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
@@ -59,7 +58,7 @@ async def sink(nats_port: str, redis_port: str) -> None:
     while True:
         try:
             messages = await pull.fetch(500, timeout=1)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # of nats-py or of asyncio: fetch raises either
             continue
         pipeline = client.pipeline(transaction=False)
         for message in messages:
