@@ -84,7 +84,7 @@ class Run:
     def in_turn(self, systems: Sequence[System]) -> Iterator[tuple[int, System]]:
         """Yield every system in every round; the first of a round changes."""
         for number in range(self.options.rounds):
-            shift = number % len(systems)
+            shift = number % max(1, len(systems))
             for system in [*systems[shift:], *systems[:shift]]:
                 yield number, system
 
