@@ -356,8 +356,11 @@ static PyObject *deliveries_of(PyObject *module, PyObject *args)
         long long own = number_before(start, &end), seq = own < 0 ? -1 : number_before(start, &end);
         if (seq < 0)
             break;
-        PyObject *delivery = Py_BuildValue("LOO", seq, PyTuple_GET_ITEM(raw, 0),
-                                           PyTuple_GET_ITEM(raw, 3));
+        PyObject *number = PyLong_FromLongLong(seq);
+        PyObject *delivery = number == NULL ? NULL : PyTuple_Pack(3, number,
+                                                                  PyTuple_GET_ITEM(raw, 0),
+                                                                  PyTuple_GET_ITEM(raw, 3));
+        Py_XDECREF(number);
         if (delivery == NULL)
             return NULL;
         int appended = PyList_Append(out, delivery);
