@@ -16,6 +16,7 @@ class Plan:
         key: tuple[bytes | tuple[int, tuple[bytes, ...] | None], ...],
         value: tuple[bytes | tuple[int, None], ...],
         single: bool,
+        addresses: tuple[bytes, ...],
     ) -> None: ...
     def rows(
         self,
@@ -28,6 +29,8 @@ class Plan:
         middle: str,
         tail: str,
         out: list[bytes],
+        last_of: list[str] | None,
+        addresses: list[bytes] | None,
         /,
     ) -> tuple[int, str] | None: ...
     def selected(self, rows: Sequence[tuple[bytes | None, ...]], out: list[bytes], /) -> bool: ...
@@ -35,7 +38,7 @@ class Plan:
 Followed: TypeAlias = tuple[
     int, int, bool, bool, int, int, str, str, str, str, int,
     list[str | tuple[str, int, int]],
-    list[tuple[str, str, list[bytes]]],
+    list[tuple[str, str, list[bytes], list[bytes] | None]],
 ]  # fmt: skip
 
 def follow(
@@ -54,6 +57,7 @@ def follow(
     last: str,
     by_map: dict[bytes, Any],
     by_id: dict[bytes, Any],
+    last_of: list[str] | None,
     /,
 ) -> Followed | None: ...
 def cut_rows(

@@ -52,7 +52,7 @@ from cdc_reader.body_source import (
 )
 from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
-from cdc_reader.lanes import Lanes, cut
+from cdc_reader.lanes import WHOLE, Lanes, cut
 from cdc_reader.row_plan import OPS, row_plan
 from cdc_reader.table_map import TableMap
 
@@ -156,14 +156,19 @@ class RowCodec:
             function = self._functions[op, head] = self._generate(op, head)
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
-        plan = self.plans.get(OPS[op]) if first_row >= skip_rows else None
-        if plan is not None and plan.head == head:
-            made = plan.rows(event, rows_start, end, first_row, id_prefix, prev, middle, tail, out)
+        last_of = lanes.last_of.copy() if lanes is not None else None
+        plan = self.plans.get(OPS[op])
+        whole = first_row >= skip_rows and (lanes is None or lanes.half == WHOLE)
+        if plan is not None and plan.head == head and whole:
+            chain = (first_row, id_prefix, prev, middle, tail)
+            made = plan.rows(event, rows_start, end, *chain, out, last_of, addresses)
             if made is not None:
+                if lanes is not None and last_of is not None:
+                    lanes.last_of = last_of
                 return cast("tuple[int, str]", made)
         lane: tuple[Any, ...] = ()
         if lanes is not None and addresses is not None:
-            lane = (lanes.half, lanes.last_of.copy(), addresses.append)
+            lane = (lanes.half, last_of, addresses.append)
         try:
             o, row, last = function(
                 event,
@@ -188,8 +193,8 @@ class RowCodec:
         if o != end:
             cut(held, out, addresses)
             raise self._damaged("rows that do not end with it")
-        if lanes is not None:
-            lanes.last_of = lane[1]
+        if lanes is not None and last_of is not None:
+            lanes.last_of = last_of
         return row, last
 
     def _generate(self, op: Op, head: bytes) -> _Function:
@@ -211,17 +216,17 @@ class RowCodec:
             )
         ]
         source = self.source(op, before=images[0], after=images[-1])
-        if self._partitions == 1:
-            self.plans[OPS[op]] = row_plan(
-                self._map,
-                op=op,
-                table=self.target.table,
-                key=self.target.key,
-                value_column=self.target.value_column,
-                head=head,
-                before=images[0],
-                after=images[-1],
-            )
+        self.plans[OPS[op]] = row_plan(
+            self._map,
+            op=op,
+            table=self.target.table,
+            key=self.target.key,
+            value_column=self.target.value_column,
+            head=head,
+            before=images[0],
+            after=images[-1],
+            partitions=self._partitions,
+        )
         return source.compile(f"rows of {self.target.table!r}, {op}")
 
     def source(

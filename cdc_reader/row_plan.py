@@ -66,6 +66,7 @@ def row_plan(
     head: bytes,
     before: frozenset[int],
     after: frozenset[int],
+    partitions: int = 1,
 ) -> Any:
     """Return the plan for an operation's rows events, None where there is no compiled path.
 
@@ -93,6 +94,7 @@ def row_plan(
         key=_key(key, places),
         value=value,
         single=value_column is not None,
+        addresses=tuple(f"{op}.{n}".encode() for n in range(partitions)),
     )
 
 
@@ -121,6 +123,7 @@ def select_plan(
         key=_key(key, {name: place for place, name in enumerate(names)}),
         value=_value(names, value_column, SELECTED),
         single=value_column is not None,
+        addresses=(),
     )
 
 

@@ -138,14 +138,15 @@ class Assembler:
         The compiled path does to this state what `take` would do, event by event, and stops in
         front of the first that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
         """
-        if _native is None or self._skip or self._xa or self.lanes:
+        if _native is None or self._skip or self._xa:
             return at
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
         state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
         texts = (self._gtid or "", self._context, self._suffix, self.last)
         followed: Followed | None = _native.follow(
-            buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id
-        )
+            buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id,
+            self.lanes.last_of if self.lanes else None,
+        )  # fmt: skip
         return at if followed is None else self._go_on(followed)
 
     def _go_on(self, followed: Followed) -> int:
@@ -155,9 +156,12 @@ class Assembler:
             self.event_us, gtid, self._context, self._suffix, self.last, committed, commits, runs,
         ) = followed  # fmt: skip
         self._gtid = gtid or None
-        for op, table, bodies in runs:
+        for op, table, bodies, addresses in runs:
             if bodies:
-                self._run(op, table).bodies.extend(bodies)
+                run = self._run(op, table)
+                run.bodies.extend(bodies)
+                if run.addresses is not None:
+                    run.addresses.extend(addresses or ())
         for commit in commits:
             if isinstance(self._gtid_set, MySqlGtidSet) and not isinstance(commit, str):
                 self._gtid_set.add_range(*commit)

@@ -60,7 +60,7 @@ typedef struct {
     PyObject *codec; /* borrowed from by_map */
     Plan *plan;      /* borrowed from the codec */
     int plan_op;
-    PyObject *run_op, *run_table, *bodies; /* of the newest run; borrowed */
+    PyObject *run_op, *run_table, *bodies, *addresses; /* of the newest run; borrowed */
     PyObject *by_map, *by_id;
     const char *id_head;
     Py_ssize_t id_head_size;
@@ -282,10 +282,12 @@ static int find_bodies(Follow *f)
     if (f->bodies != NULL && f->run_op == f->plan->op && f->run_table == f->plan->table)
         return DONE;
     PyObject *bodies = PyList_New(0);
-    if (bodies == NULL)
-        return FAILED;
-    PyObject *run = PyTuple_Pack(3, f->plan->op, f->plan->table, bodies);
-    Py_DECREF(bodies);
+    PyObject *addresses = f->chain.lanes ? PyList_New(0) : Py_NewRef(Py_None);
+    PyObject *run = bodies && addresses
+                        ? PyTuple_Pack(4, f->plan->op, f->plan->table, bodies, addresses)
+                        : NULL;
+    Py_XDECREF(bodies);
+    Py_XDECREF(addresses);
     if (run == NULL)
         return FAILED;
     int appended = PyList_Append(f->runs, run);
@@ -295,6 +297,7 @@ static int find_bodies(Follow *f)
     f->run_op = f->plan->op;
     f->run_table = f->plan->table;
     f->bodies = bodies;
+    f->addresses = addresses;
     return DONE;
 }
 
@@ -331,7 +334,8 @@ static int rows(Follow *f, const Event *event, bool v1, int op, uint64_t end)
     Chain before;
     memcpy(before.prev, f->chain.prev, before.prev_size = f->chain.prev_size);
     uint64_t row = 0;
-    int done = plan_rows(f->plan, b + extra + head_size, event->end, &row, &f->chain, f->bodies);
+    int done = plan_rows(f->plan, b + extra + head_size, event->end, &row, &f->chain, f->bodies,
+                         f->addresses);
     if (done != DONE)
         memcpy(f->chain.prev, before.prev, f->chain.prev_size = before.prev_size);
     else
@@ -420,15 +424,19 @@ PyObject *follow(PyObject *module, PyObject *args)
     Py_ssize_t size, at, gtid_size, context_size, suffix_size, last_size;
     int checksum;
     unsigned long long end, messages, event_us;
-    if (!PyArg_ParseTuple(args, "y#nps#KppKKs#s#s#s#O!O!", &buffer, &size, &at, &checksum,
+    PyObject *last_of;
+    if (!PyArg_ParseTuple(args, "y#nps#KppKKs#s#s#s#O!O!O", &buffer, &size, &at, &checksum,
                           &f.id_head, &f.id_head_size, &end, &f.in_transaction, &f.begun,
                           &messages, &event_us, &gtid, &gtid_size, &context, &context_size,
                           &suffix, &suffix_size, &last, &last_size, &PyDict_Type, &f.by_map,
-                          &PyDict_Type, &f.by_id))
+                          &PyDict_Type, &f.by_id,
+                          &last_of))
         return NULL;
     f.end = end, f.messages = messages, f.event_us = event_us;
     int begun = follow_begin(&f, gtid, gtid_size, context, context_size, suffix, suffix_size,
                              last, last_size);
+    if (begun == DONE && PyList_Check(last_of))
+        begun = chain_lanes(&f.chain, last_of);
     int done = begun;
     while (done == DONE && at < size) {
         Event event;
@@ -439,6 +447,8 @@ PyObject *follow(PyObject *module, PyObject *args)
         if (done == DONE)
             at += 4 + (Py_ssize_t)little_endian(packet, 3);
     }
+    if (begun == DONE && done != FAILED && chain_lanes_to(&f.chain, last_of) != DONE)
+        done = FAILED;
     PyObject *answer = NULL;
     if (begun == DONE && done != FAILED)
         answer = follow_answer(&f, at);
@@ -446,6 +456,7 @@ PyObject *follow(PyObject *module, PyObject *args)
         answer = Py_NewRef(Py_None);
     text_free(&f.middle);
     text_free(&f.tail);
+    PyMem_Free(f.chain.lanes);
     Py_XDECREF(f.commits);
     Py_XDECREF(f.runs);
     return answer;

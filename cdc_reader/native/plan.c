@@ -2,6 +2,8 @@
 
 #include "plan.h"
 
+#include "crc.h"
+
 #include <structmember.h>
 
 int chain_prefix(Chain *chain, const char *prefix, size_t size)
@@ -20,6 +22,63 @@ int chain_prev(Chain *chain, const char *prev, size_t size)
     memcpy(chain->prev, prev, size);
     chain->prev_size = size;
     return DONE;
+}
+
+int chain_lanes(Chain *chain, PyObject *last_of)
+{
+    Py_ssize_t count = PyList_GET_SIZE(last_of);
+    chain->lanes = PyMem_Calloc((size_t)count + 1, sizeof *chain->lanes);
+    if (chain->lanes == NULL) {
+        PyErr_NoMemory();
+        return FAILED;
+    }
+    chain->lane_count = (uint32_t)count;
+    for (Py_ssize_t n = 0; n < count; n++) {
+        Lane *lane = chain->lanes + n;
+        Py_ssize_t size;
+        const char *prev = PyUnicode_AsUTF8AndSize(PyList_GET_ITEM(last_of, n), &size);
+        if (prev == NULL)
+            return FAILED;
+        if ((size_t)size > sizeof lane->prev)
+            return UNUSUAL;
+        memcpy(lane->prev, prev, lane->prev_size = (size_t)size);
+    }
+    return DONE;
+}
+
+int chain_lanes_to(const Chain *chain, PyObject *last_of)
+{
+    for (uint32_t n = 0; n < chain->lane_count; n++) {
+        const Lane *lane = chain->lanes + n;
+        PyObject *prev = PyUnicode_FromStringAndSize(lane->prev, (Py_ssize_t)lane->prev_size);
+        if (prev == NULL || PyList_SetItem(last_of, n, prev) < 0)
+            return FAILED;
+    }
+    return DONE;
+}
+
+static void move_lane(Chain *chain, Lane *lane)
+{
+    if (lane->event != chain->event) {
+        memcpy(lane->before, lane->prev, lane->before_size = lane->prev_size);
+        lane->event = chain->event;
+    }
+    memcpy(lane->prev, chain->prev, lane->prev_size = chain->prev_size);
+}
+
+static void take_lanes_back(Chain *chain)
+{
+    for (Lane *lane = chain->lanes; lane < chain->lanes + chain->lane_count; lane++)
+        if (lane->event == chain->event)
+            memcpy(lane->prev, lane->before, lane->prev_size = lane->before_size);
+}
+
+/* As cdc.partition.partition_of; -1: a key that JSON escapes, which is not the key itself. */
+static int lane_of(const Chain *chain, const char *key, size_t size)
+{
+    if (memchr(key, '\\', size) != NULL)
+        return -1;
+    return (int)(crc_of((const unsigned char *)key, size) % chain->lane_count);
 }
 
 /* -- making one ------------------------------------------------------------------------ */
@@ -93,6 +152,7 @@ static void plan_free(PyObject *self)
     Py_XDECREF(plan->op);
     Py_XDECREF(plan->table);
     Py_XDECREF(plan->head);
+    Py_XDECREF(plan->addresses);
     Py_XDECREF(plan->about);
     Py_XDECREF(plan->before);
     Py_XDECREF(plan->after);
@@ -136,13 +196,14 @@ static int present_in(PyObject *image)
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"op",    "table", "about", "head",   "columns", "before",
-                            "after", "key",   "value", "single", NULL};
-    PyObject *op, *table, *about, *head, *columns, *before, *after, *key, *value;
+    static char *names[] = {"op",    "table", "about", "head",   "columns",   "before",
+                            "after", "key",   "value", "single", "addresses", NULL};
+    PyObject *op, *table, *about, *head, *columns, *before, *after, *key, *value, *addresses;
     int single;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!p", names, &op, &table, &about,
-                                     &head, &PyTuple_Type, &columns, &before, &after,
-                                     &PyTuple_Type, &key, &PyTuple_Type, &value, &single))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!pO!", names, &op, &table,
+                                     &about, &head, &PyTuple_Type, &columns, &before, &after,
+                                     &PyTuple_Type, &key, &PyTuple_Type, &value, &single,
+                                     &PyTuple_Type, &addresses))
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(columns);
     if ((PyBytes_GET_SIZE(before) && PyBytes_GET_SIZE(before) != count) ||
@@ -158,6 +219,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     plan->table = Py_NewRef(table);
     plan->about = Py_NewRef(about);
     plan->head = Py_NewRef(head);
+    plan->addresses = Py_NewRef(addresses);
     plan->before = Py_NewRef(before);
     plan->after = Py_NewRef(after);
     plan->before_count = present_in(before);
@@ -273,7 +335,7 @@ static bool keeps_its_key(const Plan *plan)
     return true;
 }
 
-static int write_old_key(Plan *plan, const char *key, size_t size, Text *to)
+static int write_old_key(Plan *plan, const Chain *chain, const char *key, size_t size, Text *to)
 {
     plan->old_key.size = 0;
     int put = write_key(plan, plan->old_cells, &plan->old_key);
@@ -281,17 +343,21 @@ static int write_old_key(Plan *plan, const char *key, size_t size, Text *to)
         return put;
     if (plan->old_key.size == size && !memcmp(plan->old_key.data, key, size))
         return DONE;
+    if (chain->lanes != NULL && lane_of(chain, plan->old_key.data, plan->old_key.size) !=
+                                    lane_of(chain, key, size))
+        return UNUSUAL; /* two messages: the row, and its old key's end */
     if (PUT_LITERAL(to, "\"old_key\":\"") < 0 ||
         text_put(to, plan->old_key.data, plan->old_key.size) < 0)
         return FAILED;
     return PUT_LITERAL(to, "\",");
 }
 
-/* Fields in the order of cdc.message.Change. */
-static int write_body(Plan *plan, Chain *chain, uint64_t row)
+/* Fields in the order of cdc.message.Change; `place` is the partition. */
+static int write_body(Plan *plan, Chain *chain, uint64_t row, int *place)
 {
     Text *to = &plan->text;
     to->size = 0;
+    *place = 0;
     if (PUT_LITERAL(to, "{\"key\":\"") < 0)
         return FAILED;
     size_t key_at = to->size;
@@ -299,6 +365,12 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row)
     if (put != DONE)
         return put;
     size_t key_size = to->size - key_at;
+    const Lane *lane = NULL;
+    if (chain->lanes != NULL) {
+        if ((*place = lane_of(chain, to->data + key_at, key_size)) < 0)
+            return UNUSUAL;
+        lane = chain->lanes + *place;
+    }
     if (PUT_LITERAL(to, "\",") < 0)
         return FAILED;
     if ((put = write_value(plan, to)) != DONE)
@@ -311,7 +383,7 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row)
         Text key = {0};
         if (text_put(&key, to->data + key_at, key_size) < 0)
             return FAILED;
-        put = write_old_key(plan, key.data, key.size, to);
+        put = write_old_key(plan, chain, key.data, key.size, to);
         text_free(&key);
         if (put != DONE)
             return put;
@@ -319,7 +391,8 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row)
     size_t id_size = chain->prefix_size + digits_of(chain->id + chain->prefix_size, row);
     if (text_put(to, chain->middle, chain->middle_size) < 0 ||
         text_put(to, chain->id, id_size) < 0 || PUT_LITERAL(to, "\",\"prev\":\"") < 0 ||
-        text_put(to, chain->prev, chain->prev_size) < 0 ||
+        text_put(to, lane ? lane->prev : chain->prev, lane ? lane->prev_size : chain->prev_size) <
+            0 ||
         text_put(to, chain->tail, chain->tail_size) < 0)
         return FAILED;
     return chain_prev(chain, chain->id, id_size);
@@ -347,11 +420,26 @@ static int take_back(PyObject *out, Py_ssize_t held, int why)
     return cut < 0 ? FAILED : why;
 }
 
+/* Append the row's message, and where it goes. */
+static int append_row(Plan *plan, Chain *chain, uint64_t row, PyObject *out, PyObject *addresses)
+{
+    int place, done = write_body(plan, chain, row, &place);
+    if (done == DONE)
+        done = append_text(plan, out);
+    if (done != DONE || chain->lanes == NULL)
+        return done;
+    move_lane(chain, chain->lanes + place);
+    return PyList_Append(addresses, PyTuple_GET_ITEM(plan->addresses, place)) < 0 ? FAILED : DONE;
+}
+
 int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uint64_t *row,
-              Chain *chain, PyObject *out)
+              Chain *chain, PyObject *out, PyObject *addresses)
 {
     Py_ssize_t held = PyList_GET_SIZE(out);
     uint64_t number = *row;
+    if (chain->lanes != NULL && PyTuple_GET_SIZE(plan->addresses) != chain->lane_count)
+        return UNUSUAL;
+    chain->event++;
     while (at < end) {
         int done = DONE;
         if (PyBytes_GET_SIZE(plan->before))
@@ -359,11 +447,14 @@ int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uin
         if (done == DONE && PyBytes_GET_SIZE(plan->after))
             done = read_image(plan, plan->after, plan->after_count, &at, end, plan->cells);
         if (done == DONE)
-            done = write_body(plan, chain, number);
-        if (done == DONE)
-            done = append_text(plan, out);
-        if (done != DONE)
+            done = append_row(plan, chain, number, out, addresses);
+        if (done != DONE) {
+            if (chain->lanes != NULL) {
+                take_lanes_back(chain);
+                done = take_back(addresses, held, done);
+            }
             return take_back(out, held, done);
+        }
         number++;
     }
     *row = number;
@@ -418,26 +509,32 @@ static int plan_selected(Plan *plan, PyObject *rows, PyObject *out)
 
 static PyObject *method_rows(PyObject *self, PyObject *args)
 {
-    Plan *plan = (Plan *)self;
-    Chain chain;
+    Chain chain = {0};
     const char *buffer, *prefix, *prev;
     Py_ssize_t buffer_size, at, end, prefix_size, prev_size, middle_size, tail_size;
     unsigned long long row;
-    PyObject *out;
-    if (!PyArg_ParseTuple(args, "y#nnKs#s#s#s#O!", &buffer, &buffer_size, &at, &end, &row, &prefix,
-                          &prefix_size, &prev, &prev_size, &chain.middle, &middle_size,
-                          &chain.tail, &tail_size, &PyList_Type, &out))
+    PyObject *out, *last_of, *addresses;
+    if (!PyArg_ParseTuple(args, "y#nnKs#s#s#s#O!OO", &buffer, &buffer_size, &at, &end, &row,
+                          &prefix, &prefix_size, &prev, &prev_size, &chain.middle, &middle_size,
+                          &chain.tail, &tail_size, &PyList_Type, &out, &last_of, &addresses))
         return NULL;
     chain.middle_size = (size_t)middle_size, chain.tail_size = (size_t)tail_size;
     uint64_t number = row;
-    int done = at < 0 || at > end || end > buffer_size ? UNUSUAL
-                                                       : chain_prefix(&chain, prefix,
-                                                                      (size_t)prefix_size);
+    bool several = PyList_Check(last_of) && PyList_Check(addresses);
+    int done = at < 0 || at > end || end > buffer_size ||
+                       (several && PyList_GET_SIZE(addresses) != PyList_GET_SIZE(out))
+                   ? UNUSUAL
+                   : chain_prefix(&chain, prefix, (size_t)prefix_size);
     if (done == DONE)
         done = chain_prev(&chain, prev, (size_t)prev_size);
+    if (done == DONE && several)
+        done = chain_lanes(&chain, last_of);
     if (done == DONE)
-        done = plan_rows(plan, (const unsigned char *)buffer + at,
-                         (const unsigned char *)buffer + end, &number, &chain, out);
+        done = plan_rows((Plan *)self, (const unsigned char *)buffer + at,
+                         (const unsigned char *)buffer + end, &number, &chain, out, addresses);
+    if (done == DONE && several)
+        done = chain_lanes_to(&chain, last_of);
+    PyMem_Free(chain.lanes);
     if (done == FAILED)
         return NULL;
     if (done == UNUSUAL)
@@ -464,8 +561,8 @@ static PyMemberDef MEMBERS[] = {
 
 static PyMethodDef METHODS[] = {
     {"rows", method_rows, METH_VARARGS,
-     "rows(buffer, at, end, row, prefix, prev, middle, tail, out): one body for each row of an "
-     "event; None: left to the generated function."},
+     "rows(buffer, at, end, row, prefix, prev, middle, tail, out, last_of, addresses): one body "
+     "for each row of an event; None: left to the generated function."},
     {"selected", method_selected, METH_VARARGS,
      "selected(rows, out): the key and value of each row of a SELECT; False: left as well."},
     {NULL, NULL, 0, NULL},
