@@ -79,24 +79,40 @@ static int integer(const Column *column, const Cell *cell, Text *to)
     return DONE;
 }
 
+typedef struct {
+    const unsigned char *at;
+    bool negative, first;
+} Groups;
+
+/* The next group of a DECIMAL, of 1 to 9 digits; UINT64_MAX: one with a digit too many.
+   A negative number has all its bits inverted, and the very first bit says which it is. */
+static uint64_t next_group(Groups *groups, int digits)
+{
+    int size = DIGIT_BYTES[digits];
+    uint64_t group = big_endian(groups->at, (size_t)size);
+    if (groups->negative)
+        group ^= ((uint64_t)1 << 8 * size) - 1;
+    if (groups->first)
+        group ^= (uint64_t)0x80 << 8 * (size - 1);
+    groups->first = false;
+    groups->at += size;
+    return group < POWERS[digits] ? group : UINT64_MAX;
+}
+
 static int decimal(const Column *column, const Cell *cell, Text *to)
 {
     int scale = column->detail & 0xFF, whole = (column->detail >> 8) - scale;
-    const unsigned char *at = cell->at;
-    bool negative = at[0] < 0x80, first = true, any = false;
+    Groups groups = {cell->at, cell->at[0] < 0x80, true};
+    bool any = false;
     if (text_room(to, 80) < 0)
         return FAILED;
-    if (negative)
+    if (groups.negative)
         to->data[to->size++] = '-';
     /* Before the point the short group is the first, behind it the last. */
-    for (int left = whole; left > 0;) {
-        int digits = left % 9 ? left % 9 : 9, size = DIGIT_BYTES[digits];
-        uint64_t group = big_endian(at, (size_t)size);
-        if (negative)
-            group ^= ((uint64_t)1 << 8 * size) - 1;
-        if (first)
-            group ^= (uint64_t)0x80 << 8 * (size - 1);
-        if (group >= POWERS[digits])
+    for (int left = whole, digits; left > 0; left -= digits) {
+        digits = left % 9 ? left % 9 : 9;
+        uint64_t group = next_group(&groups, digits);
+        if (group == UINT64_MAX)
             return UNUSUAL;
         if (any) {
             padded_digits(to->data + to->size, group, digits);
@@ -105,28 +121,18 @@ static int decimal(const Column *column, const Cell *cell, Text *to)
             to->size += digits_of(to->data + to->size, group);
             any = true;
         }
-        first = false;
-        at += size;
-        left -= digits;
     }
     if (!any)
         to->data[to->size++] = '0';
     if (scale)
         to->data[to->size++] = '.';
-    for (int left = scale; left > 0;) {
-        int digits = left < 9 ? left : 9, size = DIGIT_BYTES[digits];
-        uint64_t group = big_endian(at, (size_t)size);
-        if (negative)
-            group ^= ((uint64_t)1 << 8 * size) - 1;
-        if (first)
-            group ^= (uint64_t)0x80 << 8 * (size - 1);
-        if (group >= POWERS[digits])
+    for (int left = scale, digits; left > 0; left -= digits) {
+        digits = left < 9 ? left : 9;
+        uint64_t group = next_group(&groups, digits);
+        if (group == UINT64_MAX)
             return UNUSUAL;
         padded_digits(to->data + to->size, group, digits);
         to->size += (size_t)digits;
-        first = false;
-        at += size;
-        left -= digits;
     }
     return DONE;
 }
