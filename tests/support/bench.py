@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from cdc.demo.servers import MariaDB, MySQL, Nats, Redis
+from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
 from tests.support.pipeline import Pipeline, wait_for
+from tests.support.proxy import Proxy
+from tests.support.tally import TALLY
 from tests.support.truth import CREATE, assert_exactly_once, wait_until_equal
 
 TABLE = "shop.users"
+MARKS = "shop.marks"
+"""One row, which tells how long a change takes after a fault."""
 ROWS = 200
 """Ids that a writer draws from; half of the rows stand there before the first start."""
 
@@ -21,25 +28,78 @@ class Bench:
     """A MySQL or MariaDB with a table, a NATS, a Redis, and the pipeline between."""
 
     def __init__(
-        self, mysql: MySQL | MariaDB, nats: Nats, redis_server: Redis, folder: Path
+        self,
+        mysql: MySQL | MariaDB,
+        nats: Nats,
+        redis_server: Redis,
+        folder: Path,
+        *,
+        proxied: bool = False,
     ) -> None:
-        """Make the table on running servers."""
+        """Make the tables on running servers.
+
+        Args:
+            proxied: the pipeline reaches each server through one of `links`.
+        """
         self.mysql, self.nats, self.redis = mysql, nats, redis_server
+        self.folder = folder
+        self.servers: dict[str, Server] = {"mysql": mysql, "nats": nats, "redis": redis_server}
+        self.links: dict[str, Proxy] = {}
+        self._mark = 0
         self.client = redis.Redis(port=redis_server.port)
         with mysql.connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE DATABASE shop")
             cursor.execute(CREATE.format(table=TABLE))
             rows = [(i, f"row {i}", "1.00", 0) for i in range(1, ROWS // 2)]
             cursor.executemany(f"INSERT INTO {TABLE} VALUES (%s, %s, %s, %s)", rows)
-        self.pipeline = Pipeline(
-            folder, mysql=mysql.url, nats=nats.url, redis=redis_server.url, tables=TABLE
-        )
+            cursor.execute(f"CREATE TABLE {MARKS} (id INT PRIMARY KEY, n INT NOT NULL)")
+            cursor.execute(f"INSERT INTO {MARKS} VALUES (1, 0)")
+        urls = {"mysql": mysql.url, "nats": nats.url, "redis": redis_server.url}
+        if proxied:
+            for name, server in self.servers.items():
+                self.links[name] = proxy = Proxy(server.port)
+                urls[name] = urls[name].replace(f":{server.port}", f":{proxy.port}")
+        self.pipeline = Pipeline(folder, **urls, tables=f"{TABLE},{MARKS}")
+
+    def close(self) -> None:
+        """End the proxies."""
+        for proxy in self.links.values():
+            proxy.close()
+
+    def restart(self, server: Server, *, kill: bool) -> None:
+        """End a server with SIGKILL or SIGTERM and start it again."""
+        if kill:
+            server.kill()
+            TALLY.count("SIGKILL")
+        else:
+            server.stop()
+        server.start()
+        TALLY.count("restart")
+
+    def recovered(self, fault: str, deadline_s: float = 60.0) -> float:
+        """Write to MySQL and wait until Redis shows it; return and note how long that took."""
+        self._mark += 1
+        mark, began_s = self._mark, time.monotonic()
+        with self.mysql.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {MARKS} SET n = %s", (mark,))
+        wait_for(f"a change behind {fault}", lambda: self._shows(mark), deadline_s)
+        took_s = time.monotonic() - began_s
+        TALLY.recovered(fault, took_s)
+        return took_s
+
+    def _shows(self, mark: int) -> bool:
+        with suppress(redis.RedisError):
+            value: Any = self.client.get("marks:1")
+            return value is not None and json.loads(value)["n"] == mark
+        return False
 
     def position(self) -> bytes | None:
         """Return the position in Redis as it stands; of several partitions, all of them."""
         keys = [f"cdc:default:position{n}" for n in ("", ":0", ":1", ":2", ":3")]
-        values: Any = self.client.mget(keys)
-        return b"\n".join(value for value in values if value) or None
+        with suppress(redis.RedisError):
+            values: Any = self.client.mget(keys)
+            return b"\n".join(value for value in values if value) or None
+        return None
 
     def positions(self, partitions: int) -> list[bytes | None]:
         """Return the positions of several partitions as they stand."""

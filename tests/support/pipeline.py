@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.support.tally import TALLY
+
 DEADLINE_S = 60.0
 
 
@@ -31,9 +33,20 @@ def wait_for(what: str, condition: Callable[[], bool], deadline_s: float = DEADL
 class Process:
     """One `cdc` process (and its children) with its log."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
-        """Describe a process; `start` starts it."""
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        program: tuple[str, ...] = ("cdc",),
+    ) -> None:
+        """Describe a process; `start` starts it.
+
+        Args:
+            program: a module, and what stands before `arguments`.
+        """
         self.arguments = arguments
+        self.program = program
         self.log = log
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +55,7 @@ class Process:
         """Start it; its output is appended to the log."""
         with self.log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cdc", *self.arguments],
+                [sys.executable, "-m", *self.program, *self.arguments],
                 env=os.environ | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -67,8 +80,20 @@ class Process:
 
     def kill(self) -> None:
         """End it with SIGKILL, as the kernel would."""
+        self._end()
+        TALLY.count("SIGKILL")
+
+    def _end(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP: its connections stay open and silent."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after `freeze`."""
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self, deadline_s: float = 15.0) -> int:
         """Ask it to drain with SIGTERM; return its exit code."""
@@ -92,7 +117,7 @@ class Process:
         """End it and its children, whatever they do."""
         if self.is_running():
             children = descendants(self.pid)
-            self.kill()
+            self._end()
             for pid in children:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -127,10 +152,12 @@ class Pipeline:
         }
         self._processes: list[Process] = []
 
-    def process(self, *arguments: str, name: str = "run") -> Process:
+    def process(
+        self, *arguments: str, name: str = "run", program: tuple[str, ...] = ("cdc",)
+    ) -> Process:
         """Return a process `cdc run …`, not started."""
         log = self.folder / f"{name}{len(self._processes)}.log"
-        process = Process(["run", *arguments], self.environment, log)
+        process = Process(["run", *arguments], self.environment, log, program)
         self._processes.append(process)
         return process
 
