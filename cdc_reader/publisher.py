@@ -213,6 +213,8 @@ class Publisher:
     async def _begin(self, messages: list[Message], *, is_claim: bool = False) -> None:
         token = f"{self._name}-{next(self._tokens)}"
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        # The loop may end before anybody asks; asyncio would print the error as one forgotten.
+        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self._flush = Flush(messages, token, done, is_claim)
         await self._write(self._flush)
 
