@@ -155,6 +155,8 @@ async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, 
         if stored.subject == subject:
             with suppress(msgspec.DecodeError):
                 return stored.seq, decode_heartbeat(stored.data)
+    if found.seq <= _STEPS_BACK:
+        return 0, None  # every message was looked at
     raise _too_many_foreign(stream)
 
 
@@ -175,6 +177,8 @@ async def _ours_at_or_before(
             return None
         if only in (None, stored.subject) and (ours := ours_in(prefix, stored)) is not None:
             return ours
+    if found.seq <= _STEPS_BACK:
+        return None  # every message was looked at
     raise _too_many_foreign(stream)
 
 

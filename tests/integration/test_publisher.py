@@ -232,6 +232,28 @@ def test_foreign_messages_cost_a_refused_flush_and_nothing_else(
     assert len(foreign_messages) == 80
 
 
+def test_a_stream_that_applications_began_is_a_new_one(new_nats: NewNats) -> None:
+    """What others published before the first reader came does not keep it out."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        settings = Settings(nats=parse_url(server.url, ("nats",)))
+        nc = await stream.connect(server.url, name="t", inbox_prefix="_INBOX_reader", log=LOG)
+        await stream.declare_stream(nc, settings)
+        for operation in ("insert", "update", "delete", "snapshot", "schema", "heartbeat"):
+            for body in (b"not the contract", b'{"key":"user:1","value":"x"}'):
+                await nc.publish(f"mysql.{operation}", body)
+        await nc.flush()
+        await stream.close(nc)
+        async with attempt(server) as here:
+            assert here.last == 0
+            await here.publisher.send(run_of(1, 3))
+            await here.publisher.settle()
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 3
+
+
 def test_another_readers_message_is_not_stepped_over(new_nats: NewNats) -> None:
     """Once somebody else published ours, this reader begins again at the stream's end."""
     server = new_nats()
