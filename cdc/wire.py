@@ -43,8 +43,9 @@ Raw = tuple[bytes, bytes, bytes, bytes]
 class Connection(Client):
     """A client that never reconnects by itself: each role reads the truth anew first.
 
-    `lost` is set the moment the connection is gone or closed, whatever nats-py is
-    still waiting for; `denied` holds the server's last refusal of a right, or "".
+    `lost` is set, and every request ended, the moment the connection is gone or closed,
+    whatever nats-py is still waiting for; `denied` holds the server's last refusal of a right,
+    or "".
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,10 @@ class Connection(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         for event in (self.lost, *self.wakes):
             event.set()
+        # A request would wait for its whole timeout although no answer can come any more.
+        for answer in self._resp_map.values():
+            if not answer.done():
+                answer.set_exception(nats.errors.ConnectionClosedError())
         # wait_closed() of a peer that is frozen would last until TCP gives up (15 minutes).
         rescue = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, abort, self)
         try:

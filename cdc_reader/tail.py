@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cdc.errors import PositionLostError, UnavailableError
@@ -26,7 +25,7 @@ from cdc.message import (
     subject_for,
 )
 from cdc.partition import check_partitions, is_row_subject, row_subjects
-from cdc.stream import StoredMessage, message_get, stream_state
+from cdc.stream import Connection, StoredMessage, message_get, stream_state
 from cdc_reader.flush import CLAIM_HEADER, batch_of
 from cdc_reader.resume import Tail
 
@@ -36,7 +35,9 @@ _STEPS_BACK = 20_000
 _REQUESTS_TOGETHER = 64
 
 
-async def end_running_batch(nc: Client, stream: str, prefix: str, *, claim_sequence: int) -> None:
+async def end_running_batch(
+    nc: Connection, stream: str, prefix: str, *, claim_sequence: int
+) -> None:
     """Make sure that no batch of another reader goes on storing messages behind our claim.
 
     Only a batch's first message is fenced, so one that began before the claim would go on.
@@ -56,7 +57,7 @@ async def end_running_batch(nc: Client, stream: str, prefix: str, *, claim_seque
         return
 
 
-async def _backwards(nc: Client, stream: str, newest: int) -> AsyncIterator[StoredMessage]:
+async def _backwards(nc: Connection, stream: str, newest: int) -> AsyncIterator[StoredMessage]:
     """Yield messages from a sequence on backwards, as far as `_STEPS_BACK`; most ask for one."""
     at, oldest, together = newest, max(newest - _STEPS_BACK, 0), 1
     while at > oldest:
@@ -68,7 +69,7 @@ async def _backwards(nc: Client, stream: str, newest: int) -> AsyncIterator[Stor
         together = min(together * 4, _REQUESTS_TOGETHER)
 
 
-async def _end_batch(nc: Client, prefix: str, batch: str) -> None:
+async def _end_batch(nc: Connection, prefix: str, batch: str) -> None:
     inbox = nc.new_inbox()
     answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -82,15 +83,17 @@ async def _end_batch(nc: Client, prefix: str, batch: str) -> None:
     await nc.publish(
         subject_for(prefix, HEARTBEAT), b"", reply=f"{inbox}.{batch}.1.fail.{gap}.3.$FI"
     )
-    try:
-        await asyncio.wait_for(answered, END_BATCH_TIMEOUT_S)
-    except TimeoutError:
-        raise UnavailableError("NATS does not answer") from None
-    finally:
-        await subscription.unsubscribe()
+    lost = asyncio.ensure_future(nc.lost.wait())
+    await asyncio.wait(
+        (answered, lost), timeout=END_BATCH_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+    )
+    lost.cancel()
+    if not answered.done():
+        raise UnavailableError("NATS does not answer")
+    await subscription.unsubscribe()
 
 
-async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -> Tail:
+async def read_tail(nc: Connection, stream: str, prefix: str, partitions: int = 1) -> Tail:
     """Return the end of the stream.
 
     Raises:
@@ -125,7 +128,7 @@ async def read_tail(nc: Client, stream: str, prefix: str, partitions: int = 1) -
 
 
 async def _newest_of_each(
-    nc: Client, stream: str, prefix: str, partitions: int, floor: int
+    nc: Connection, stream: str, prefix: str, partitions: int, floor: int
 ) -> list[tuple[int | None, Placed]]:
     """Return the newest message of ours on each subject behind `floor`, with its partition.
 
@@ -146,7 +149,9 @@ async def _newest_of_each(
     return out
 
 
-async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, Heartbeat | None]:
+async def _newest_heartbeat(
+    nc: Connection, stream: str, prefix: str
+) -> tuple[int, Heartbeat | None]:
     subject = subject_for(prefix, HEARTBEAT)
     found = await message_get(nc, stream, last_by_subject=subject)
     if found is None:
@@ -161,7 +166,7 @@ async def _newest_heartbeat(nc: Client, stream: str, prefix: str) -> tuple[int, 
 
 
 async def _ours_at_or_before(
-    nc: Client,
+    nc: Connection,
     stream: str,
     prefix: str,
     found: StoredMessage | None,

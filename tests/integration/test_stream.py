@@ -14,6 +14,7 @@ from cdc.demo.servers import MySQL, Nats
 from cdc.errors import PermissionDenied, SettingsError, StreamError, UnavailableError
 from cdc.settings import Settings
 from cdc.stream import (
+    API_TIMEOUT_S,
     ApiError,
     Connection,
     api,
@@ -249,6 +250,20 @@ async def test_lost_connection(new_nats: NewNats) -> None:
             await write_block(nc, b"PUB a 0\r\n\r\n")
         with pytest.raises(UnavailableError):
             await api(nc, "INFO")
+
+
+@in_a_loop
+async def test_a_request_ends_with_its_connection(new_nats: NewNats) -> None:
+    """What was asked when the connection broke fails at once, not after its timeout."""
+    nats = new_nats()
+    async with connected(nats.url) as nc:
+        nats.pause()
+        asking = asyncio.create_task(api(nc, "INFO"))
+        await until("the request", lambda: bool(nc._resp_map))
+        nats.kill()
+        async with asyncio.timeout(API_TIMEOUT_S / 2):
+            with pytest.raises(UnavailableError, match="is lost"):
+                await asking
 
 
 @in_a_loop
