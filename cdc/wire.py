@@ -60,6 +60,9 @@ class Connection(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         for event in (self.lost, *self.wakes):
             event.set()
+        if self._err is not None:
+            # Flushed to a connection that broke, it would end the tidying up half-way.
+            self._pending, self._pending_data_size = [], 0
         # A request would wait for its whole timeout although no answer can come any more.
         for answer in self._resp_map.values():
             if not answer.done():

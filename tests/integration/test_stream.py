@@ -31,6 +31,7 @@ from cdc.url import Url, parse_url
 from redis_sink.consumer import PULLS, Consumer
 from redis_sink.plan import Delivery
 from tests.conftest import NewNats
+from tests.support.proxy import Proxy
 from tests.support.sinking import LOG, in_a_loop, until
 
 
@@ -264,6 +265,26 @@ async def test_a_request_ends_with_its_connection(new_nats: NewNats) -> None:
         async with asyncio.timeout(API_TIMEOUT_S / 2):
             with pytest.raises(UnavailableError, match="is lost"):
                 await asking
+
+
+@in_a_loop
+async def test_a_reset_with_something_unsent_is_tidied_up(nats: Nats) -> None:
+    """No task of nats-py is left behind, and none ends with an error that nobody takes."""
+    with Proxy(nats.port) as proxy:
+        async with connected(f"nats://127.0.0.1:{proxy.port}") as nc:
+            subscription = await nc.subscribe("x", cb=_nothing)
+            await nc.flush()
+            waiting: Any = subscription._wait_for_msgs_task
+            reading: Any = nc._reading_task
+            nc._pending, nc._pending_data_size = [b"PUB x 1\r\nx\r\n"], 12
+            assert await asyncio.to_thread(proxy.cut, reset=True) == 1
+            await reading
+            await until("the end", nc.lost.is_set)
+            await until("its task to end", waiting.done)
+
+
+async def _nothing(_: object) -> None:
+    """Take a message."""
 
 
 @in_a_loop

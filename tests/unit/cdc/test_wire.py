@@ -212,6 +212,7 @@ def test_private_names_of_nats_py() -> None:
     assert (nc._transport, nc._reading_task) == (None, None)
     assert nc._server_info == {}
     assert nc._resp_map == {}
+    assert nc._err is None
     assert list(inspect.signature(Client._close).parameters) == ["self", "status", "do_cbs"]
     assert {"_io_reader", "_io_writer"} <= vars(TcpTransport()).keys()  # type: ignore[no-untyped-call]
     assert Subscription(nc, OURS)._id == OURS
