@@ -32,8 +32,8 @@ from cdc_reader.packet import PacketReader
 
 COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID = 0x12, 0x1E
 HEARTBEAT_S = 5.0
-SILENCE_S = 30.0
-"""Nothing for this long, not even a heartbeat: the connection is half-open."""
+SILENCE_S = 15.0
+"""Nothing for this long, not even one of three heartbeats: the connection is half-open."""
 READ_BYTES = 1 << 18
 RECEIVE_BUFFER_BYTES = 1 << 20
 

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
-from tests.support.pipeline import Pipeline, wait_for
+from tests.support.pipeline import Pipeline, Process, wait_for
 from tests.support.proxy import Proxy
 from tests.support.tally import TALLY
 from tests.support.truth import CREATE, assert_exactly_once, wait_until_equal
@@ -111,6 +111,14 @@ class Bench:
         """Wait until the position in Redis has moved."""
         before = self.position()
         wait_for("progress in Redis", lambda: self.position() not in (None, before))
+
+    def wait_for_progress_or_end(self, process: Process) -> None:
+        """Wait until the position in Redis has moved, or the process has ended."""
+        before = self.position()
+        wait_for(
+            "progress in Redis",
+            lambda: self.position() not in (None, before) or not process.is_running(),
+        )
 
     def wait_for_progress_of_each(self, partitions: int, deadline_s: float = 60.0) -> None:
         """Wait until the position of every partition has moved."""

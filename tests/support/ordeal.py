@@ -41,11 +41,16 @@ def ordeal(
         pause_s=pause_s,
         sizes=sizes,
     )
-    yield writer
-    committed = writer.stop()
-    assert committed > 0
-    end_well(bench, *processes)
-    observer.stop()
+    try:
+        yield writer
+        committed = writer.stop()
+        assert committed > 0
+        end_well(bench, *processes)
+        observer.stop()
+    finally:
+        # After a failure too: what still runs would disturb the tests behind.
+        writer.end()
+        observer.end()
 
 
 def end_well(bench: Bench, *processes: Process) -> None:

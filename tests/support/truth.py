@@ -195,10 +195,14 @@ class Observer:
             self.backwards.append((key, before, version))
         self._newest[key] = version
 
-    def stop(self) -> None:
-        """End the watch; fail if a value went back or nothing was seen."""
+    def end(self) -> None:
+        """End the watch, whatever was seen."""
         self._stop.set()
         self._thread.join()
+
+    def stop(self) -> None:
+        """End the watch; fail if a value went back or nothing was seen."""
+        self.end()
 
         assert self.backwards == []
         assert self.samples > 0

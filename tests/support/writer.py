@@ -19,6 +19,7 @@ from tests.support.pipeline import wait_for
 
 Row = tuple[str, str | None, int]
 """(name, balance, ver)"""
+END_WITHIN_S = 60.0
 _RECONNECT_PAUSE_S = 0.05
 _GOING = range(2000, 3000)
 """MySQL error numbers of the client side: the connection is gone."""
@@ -69,10 +70,15 @@ class Writer:
         self._version = max((ver for _, _, ver in self.rows.values()), default=0)
         self._thread.start()
 
+    def end(self) -> None:
+        """End writing, whatever has become of it."""
+        self._stop.set()
+        self._thread.join(END_WITHIN_S)
+
     def stop(self) -> int:
         """End writing; return the number of committed transactions, all of them still there."""
-        self._stop.set()
-        self._thread.join()
+        self.end()
+        assert not self._thread.is_alive(), "MySQL does not answer"
         if self.error is not None:
             raise self.error
         with self._connect() as connection, connection.cursor() as cursor:

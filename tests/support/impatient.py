@@ -1,0 +1,19 @@
+"""``python -m tests.support.impatient run …``: `cdc`, with the pauses between attempts cut short.
+
+For tests that count attempts, not how long they take.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cdc.cli import main
+from cdc_reader import reader
+from redis_sink.waiting import Waiting
+
+PAUSE_S = 0.2
+
+if __name__ == "__main__":
+    reader.BACKOFF_MAX_S = PAUSE_S
+    Waiting.after.__defaults__ = (PAUSE_S,)
+    main(sys.argv[1:])
