@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import nats.errors
@@ -259,6 +260,19 @@ async def write_block(nc: Client, block: bytes) -> None:
         transport.write(block)
         await transport.drain()  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError):
+        raise lost(nc) from None
+
+
+@contextmanager
+def unless_lost(nc: Client) -> Iterator[None]:
+    """Tell errors of nats-py as what they are: the connection is gone.
+
+    Raises:
+        UnavailableError: one of them came.
+    """
+    try:
+        yield
+    except (nats.errors.Error, OSError):
         raise lost(nc) from None
 
 

@@ -118,7 +118,8 @@ class Publisher:
             FencedError: another reader was quicker.
             UnavailableError: NATS does not answer.
         """
-        await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
+        with wire.unless_lost(self._nc):
+            await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
         self._watch = asyncio.create_task(self._connection_lost())
         self._heartbeat = claim
         await self._begin([(self._heartbeat_subject, encode(claim))], is_claim=True)

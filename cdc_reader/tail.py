@@ -26,6 +26,7 @@ from cdc.message import (
 )
 from cdc.partition import check_partitions, is_row_subject, row_subjects
 from cdc.stream import Connection, StoredMessage, message_get, stream_state
+from cdc.wire import unless_lost
 from cdc_reader.flush import CLAIM_HEADER, batch_of
 from cdc_reader.resume import Tail
 
@@ -53,7 +54,8 @@ async def end_running_batch(
         # The newest fenced message: a batch's first, or one that was published singly by a
         # reader that had ended all batches before it.
         if batch := batch_of(stored.headers):
-            await _end_batch(nc, prefix, batch)
+            with unless_lost(nc):
+                await _end_batch(nc, prefix, batch)
         return
 
 

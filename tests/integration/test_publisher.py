@@ -22,7 +22,7 @@ from cdc.wire import Connection
 from cdc_reader.flush import fast_block, sequence_fence
 from cdc_reader.lanes import Run
 from cdc_reader.publisher import FencedError, Publisher
-from cdc_reader.tail import read_tail
+from cdc_reader.tail import end_running_batch, read_tail
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages
 
@@ -269,6 +269,25 @@ def test_another_readers_message_is_not_stepped_over(new_nats: NewNats) -> None:
 
     asyncio.run(scenario())
     assert assert_exactly_once(server.url) == 5
+
+
+def test_a_connection_lost_before_the_claim_is_told_as_such(new_nats: NewNats) -> None:
+    """Wherever NATS goes away while a reader attaches, it is waited for: no bug, no exit."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server) as here:
+            await here.publisher.send(run_of(1, 5))
+            await here.publisher.settle()
+            before = here.publisher.sequence
+            async with attempt(server) as other:
+                await other.nc.close()
+                with pytest.raises(UnavailableError, match="is lost"):
+                    await other.publisher.open(heartbeat(""))
+                with pytest.raises(UnavailableError, match="is lost"):
+                    await end_running_batch(other.nc, "MYSQL", "mysql", claim_sequence=before)
+
+    asyncio.run(scenario())
 
 
 def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats) -> None:
