@@ -1,0 +1,142 @@
+"""Servers are restarted in the middle of transactions, and frozen for longer than anybody waits."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+
+import pytest
+
+from tests.support.bench import Bench
+from tests.support.ordeal import ordeal
+from tests.support.pipeline import wait_for
+from tests.support.tally import seeded
+
+pytestmark = pytest.mark.timeout(400)
+
+ROUNDS = 18
+"""Each restarts NATS and Redis, every second one MySQL too."""
+IMPATIENT = ("tests.support.impatient",)
+FROZEN_S = 18.0
+"""Longer than any of our timeouts."""
+UNREAD_MIB = 24
+
+
+def test_servers_restarted_again_and_again(bench: Bench) -> None:
+    """SIGTERM and SIGKILL in turn, in the middle of transactions of 300 rows."""
+    chance = seeded()
+    with bench.pipeline as pipeline:
+        processes = [
+            pipeline.process("--role", role, name=role, program=IMPATIENT).start()
+            for role in ("reader", "sink")
+        ]
+        bench.wait_for_progress()
+        with ordeal(bench, chance, *processes, pause_s=0.005, sizes=(1, 5, 300)) as writer:
+            for number in range(ROUNDS):
+                kill = bool(number // 2 % 2)
+                for server in chance.sample([bench.nats, bench.redis], k=2):
+                    bench.restart(server, kill=kill)
+                    bench.wait_for_progress()
+                if number % 2:
+                    bench.restart(bench.mysql, kill=kill)
+                    writer.wait_for_commits(2)
+                    bench.wait_for_progress()
+            bench.recovered("servers restarted again and again")
+
+
+def test_servers_frozen_for_longer_than_anybody_waits(bench: Bench) -> None:
+    """SIGSTOP of all three: each is given up, said so, and gone on with when it wakes up."""
+    chance = seeded()
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_for_progress()
+        with ordeal(bench, chance, process, pause_s=0.01) as writer:
+            bench.wait_for_progress()
+            servers = list(bench.servers.values())
+            for server in servers:
+                server.pause()
+            end_s = time.monotonic() + FROZEN_S
+            # What is proved is that this time has passed.
+            wait_for("the time to pass", lambda: time.monotonic() > end_s)
+            said = process.text()
+            chance.shuffle(servers)
+            for server in servers:
+                server.resume()
+            assert "waiting for a server" in said
+            assert "sink waits" in said
+            bench.recovered("servers frozen for 18 s")
+            writer.wait_for_commits()
+
+
+def test_a_frozen_reader_is_fenced_when_it_wakes_up(bench: Bench) -> None:
+    """While it is frozen another one goes on; what it held in its hands is refused."""
+    chance = seeded()
+    with bench.pipeline as pipeline:
+        sink = pipeline.process("--role", "sink", name="sink").start()
+        readers = [
+            pipeline.process("--role", "reader", name=f"reader-{n}-").start() for n in (0, 1)
+        ]
+        bench.wait_for_progress()
+        with ordeal(bench, chance, sink, *readers) as writer:
+            for frozen in itertools.islice(itertools.cycle(readers), 6):
+                bench.wait_for_progress()
+                frozen.freeze()
+                writer.wait_for_commits(20)
+                bench.recovered("the other reader frozen")
+                frozen.thaw()
+                writer.wait_for_commits(5)
+            wait_for(
+                "a refused flush",
+                lambda: any("another reader publishes" in reader.text() for reader in readers),
+            )
+
+
+def test_a_reader_that_does_not_read_is_dropped_by_mysql_and_goes_on(bench: Bench) -> None:
+    """Frozen until MySQL's net_write_timeout closes the dump; its memory stays as it was."""
+    chance = seeded()
+    with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL net_write_timeout = 1")
+        cursor.execute("CREATE TABLE beside (id INT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)")
+    with bench.pipeline as pipeline:
+        sink = pipeline.process("--role", "sink", name="sink").start()
+        reader = pipeline.process("--role", "reader", name="reader").start()
+        bench.wait_for_progress()
+        with ordeal(bench, chance, sink, reader, pause_s=0.02) as writer:
+            reader.freeze()
+            with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
+                for _ in range(UNREAD_MIB):
+                    cursor.execute("INSERT INTO beside (b) VALUES (REPEAT('x', 1 << 20))")
+                wait_for("MySQL to end the dump", lambda: not _dumps(cursor))
+            writer.wait_for_commits()
+            reader.thaw()
+            bench.recovered("a reader frozen until its dump was closed")
+            (peak_bytes,) = reader.peak_bytes().values()
+            assert peak_bytes < 250 << 20
+
+
+def _dumps(cursor: object) -> list[int]:
+    """Return the threads of MySQL that send a binlog."""
+    cursor.execute("SHOW PROCESSLIST")  # type: ignore[attr-defined]
+    rows = cursor.fetchall()  # type: ignore[attr-defined]
+    return [row[0] for row in rows if "Binlog Dump" in str(row[4])]
+
+
+def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
+    """The end of a dump is no success: each time it goes on where it was."""
+    chance = seeded()
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_for_progress()
+        with ordeal(bench, chance, process, pause_s=0.005):
+            killed = 0
+            with bench.mysql.connect() as connection, connection.cursor() as cursor:
+                while killed < 8:
+                    for thread in _dumps(cursor):
+                        # It may have ended by itself.
+                        with contextlib.suppress(Exception):
+                            cursor.execute(f"KILL {thread}")
+                            killed += 1
+                    bench.wait_for_progress()
+            bench.recovered("dump threads killed in a loop")
+        assert "MySQL ended the binlog dump" in process.text() or "closed" in process.text()
