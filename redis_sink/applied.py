@@ -14,12 +14,15 @@ It is written by the transaction that writes the data (invariants 1 and 5), and 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 
 from cdc.errors import PositionLostError
+from cdc.message import HEARTBEAT, SCHEMA, decode_heartbeat, decode_placed, subject_for
+from cdc.partition import row_subject
 
 POSITION_VERSION = 1
 
@@ -145,12 +148,14 @@ def first_start(state: Extent, partitions: int = 1) -> Start:
     return Start(seq, applied, "first start")
 
 
-def resume(applied: Applied, state: Extent, found: str | None) -> Start:
+def resume(applied: Applied, state: Extent, found: str | None, *, refilled: bool = False) -> Start:
     """Return where to go on after `applied`.
 
     Args:
         found: `id` of the message that stands at ``applied.id_seq`` now, "" when it is
             none of ours, None when there is no message.
+        refilled: newer changes stand between it and ``applied.seq``, where heartbeats stood
+            that the stream has lost.
 
     Wherever the stream is not the one that was applied, messages are taken again from
     where they can differ; their ids say which of them are applied already, and the
@@ -174,6 +179,9 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
     if state.last_seq < applied.seq:
         again = msgspec.structs.replace(again, seq=state.last_seq)
         return Start(state.last_seq + 1, again, "stream lost its end")
+    if refilled:
+        again = msgspec.structs.replace(again, seq=applied.id_seq)
+        return Start(applied.id_seq + 1, again, "stream lost its end")
     if applied.seq + 1 < state.first_seq:
         raise PositionLostError(
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
@@ -182,6 +190,26 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             remedy=rebuild(state.name) + "\nthen give stream_max_age_s more room",
         )
     return Start(applied.seq + 1, applied, "resume")
+
+
+def newest_told(
+    subject: str, body: bytes, prefix: str, partition: int = 0, partitions: int = 1
+) -> str | None:
+    """Return the newest `id` of the partition that a stored message tells of; None: none of ours.
+
+    >>> body = b'{"key":"users:1","op":"delete","table":"shop.users","id":"1.2.900.0","prev":""}'
+    >>> newest_told("mysql.delete", body, "mysql")
+    '1.2.900.0'
+    """
+    with suppress(msgspec.DecodeError, UnicodeError, IndexError):
+        if subject == subject_for(prefix, HEARTBEAT):
+            heartbeat = decode_heartbeat(body)
+            return heartbeat.last_of[partition] if partitions > 1 else heartbeat.last
+        placed = decode_placed(body)
+        own = row_subject(prefix, placed.op, partition, partitions)
+        if subject in (subject_for(prefix, SCHEMA), own):
+            return placed.id
+    return None
 
 
 def rebuild(stream: str) -> str:
