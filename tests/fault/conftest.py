@@ -67,7 +67,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what the faults came to."""
-    if not TALLY.of:
+    if not TALLY.of and not TALLY.recoveries_s:
         return
     terminalreporter.section("faults")
     counts = ", ".join(f"{TALLY.of[what]} {name}" for what, name in NAMES.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,7 +48,9 @@ def die_at_each(bench: Bench, role: str, todo: Sequence[Point], *arguments: str)
         program = ("tests.support.crashing", step, when, str(k))
         name = f"{role}-{step.rpartition(':')[2]}-{when}-{k}-"
         process = bench.pipeline.process("--role", role, *arguments, name=name, program=program)
+        began_s = time.monotonic()
         code = process.start().wait(DIES_WITHIN_S)
+        print(f"{step} {when} {k}: {time.monotonic() - began_s:.1f} s")
         assert code == -signal.SIGKILL, f"{step} {when} {k}: {code}\n{process.text()}"
         assert f"{MARK}: {step} {when}" in process.text()
         assert "Traceback" not in process.text()

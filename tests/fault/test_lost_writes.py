@@ -69,7 +69,6 @@ def test_a_tail_lost_under_load_and_while_idle(bench: Bench, tmp_path: Path) -> 
                     bench.wait_until_equal()
                 before = len(messages(bench.nats.url))
                 saved.put_back()
-                assert "lost its end" not in process.text() or number
                 if is_idle:
                     # Nobody writes: it is brought again without being asked for.
                     wait_for("the lost messages", lambda b=before: _stored(bench) >= b)  # type: ignore[misc]
@@ -89,7 +88,7 @@ def test_lost_heartbeats_and_changes_in_their_places(bench: Bench, tmp_path: Pat
         ).start()
         sink = pipeline.process("--role", "sink", name="sink").start()
         bench.wait_until_equal()
-        bench.recovered("nothing yet")
+        bench.passes()
         for _ in range(3):
             bench.wait_for_progress()
         saved = Saved(bench.nats, tmp_path / "nats")
@@ -130,7 +129,7 @@ def test_redis_loses_writes_that_the_stream_still_has(bench: Bench, tmp_path: Pa
             bench.recovered("Redis restored from an older copy")
             bench.wait_until_equal()
             observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
-            bench.recovered("nothing")
+            bench.passes()
             observer.stop()
         end_well(bench, process)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import time
 
 import pytest
 
+from cdc.url import parse_url
+from cdc_reader.server_log import read_server_log
+from cdc_reader.source import Source
 from tests.support.bench import Bench
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import wait_for
@@ -140,3 +144,31 @@ def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
                     bench.wait_for_progress()
             bench.recovered("dump threads killed in a loop")
         assert "MySQL ended the binlog dump" in process.text() or "closed" in process.text()
+
+
+OUR_ID = 4711
+TWINS = 3
+
+
+async def _dump_with_our_id(bench: Bench) -> int:
+    """Read a dump as another client with the same server_id does; return how much came."""
+    with bench.mysql.connect() as connection:
+        log = read_server_log(connection, mariadb=False, gtid=True, server="")
+    url = parse_url(bench.mysql.url, ("mysql",))
+    twin = await Source.open(url, log.newest, mariadb=False, server_id=OUR_ID)
+    try:
+        return len(await twin.read(5.0))
+    finally:
+        twin.close()
+
+
+def test_a_twin_with_our_server_id_changes_nothing(bench: Bench) -> None:
+    """Two dumps with one id: the servers tell them apart, and an ended dump is begun again."""
+    chance = seeded()
+    with bench.pipeline as pipeline:
+        process = pipeline.run("--server-id", str(OUR_ID))
+        bench.wait_for_progress()
+        with ordeal(bench, chance, process, pause_s=0.01):
+            for _ in range(TWINS):
+                assert asyncio.run(_dump_with_our_id(bench)) > 0
+                bench.recovered("another client with our server_id")

@@ -77,15 +77,19 @@ class Bench:
         TALLY.count("restart")
 
     def recovered(self, fault: str, deadline_s: float = 60.0) -> float:
-        """Write to MySQL and wait until Redis shows it; return and note how long that took."""
+        """Wait until a change comes through, and note how long after the fault that took."""
+        took_s = self.passes(f"a change behind {fault}", deadline_s)
+        TALLY.recovered(fault, took_s)
+        return took_s
+
+    def passes(self, what: str = "a change", deadline_s: float = 60.0) -> float:
+        """Write to MySQL and wait until Redis shows it; return how long that took."""
         self._mark += 1
         mark, began_s = self._mark, time.monotonic()
         with self.mysql.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"UPDATE {MARKS} SET n = %s", (mark,))
-        wait_for(f"a change behind {fault}", lambda: self._shows(mark), deadline_s)
-        took_s = time.monotonic() - began_s
-        TALLY.recovered(fault, took_s)
-        return took_s
+        wait_for(what, lambda: self._shows(mark), deadline_s)
+        return time.monotonic() - began_s
 
     def _shows(self, mark: int) -> bool:
         with suppress(redis.RedisError):

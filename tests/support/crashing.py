@@ -23,7 +23,7 @@ POINTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "reader": (
         ("cdc_reader.source:Source.open", ("before", "after")),
         ("cdc_reader.source:Source.read", ("after",)),
-        ("cdc_reader.transaction:Assembler.take", ("before", "after")),
+        ("cdc_reader.transaction:Assembler.take_usual", ("before", "after")),
         ("cdc_reader.publisher:Publisher.open", ("before", "after")),
         ("cdc_reader.publisher:Publisher.send", ("before", "after")),
         ("cdc_reader.publisher:Publisher.settle", ("before", "after")),

@@ -10,7 +10,7 @@ import random
 import statistics
 from collections import Counter
 
-SEED = "CDC_FAULT_SEED"
+SEED = "FAULT_SEED"
 """Environment variable: the seed of a run that is to be seen again."""
 
 
