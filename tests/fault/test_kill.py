@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ import redis
 
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import Process
+from tests.support.tally import seeded
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
@@ -21,16 +21,16 @@ def test_killed_at_random_moments_loses_and_repeats_nothing(
     bench: Bench, victims: tuple[str, ...]
 ) -> None:
     """SIGKILL at any moment: MySQL equals Redis, each id is in the stream once and in order."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = seeded()
     observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
     with bench.pipeline as pipeline:
         roles: dict[str, Process] = {
             role: pipeline.process("--role", role, name=role).start() for role in ("reader", "sink")
         }
         bench.wait_for_progress()
-        writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS, pause_s=0.001)
+        writer = Writer(
+            bench.mysql.connect, TABLE, seed=chance.randrange(1 << 32), rows=ROWS, pause_s=0.001
+        )
         for kill in range(KILLS):
             victim = roles[victims[kill % len(victims)]]
             bench.wait_for_progress()

@@ -15,7 +15,7 @@ from tests.support.tally import seeded
 
 pytestmark = pytest.mark.timeout(400)
 
-CUTS = 190
+CUTS = 200
 """Of the sweep, over all links."""
 CUT_WITHIN_S = 240.0
 NOTICED_WITHIN_S = 30.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import redis
@@ -10,6 +9,7 @@ import redis
 from tests.support.application import Application
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import wait_for
+from tests.support.tally import seeded
 from tests.support.truth import Observer, messages
 from tests.support.writer import Writer
 
@@ -21,9 +21,7 @@ STATEMENTS = 1000
 
 def write_for(bench: Bench, seconds: float) -> int:
     """Let the legacy application write for a while; return its committed transactions."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS)
+    writer = Writer(bench.mysql.connect, TABLE, seed=seeded().randrange(1 << 32), rows=ROWS)
     end = time.monotonic() + seconds
     wait_for("the time to write", lambda: time.monotonic() > end, seconds + 5)
     return writer.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ import redis
 from tests.support.application import Application
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import Process, descendants, wait_for
+from tests.support.tally import seeded
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
@@ -30,9 +30,9 @@ SPREAD = ("--partitions", str(PARTITIONS))
 
 def a_writer(bench: Bench) -> Writer:
     """Let a legacy application write, key changes included."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    return Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS, pause_s=0.001)
+    return Writer(
+        bench.mysql.connect, TABLE, seed=seeded().randrange(1 << 32), rows=ROWS, pause_s=0.001
+    )
 
 
 def owners(bench: Bench) -> list[bytes]:
@@ -87,7 +87,7 @@ def test_killed_sinks_are_taken_over_and_nothing_is_lost(bench: Bench) -> None:
 
 def test_the_reader_is_killed_between_partitions(bench: Bench) -> None:
     """SIGKILL of the reader at random moments: each chain goes on where it was, also halves."""
-    chance = random.Random(random.SystemRandom().randrange(1 << 32))
+    chance = seeded()
     observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
     with bench.pipeline as pipeline:
         reader = pipeline.process("--role", "reader", *SPREAD, name="reader").start()

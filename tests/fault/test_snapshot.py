@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 
 import pytest
 import redis
 
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.tally import seeded
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
@@ -17,11 +17,9 @@ KILLS = 6
 
 def test_a_snapshot_killed_under_load_ends_right_and_never_goes_back(bench: Bench) -> None:
     """Chunks of two rows, keys that change, SIGKILL again and again: no version goes back."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = seeded()
     observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
-    writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS)
+    writer = Writer(bench.mysql.connect, TABLE, seed=chance.randrange(1 << 32), rows=ROWS)
     with bench.pipeline as pipeline:
         reader = pipeline.process(
             "--role", "reader", "--snapshot-chunk-rows", "2", name="reader"
