@@ -9,6 +9,7 @@ import nats
 import pytest
 import redis
 
+from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
 from tests.support.lost_writes import Saved
 from tests.support.ordeal import end_well, ordeal
@@ -172,6 +173,30 @@ async def _make_room(bench: Bench) -> None:
     config.max_bytes = 1 << 30
     await jetstream.update_stream(config)
     await client.close()
+
+
+def test_a_nats_without_room_on_its_disk(
+    new_mysql: NewMySQL, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """NATS takes three quarters of what is free and then refuses: waited for, said, caught up.
+
+    Here its share is a setting, because a small file system needs root; what it answers then
+    is the same.
+    """
+    chance = seeded()
+    store = {"store_dir": str(tmp_path / "store")}
+    server = new_nats({"jetstream": store | {"max_file_store": 2 << 20}})
+    bench = Bench(new_mysql(options=("--sync-binlog=0",)), server, new_redis(), tmp_path)
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_for_progress()
+        with ordeal(bench, chance, process) as writer:
+            wait_for("the full disk", lambda: "the stream is full" in process.text())
+            assert "JetStream file resource limits exceeded" in server.log_tail()
+            writer.wait_for_commits(20)
+            server.options = {"jetstream": store}
+            bench.restart(server, kill=True)
+            bench.recovered("a full disk of NATS")
 
 
 def test_a_key_of_another_type_and_one_that_is_gone(bench: Bench) -> None:
