@@ -6,6 +6,7 @@ See docs/adr/0006-snapshot-in-line.md.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import time
@@ -129,6 +130,17 @@ class ChunkReader:
         with suppress(OSError, AttributeError):
             raw._sock.shutdown(socket.SHUT_RDWR)
         raw._force_close()
+
+    def begin(
+        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+    ) -> asyncio.Future[Chunk]:
+        """Begin to `read` in a thread of the running loop."""
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, self.read, table, codec, after, limit, low
+        )
+        # The loop may end before anybody asks; asyncio would print the error with its trace.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
 
     def read(
         self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
