@@ -174,14 +174,16 @@ class Assembler:
     def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
         """Return messages with rows of the snapshot, put in line behind the newest message.
 
-        Their ids are that of the message before them with one more counter.
+        Their ids are that of the message before them with one more counter, which begins at
+        `read_us`: where NATS has lost its end and rows are read again, perhaps fewer or
+        others, none of them gets the id of one that is applied already.
 
         Args:
             rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.
             read_us: when they were read, in microseconds since 1970.
         """
         parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
-        counter = parts[4] if len(parts) == 5 else 0
+        counter = max(read_us - 1, parts[4] if len(parts) == 5 else 0)
         prefix = ".".join(map(str, parts[:4]))
         lanes = self.lanes
         run = Run(SNAPSHOT, table, [], [] if lanes else None, len(rows))

@@ -6,7 +6,9 @@ tables in stream order, a changed key removes the old one at its place in the or
 and a barrier (`Schema`) ends the batch (reference: docs/guarantees.md).
 
 Skip and gap: ``prev`` equal to the last id applied is the next message.  Otherwise a
-message whose id is not above it has been applied already, and anything else is a gap.
+message whose id is not above it has been applied already, and anything else is a gap.  One
+exception: where the stream lost its end during a snapshot, the rows that stood there are read
+again and have other ids, so the last one applied is not in the stream any more.
 """
 
 from __future__ import annotations
@@ -158,8 +160,7 @@ class Planner:
             if change.op != op or change.v != CONTRACT_VERSION:
                 run.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
                 continue
-            if change.prev != run.last_id:
-                run.pass_over(delivery, change)
+            if change.prev != run.last_id and run.passes_over(delivery, change, change.prev):
                 continue
             if not _is_id(change.id):
                 run.refuse(delivery, "its id is none")
@@ -210,9 +211,7 @@ class Planner:
                 parse_id(schema.id)
                 if self._partitions > 1:
                     prev = (schema.prev_of or ())[self._partition]
-                if prev != run.last_id:
-                    run.pass_over(delivery, schema)
-                else:
+                if prev == run.last_id or not run.passes_over(delivery, schema, prev):
                     run.last_id, run.id_seq, run.barrier = schema.id, seq, schema
                     run.others += 1
             elif subject == self._update:
@@ -230,8 +229,7 @@ class Planner:
         if snapshot.v != CONTRACT_VERSION or not _is_id(snapshot.id):
             run.refuse(delivery, f"id {snapshot.id[:80]}, v {snapshot.v}: not ours")
             return
-        if snapshot.prev != run.last_id:
-            run.pass_over(delivery, snapshot)
+        if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
             return
         run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
         if hashed is None or any(row.key in self._position_keys for row in snapshot.rows):
@@ -310,18 +308,29 @@ class _Run:
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
 
-    def pass_over(self, delivery: Delivery, message: Change | Snapshot | Schema) -> None:
-        """Note a message that does not follow the last one: applied before, or behind a gap."""
+    def passes_over(
+        self, delivery: Delivery, message: Change | Snapshot | Schema, prev: str
+    ) -> bool:
+        """Note a message that does not name the last one: applied before, or behind a gap.
+
+        Return False when it is the next one nevertheless.
+        """
         try:
-            place = parse_id(message.id)
+            place, before = parse_id(message.id), parse_id(prev)
         except ValueError:
             self.refuse(delivery, "its id is none")
-            return
-        if place > parse_id(self.last_id):
-            _gap(self, delivery[0], f"{message.id} there follows {message.prev or 'nothing'}")
+            return True
+        last = parse_id(self.last_id)
+        if place > last:
+            # Nothing stands between `prev` and it, so no change between the last one and it
+            # is missing; the last one was a row of a snapshot that is read again.
+            if self.catching_up and len(last) == 5 and last[4] and before < last:
+                return False
+            _gap(self, delivery[0], f"{message.id} there follows {prev or 'nothing'}")
         self.skipped += 1
         if message.id == self.last_id:
             self.id_seq = delivery[0]
+        return True
 
     def refuse(
         self, delivery: Delivery, reason: str, change: Change | None = None, key: str | None = None

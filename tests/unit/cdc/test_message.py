@@ -54,7 +54,7 @@ MESSAGES: dict[str, Any] = {
             SnapshotRow(key="users:8", value='{"id":8}'),
         ),
         table="shop.users",
-        **(PLACE | {"id": "1.2.27999999.41.1", "prev": "1.2.27999999.41"}),
+        **(PLACE | {"id": "1.2.27999999.41.1795414891568123", "prev": "1.2.27999999.41"}),
     ),
     "schema": Schema(table="shop.users", statement="ALTER TABLE", gtid=GTID, **PLACE),
     "heartbeat": Heartbeat(

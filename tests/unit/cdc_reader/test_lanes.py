@@ -197,7 +197,7 @@ def test_rows_of_the_snapshot_follow_a_moved_key() -> None:
     found = [(m[0].decode(), decode_snapshot(m[1])) for m in messages(made)[-PARTITIONS:]]
 
     assert before.endswith(".0.0")
-    assert [m.id.split(".", 4)[4] for _, m in found] == ["1", "2", "3"][:PARTITIONS]
+    assert [m.id.split(".", 4)[4] for _, m in found] == ["9", "10", "11"][:PARTITIONS]
     for subject, message in found:
         number = int(subject.removeprefix("mysql.snapshot."))
         assert {partition_of(row.key, PARTITIONS) for row in message.rows} == {number}

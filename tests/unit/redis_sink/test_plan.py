@@ -468,6 +468,56 @@ def test_stream_that_lost_its_end_is_followed() -> None:
     assert batch.applied.id == s.last
 
 
+def _snapshot_row(s: Stream, id: str, prev: str) -> None:
+    row = SnapshotRow(key=f"users:{id[-1]}", value=id)
+    message = Snapshot(rows=(row,), table="shop.users", id=id, prev=prev, ts=1)
+    s.raw("mysql.snapshot", encode(message))
+
+
+LOST_ROW = msgspec.structs.replace(START, seq=3, id="1.2.900.0.17", id_seq=0)
+"""The newest message applied was the row of a snapshot, and is not in the stream any more."""
+
+
+def test_rows_that_are_read_again_follow_the_lost_ones() -> None:
+    """NATS lost its end during a snapshot: new ids, no gap, and every row is applied."""
+    s = Stream(3)
+    _snapshot_row(s, "1.2.900.0.25", "1.2.900.0")
+    _snapshot_row(s, "1.2.900.0.26", "1.2.900.0.25")
+    batch = plan(s, LOST_ROW)
+
+    assert batch.commands == [("MSET", "users:5", "1.2.900.0.25", "users:6", "1.2.900.0.26")]
+    assert (batch.applied.id, batch.applied.catching_up) == ("1.2.900.0.26", False)
+
+
+def test_a_change_follows_where_no_row_is_read_again() -> None:
+    """The other reading had fewer rows: what comes behind them is no gap either."""
+    s = Stream(3, last="1.2.900.0")
+    s.offset = 950
+    s.change("users:1", "a")
+
+    assert plan(s, LOST_ROW).applied.id == "1.2.951.0"
+
+
+@pytest.mark.parametrize(
+    ("applied", "prev"),
+    [
+        (msgspec.structs.replace(LOST_ROW, id_seq=2), "1.2.900.0"),
+        (msgspec.structs.replace(LOST_ROW, id="1.2.900.0"), "1.2.800.0"),
+        (msgspec.structs.replace(LOST_ROW, id="1.2.900.0.0"), "1.2.800.0"),
+        (LOST_ROW, "1.2.901.0"),
+    ],
+    ids=["still there", "a change", "half of a row", "from behind it"],
+)
+def test_a_gap_is_one_still(applied: Applied, prev: str) -> None:
+    """Only behind a lost row of a snapshot, and only from before it."""
+    s = Stream(3, last=prev)
+    s.offset = 950
+    s.change("users:1", "a")
+
+    with pytest.raises(PositionLostError, match="a message is missing"):
+        plan(s, applied)
+
+
 def test_catching_up_survives_a_restart() -> None:
     """Half way through what is applied already, the position says so."""
     s = Stream()
