@@ -34,7 +34,7 @@ from cdc_reader.resume import (
 )
 from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
-from cdc_reader.server_log import event_at, read_server_log
+from cdc_reader.server_log import event_at, read_server_log, wait_until_visible
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -255,6 +255,9 @@ def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Server
     connection = catalog.connect(settings.mysql)
     try:
         facts = catalog.server_facts(connection)
+        is_ours = heartbeat is not None and heartbeat.server == facts.server
+        if heartbeat is not None and is_ours and facts.gtid and not facts.mariadb:
+            wait_until_visible(connection, heartbeat.gtid_set or "")
         log = read_server_log(
             connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
         )

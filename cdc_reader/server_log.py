@@ -12,6 +12,7 @@ from cdc.position import MySqlGtidSet, Position
 from cdc_reader.connection import STATEMENT_REFUSED
 from cdc_reader.resume import ServerLog
 
+VISIBLE_WAIT_S = 10
 _EXECUTING_COMMAND = 1220
 
 
@@ -38,6 +39,19 @@ def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server
     return ServerLog(
         mariadb=mariadb, server=server, newest=newest, purged=purged, oldest_file=oldest_file
     )
+
+
+def wait_until_visible(connection: Connection, gtid_set: str) -> None:
+    """Wait until MySQL has executed what came out of its binlog, or for `VISIBLE_WAIT_S`.
+
+    Events reach us before their commit is finished, with semi-synchronous replication long
+    before: a reader that begins again at once would miss transactions of its own.
+
+    Raises:
+        pymysql.MySQLError: the connection broke.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (gtid_set, VISIBLE_WAIT_S))
 
 
 def _text(value: object) -> str:

@@ -63,7 +63,7 @@ class Chunks(Protocol):
 
 
 @dataclass(slots=True)
-class _Window:
+class Window:
     """The chunk that is being read, and the keys that changes touched since."""
 
     table: Table
@@ -92,7 +92,8 @@ class Snapshot:
         self._mariadb = mariadb
         self._chunk_max_rows = chunk_max_rows
         self._chunk_rows = min(CHUNK_FIRST_ROWS, chunk_max_rows)
-        self._window: _Window | None = None
+        self.window: Window | None = None
+        """The chunk that is being read."""
 
     @property
     def active(self) -> bool:
@@ -108,7 +109,7 @@ class Snapshot:
         if not self._pending:
             return 0
         published_rows = 0
-        if (window := self._window) is not None:
+        if (window := self.window) is not None:
             self._note(window, assembler.runs)
             if not window.reading.done():
                 return 0
@@ -116,15 +117,15 @@ class Snapshot:
             if not assembler.has_passed(chunk.high):
                 return 0
             published_rows = self._put_in_line(window, chunk, assembler)
-        if self._pending:
+        if self._pending and not assembler.is_behind_the_stream():
             self._begin(assembler)
         return published_rows
 
-    def _result(self, window: _Window) -> Chunk:
+    def _result(self, window: Window) -> Chunk:
         try:
             return window.reading.result()
         except CdcError:
-            self._window = None
+            self.window = None
             raise
 
     def _begin(self, assembler: Assembler) -> None:
@@ -133,10 +134,10 @@ class Snapshot:
         after = [part or "" for part in self.progress[table.qualified].after]
         limit = self._chunk_rows if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
         reading = self._reader.begin(table, codec, after, limit, assembler.seen())
-        self._window = _Window(table, codec, reading, limit)
+        self.window = Window(table, codec, reading, limit)
 
     @staticmethod
-    def _note(window: _Window, runs: Iterable[Run]) -> None:
+    def _note(window: Window, runs: Iterable[Run]) -> None:
         for run in runs:
             if run.table == window.table.qualified and run.op in OPERATIONS:
                 for body in run.bodies:
@@ -145,7 +146,7 @@ class Snapshot:
                     if keys.old_key is not None:
                         window.touched.add(keys.old_key)
 
-    def _put_in_line(self, window: _Window, chunk: Chunk, assembler: Assembler) -> int:
+    def _put_in_line(self, window: Window, chunk: Chunk, assembler: Assembler) -> int:
         table = window.table
         if not table.chunk_key and not chunk.done:
             raise UsageError(
@@ -163,7 +164,7 @@ class Snapshot:
         if chunk.done:
             self._pending.pop(0)
         self._adapt(chunk)
-        self._window = None
+        self.window = None
         return len(rows)
 
     def _adapt(self, chunk: Chunk) -> None:
