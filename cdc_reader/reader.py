@@ -101,6 +101,8 @@ class Attached:
     publisher: Publisher
     epoch: int
     server: str
+    began: int
+    """When the stream's first reader began, microseconds since 1970."""
     read_rows: int = 0
     silent_since_s: float = 0.0
     heartbeat_at_s: float = 0.0
@@ -154,6 +156,7 @@ class Attached:
         return Heartbeat(
             epoch=self.epoch,
             server=self.server,
+            began=self.began,
             file=position.file,
             offset=position.offset,
             gtid_set=position.gtid_set,
@@ -238,6 +241,7 @@ async def _attach(
             publisher=publisher,
             epoch=resume.epoch,
             server=server.server,
+            began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,
             silent_since_s=time.monotonic(),
         )
         await publisher.open(attached.heartbeat())

@@ -5,8 +5,8 @@ one for each under ``cdc:<pipeline>:position:<n>``, as JSON:
 
 ```json
 {"v":1,"stream":"MYSQL","created":"2026-11-23T12:00:06.98Z","seq":8123,"id":"1.2.27999999.41",
- "id_seq":8121,"gtid_set":"7271e0ec-…:1-8003","gtid":"7271e0ec-…:8003","ts":1795414891568123,
- "applied":1795414891569001}
+ "id_seq":8121,"gtid_set":"7271e0ec-…:1-8003","began":1795414000000000,"gtid":"7271e0ec-…:8003",
+ "ts":1795414891568123,"applied":1795414891569001}
 ```
 
 It is written by the transaction that writes the data (invariants 1 and 5), and by nothing else.
@@ -62,6 +62,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     found again yet; see `catching_up`."""
     gtid_set: str | None = None
     """Of the newest heartbeat."""
+    began: int = 0
+    """Of the newest heartbeat: which history of the stream this is.  0: none was seen yet."""
     gtid: str | None = None
     """Of the newest change."""
     ts: int = 0
@@ -154,7 +156,10 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
 
     Wherever the stream is not the one that was applied, messages are taken again from
     where they can differ; their ids say which of them are applied already, and the
-    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.
+    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.  Where that
+    message stands as before, they are taken from behind it, and not from behind
+    ``applied.seq``: a stream that lost its end there may have been filled again, with changes
+    where heartbeats stood.
 
     Raises:
         PositionLostError: messages that were never applied have left the stream, or the
@@ -166,14 +171,18 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             safe="nothing was written",
             remedy=f"set stream to {applied.stream}, or give this pipeline another name",
         )
-    again = msgspec.structs.replace(applied, id_seq=0, created=state.created)
-    if applied.created != state.created or (found is not None and found != applied.id):
-        seq = max(state.first_seq, 1)
+    first = max(state.first_seq, 1)
+    again = msgspec.structs.replace(applied, id_seq=0, created=state.created, seq=first - 1)
+    is_shorter = state.last_seq < applied.seq
+    has_left = 0 < applied.id_seq < state.first_seq
+    if applied.created != state.created:
+        return Start(first, again, "stream was rewritten")
+    if applied.id and found != applied.id and not has_left:
+        return Start(first, again, "stream lost its end" if is_shorter else "stream was rewritten")
+    seq = max(applied.id_seq + 1, first)
+    if is_shorter:
         again = msgspec.structs.replace(again, seq=seq - 1)
-        return Start(seq, again, "stream was rewritten")
-    if state.last_seq < applied.seq:
-        again = msgspec.structs.replace(again, seq=state.last_seq)
-        return Start(state.last_seq + 1, again, "stream lost its end")
+        return Start(seq, again, "stream lost its end")
     if applied.seq + 1 < state.first_seq:
         raise PositionLostError(
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
@@ -181,7 +190,7 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
             remedy=rebuild(state.name) + "\nthen give stream_max_age_s more room",
         )
-    return Start(applied.seq + 1, applied, "resume")
+    return Start(seq, applied, "resume")
 
 
 def rebuild(stream: str) -> str:

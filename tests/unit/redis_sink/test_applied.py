@@ -55,15 +55,16 @@ def test_first_start(first: int, last: int, seq: int) -> None:
 
 
 def test_resume() -> None:
-    """The same stream goes on after the last sequence consumed."""
+    """The same stream goes on behind the last message applied, heartbeats behind it included."""
     start = resume(AT_90, Extent(1, 200), "1.2.900.0")
-    assert (start.seq, start.why, start.applied) == (91, "resume", AT_90)
+    assert (start.seq, start.why, start.applied) == (89, "resume", AT_90)
 
 
 @pytest.mark.parametrize("first", [89, 91])
 def test_resume_when_the_applied_message_has_left(first: int) -> None:
     """Messages that are applied may leave the stream."""
-    assert resume(AT_90, Extent(first, 200), None).seq == 91
+    start = resume(AT_90, Extent(first, 200), None)
+    assert (start.seq, start.applied) == (first, AT_90)
 
 
 def test_trimmed() -> None:
@@ -73,12 +74,19 @@ def test_trimmed() -> None:
     assert "nats stream rm MYSQL" in caught.value.text()
 
 
-def test_stream_lost_its_end() -> None:
-    """A stream that is shorter than what was applied is followed from its end."""
-    start = resume(AT_90, Extent(1, 70), None)
-    assert (start.seq, start.why, start.applied.seq) == (71, "stream lost its end", 70)
+@pytest.mark.parametrize(("last", "found", "seq"), [(70, None, 1), (89, "1.2.900.0", 89)])
+def test_stream_lost_its_end(last: int, found: str | None, seq: int) -> None:
+    """It may have been filled again in part: it is taken from where it is as it was."""
+    start = resume(AT_90, Extent(1, last), found)
+    assert (start.seq, start.why, start.applied.seq) == (seq, "stream lost its end", seq - 1)
     assert start.applied.id == AT_90.id
     assert start.applied.catching_up
+
+
+def test_a_restart_while_catching_up_begins_to_catch_up_again() -> None:
+    """What was looked through before may have been lost and filled again too."""
+    lost = resume(AT_90, Extent(1, 70), None).applied
+    assert resume(msgspec.structs.replace(lost, seq=50), Extent(1, 80), None).seq == 1
 
 
 @pytest.mark.parametrize("found", ["1.2.700.0", ""])
