@@ -263,7 +263,11 @@ def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Server
         if heartbeat is not None and is_ours and facts.gtid and not facts.mariadb:
             wait_until_visible(connection, heartbeat.gtid_set or "")
         log = read_server_log(
-            connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
+            connection,
+            mariadb=facts.mariadb,
+            gtid=facts.gtid,
+            server=facts.server,
+            exact=heartbeat is None,
         )
         next_event: str | None = ""
         if heartbeat is not None:
