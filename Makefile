@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv servers demo test check unit integration fault acceptance bench clean
+.PHONY: help venv servers demo test check unit model integration fault acceptance bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,9 @@ check: venv ## Check format, lint and types
 
 unit: venv ## Run the tests that need no server
 	$(BIN)/pytest $(wildcard tests/unit tests/golden)
+
+model: venv ## Search the model of the protocol; MODEL_DEPTH=4 looks four steps further
+	MODEL_DEPTH=$(or $(MODEL_DEPTH),0) $(BIN)/pytest -rP tests/model
 
 integration fault acceptance: servers
 	$(BIN)/pytest tests/$@

@@ -7,17 +7,27 @@ took in since, turn by turn; its Assembler and Snapshot are made anew from that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from cdc.errors import CdcError
-from cdc.message import SCHEMA, TableProgress, encode, subject_for
+from cdc.message import (
+    SCHEMA,
+    TableProgress,
+    decode_change,
+    decode_heartbeat,
+    decode_schema,
+    decode_snapshot,
+    encode,
+    subject_for,
+)
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
 from cdc_reader.chunk import Chunk, chunk_of
+from cdc_reader.event import Event
 from cdc_reader.flush import Message, parts
 from cdc_reader.reader import Attached
 from cdc_reader.resume import initial_progress, parsed_gtid_set
@@ -32,6 +42,11 @@ T = TypeVar("T")
 PREFIX = "mysql"
 NAME = TABLE.qualified
 HEARTBEAT, BARRIER = subject_for(PREFIX, "heartbeat"), subject_for(PREFIX, SCHEMA)
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "heartbeat": decode_heartbeat,
+    "schema": decode_schema,
+    "snapshot": decode_snapshot,
+}
 Progress = tuple[bool, tuple[str | None, ...]]
 """`TableProgress` of the only table."""
 
@@ -152,6 +167,13 @@ class _KeepsTouchedRows(Snapshot):
         return
 
 
+def decoded(message: Message) -> Any:
+    """Return a message of ours: a change, rows of a snapshot, a barrier or a heartbeat."""
+    subject, body = message
+    op = subject.decode().rpartition(".")[2]
+    return _DECODERS.get(op, decode_change)(body)
+
+
 class ReaderSide:
     """A reader of one binlog."""
 
@@ -219,7 +241,7 @@ class ReaderSide:
             if turn.read is not None:
                 chunks.answer(turn.read)
             if turn.piece is not None:
-                refused = attached.take(self.binlog.pieces[turn.piece][1]) is not None
+                refused = not _took(assembler, self.binlog.pieces[turn.piece][1])
                 next_piece = turn.piece + 1
             snapshot.step(assembler)
             runs, assembler.runs = assembler.runs, []
@@ -237,6 +259,15 @@ class ReaderSide:
             waits=bool(history.turns) and snapshot.window is None,
             refused=refused,
         )
+
+
+def _took(assembler: Assembler, events: Sequence[Event]) -> bool:
+    try:
+        for event in events:
+            assembler.take(event)
+    except CdcError:
+        return False
+    return True
 
 
 class Planned(NamedTuple):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from cdc.errors import CdcError
-from cdc.message import decode_change, decode_heartbeat, decode_schema, encode, parse_id
+from cdc.message import encode, parse_id
 from cdc_reader.flush import Message
 from redis_sink.applied import Applied, decode, first_start, resume
 from redis_sink.applied import encode as encode_position
-from tests.model.sides import BARRIER, HEARTBEAT, Numbered, SinkSide
+from tests.model.sides import HEARTBEAT, Numbered, SinkSide, decoded
 from tests.model.state import STOPPED, Data, Pending, Redis, Rules, Sink, State, Stored, Wrong
 
 
@@ -77,7 +77,7 @@ class Sinks:
         found = None
         if s.base < applied.id_seq <= s.last:
             subject, body = self._messages[s.stream[applied.id_seq - s.base - 1].message]
-            found = "" if subject == HEARTBEAT.encode() else _decode(subject, body).id
+            found = "" if subject == HEARTBEAT.encode() else decoded((subject, body)).id
         try:
             start = resume(applied, extent, found)
         except CdcError:
@@ -138,7 +138,7 @@ def _pretend_chain(applied: Applied, got: list[tuple[int, Message]]) -> list[tup
     """Return messages whose `prev` fits, for a variant that does not look at it."""
     last, out = applied.id, []
     for seq, (subject, body) in got:
-        ours = _decode(subject, body)
+        ours = decoded((subject, body))
         if subject == HEARTBEAT.encode():
             ours = msgspec.structs.replace(ours, last=last)
         elif parse_id(ours.id) > parse_id(last):
@@ -146,12 +146,6 @@ def _pretend_chain(applied: Applied, got: list[tuple[int, Message]]) -> list[tup
             last = ours.id
         out.append((seq, (subject, encode(ours))))
     return out
-
-
-def _decode(subject: bytes, body: bytes) -> Any:
-    if subject == HEARTBEAT.encode():
-        return decode_heartbeat(body)
-    return decode_schema(body) if subject == BARRIER.encode() else decode_change(body)
 
 
 def _with(s: State, n: int, sink: Sink | str | None) -> State:

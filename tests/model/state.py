@@ -127,6 +127,8 @@ class Rules:
     drops_touched: bool = True
     high_is_executed: bool = False
     """A chunk may go out behind what was executed when it was read, not what was written."""
+    clock_stands: bool = False
+    """Ids of a snapshot's rows do not say when they were read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 from cdc.errors import CdcError, UnavailableError
-from cdc.message import Heartbeat, decode_change, decode_heartbeat, decode_schema, parse_id
+from cdc.message import Heartbeat, decode_heartbeat, parse_id
 from cdc.position import MySqlGtidSet, Position
 from cdc.stream import StoredMessage
 from cdc_reader.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
 from cdc_reader.publisher import check_end
 from cdc_reader.resume import ServerLog, resume_from, tail_of
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
-from tests.model.sides import BARRIER, HEARTBEAT, PREFIX, Numbered, Read, ReaderSide, Turn
+from tests.model.sides import HEARTBEAT, PREFIX, Numbered, Read, ReaderSide, Turn, decoded
 from tests.model.sinks import Sinks
 from tests.model.state import (
     STOPPED,
@@ -63,7 +63,7 @@ class World:
         ]
         """What Redis must hold after each number of transactions."""
         self._sinks = Sinks(self.rules, self.messages, self.keys, self.versions)
-        self._decoded = lru_cache(None)(self._decode)
+        self._decoded = lru_cache(None)(lambda number: decoded(self.messages[number]))
 
     def start(self) -> State:
         """Return the state in which nothing has begun.
@@ -139,15 +139,19 @@ class World:
         view = self._reader.view(reader.history)
         low = view.reading
         if low is not None and reader.read is None and self._may_select(s, low):
-            read = Read(s.visible, s.written, s.clock)
+            clock = 1 if self.rules.clock_stands else s.clock
+            read = Read(s.visible, s.written, clock)
             after = _with_reader(s, n, reader._replace(read=read))
             yield f"select {n}", after._replace(clock=s.clock + CLOCK_STEP)
-        if _may_turn(s, n, reader) and (
-            self._next_piece(s, view.next_piece) is not None
-            or reader.read is not None
-            or (view.active and low is None and not view.waits)
-        ):
-            yield self.turn(s, n, reader, beat=False)
+        if not _may_turn(s, n, reader):
+            return
+        is_due = reader.read is not None or (view.active and low is None and not view.waits)
+        if self._next_piece(s, view.next_piece) is not None:
+            yield self.turn(s, n, reader)
+            if is_due:
+                yield self.turn(s, n, reader, nothing_came=True)
+        elif is_due:
+            yield self.turn(s, n, reader)
 
     def _may_select(self, s: State, low: int) -> bool:
         return s.visible >= low or not self.rules.waits_for_low
@@ -177,7 +181,12 @@ class World:
         log = ServerLog(
             mariadb=False,
             server="s",
-            newest=Position(file=FILE, offset=ends[s.written], gtid_set=gtids(s.visible)),
+            newest=Position(
+                file=FILE,
+                # A new stream's place and GTIDs belong together: `server_log.read_server_log`.
+                offset=ends[s.written if heartbeat else s.visible],
+                gtid_set=gtids(s.visible),
+            ),
             purged=MySqlGtidSet(),
             oldest_file=FILE,
         )
@@ -200,10 +209,19 @@ class World:
         fenced = self.rules.heartbeats_are_fenced or not is_heartbeat
         return sequence if self.rules.fence and fenced else -1
 
-    def turn(self, s: State, n: int, reader: Reader, *, beat: bool) -> tuple[str, State]:
+    def turn(
+        self,
+        s: State,
+        n: int,
+        reader: Reader,
+        *,
+        beat: bool = False,
+        nothing_came: bool = False,
+    ) -> tuple[str, State]:
         """Go once through the reader's loop."""
         before = self._reader.view(reader.history)
-        turn = Turn(self._next_piece(s, before.next_piece), reader.read)
+        piece = None if nothing_came else self._next_piece(s, before.next_piece)
+        turn = Turn(piece, reader.read)
         history = self._reader.after(reader.history, turn)
         view = self._reader.view(history)
         if view.refused:
@@ -212,7 +230,8 @@ class World:
         if beat or (reader.read is not None and view.progress != before.progress):
             flushes = (*flushes, (view.heartbeat,))
         after = reader._replace(history=history, read=None, outbox=flushes)
-        return f"{'beat' if beat else 'turn'} {n}", self._send(_with_reader(s, n, after), n)
+        name = "beat" if beat else "turn without events" if nothing_came else "turn"
+        return f"{name} {n}", self._send(_with_reader(s, n, after), n)
 
     def _send(self, s: State, n: int) -> State:
         """Put the next flush of a reader on its way, if there is one."""
@@ -286,12 +305,6 @@ class World:
         if ours.prev != newest or parse_id(ours.id) <= parse_id(newest):
             raise Wrong(f"{ours.id}, which follows {ours.prev}, stands behind {newest}")
 
-    def _decode(self, number: int) -> Any:
-        subject, body = self.messages[number]
-        if subject == HEARTBEAT.encode():
-            return decode_heartbeat(body)
-        return decode_schema(body) if subject == BARRIER.encode() else decode_change(body)
-
     def _last_id(self, number: int) -> str:
         ours = self._decoded(number)
         last: str = ours.last if ours.op == "heartbeat" else ours.id
@@ -340,7 +353,7 @@ def _may_turn(s: State, n: int, reader: Reader) -> bool:
 
 def _batch_to_end(s: State, claim: int) -> int:
     """Return where the batch begins that a reader with this claim ends; 0: none."""
-    for sequence in range(claim - 1, s.base, -1):
+    for sequence in range(min(claim - 1, s.last), s.base, -1):
         headers = HEADERS[s.stream[sequence - s.base - 1].headers]
         if begins_flush(headers):
             return sequence if batch_of(headers) else 0
