@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv servers demo test check unit integration fault acceptance bench clean
+.PHONY: help venv servers demo test check unit model integration fault acceptance soak bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,12 +45,18 @@ check: venv ## Check format, lint and types
 unit: venv ## Run the tests that need no server
 	$(BIN)/pytest $(wildcard tests/unit tests/golden)
 
+model: venv ## Search the model of the protocol; MODEL_DEPTH=4 looks four steps further
+	MODEL_DEPTH=$(or $(MODEL_DEPTH),0) $(BIN)/pytest -rP tests/model
+
 integration fault acceptance: servers
 	$(BIN)/pytest tests/$@
 
 integration: ## Run the tests of each side on its server
 fault: ## Run the tests that kill, freeze and cut
 acceptance: ## Run the tests of the command as a whole
+
+soak: servers ## Random faults for HOURS=n (10 minutes if not said); SEED=n replays them
+	$(BIN)/python -m tests.soak --hours $(or $(HOURS),0.167) $(if $(SEED),--seed $(SEED))
 
 bench: servers ## Measure throughput, latency and memory: build/bench.md, 40 minutes
 	$(BIN)/python -m benchmarks --json build/bench.json --markdown build/bench.md

@@ -107,6 +107,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     server: str
     """``server_uuid`` of MySQL, ``server_id`` of MariaDB: whose coordinates these are."""
+    began: int = 0
+    """When the stream's first reader began, microseconds since 1970, handed on from heartbeat
+    to heartbeat: another number is another history, whatever its ids.  0: not known."""
     file: str
     offset: int
     gtid_set: str | None

@@ -171,7 +171,7 @@ class Watermark:
     """A bound in the binlog: what a SELECT surely saw, or surely did not."""
 
     gtid_set: MySqlGtidSet | None
-    """None: the place alone counts (no GTIDs, or MariaDB)."""
+    """Counts beside the place; None: no GTIDs, or MariaDB."""
     place: tuple[int, int]
     """File number and offset in bytes."""
 

@@ -6,6 +6,7 @@ See docs/adr/0006-snapshot-in-line.md.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import time
@@ -22,9 +23,7 @@ from cdc.position import MySqlGtidSet, Watermark, file_number
 from cdc.table import Column, Table
 from cdc_reader.result_set import fetch_rows
 from cdc_reader.select_codec import Row, SelectCodec, quoted
-from cdc_reader.server_log import log_status
-
-VISIBLE_WAIT_S = 10
+from cdc_reader.server_log import VISIBLE_WAIT_S, log_status
 
 _NUMBERS = frozenset(
     ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
@@ -38,7 +37,7 @@ _NUMBER = re.compile(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Rows of one SELECT, and the place in the binlog that it surely does not see beyond."""
+    """Rows of one SELECT, and where the binlog ended after it: it saw nothing beyond."""
 
     rows: list[Row]
     """Columns of `SelectCodec.select_list`, then those of the chunk key."""
@@ -130,6 +129,17 @@ class ChunkReader:
             raw._sock.shutdown(socket.SHUT_RDWR)
         raw._force_close()
 
+    def begin(
+        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+    ) -> asyncio.Future[Chunk]:
+        """Begin to `read` in a thread of the running loop."""
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, self.read, table, codec, after, limit, low
+        )
+        # The loop may end before anybody asks; asyncio would print the error with its trace.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
+
     def read(
         self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
     ) -> Chunk:
@@ -180,7 +190,7 @@ class ChunkReader:
         columns = [c for name in table.chunk_key for c in table.columns if c.name == name]
         sql, bound = _select(table, codec, columns, after, limit)
         if self._mariadb:
-            high = self._consistent_snapshot(cursor, low)
+            self._consistent_snapshot(cursor, low)
             rows = fetch_rows(cursor.connection, sql, bound)
             cursor.execute("COMMIT")
         elif self._gtid:
@@ -190,19 +200,20 @@ class ChunkReader:
             if int(_one(cursor)[0] or 1):
                 raise UnavailableError("MySQL does not show what its binlog has")
             rows = fetch_rows(cursor.connection, sql, bound)
-            cursor.execute("SELECT @@global.gtid_executed")
-            executed = MySqlGtidSet.parse((_one(cursor)[0] or b"").decode())
-            high = Watermark(gtid_set=executed, place=(0, 0))
         else:
             # Without GTIDs nothing can be waited for; a locking read waits by itself for
             # every transaction that is in the binlog and not yet visible.
             rows = fetch_rows(cursor.connection, sql + " FOR SHARE", bound)
-            file, offset, _ = log_status(cursor)
-            high = Watermark(gtid_set=None, place=(file_number(file), offset))
-        return _chunk(rows, columns, limit, high)
+        # Not where the SELECT stood: what is in the binlog may have been published before, on
+        # another connection, though no SELECT shows it yet; a row must not go out before it.
+        file, offset, executed = log_status(cursor)
+        gtid_set = MySqlGtidSet.parse(executed) if self._gtid and not self._mariadb else None
+        high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
+        return chunk_of(rows, columns, limit, high)
 
-    def _consistent_snapshot(self, cursor: pymysql.cursors.Cursor, low: Watermark) -> Watermark:
-        """Begin a read view whose exact place in the binlog MariaDB tells."""
+    @staticmethod
+    def _consistent_snapshot(cursor: pymysql.cursors.Cursor, low: Watermark) -> None:
+        """Begin a read view that has all up to `low`: MariaDB tells its exact place."""
         deadline = time.monotonic() + VISIBLE_WAIT_S
         while True:
             cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -213,7 +224,7 @@ class ChunkReader:
                 int(status["binlog_snapshot_position"]),
             )
             if place >= low.place:
-                return Watermark(gtid_set=None, place=place)
+                return
             cursor.execute("COMMIT")
             if time.monotonic() > deadline:
                 raise UnavailableError("MariaDB does not show what its binlog has")
@@ -247,7 +258,8 @@ def _one(cursor: pymysql.cursors.Cursor) -> Row:
     return tuple(row)
 
 
-def _chunk(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:
+def chunk_of(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:
+    """Return what was read just now, and whether it was the rest of the table."""
     after: tuple[str, ...] = ()
     if rows and columns:
         after = tuple(bytes(part or b"").decode() for part in rows[-1][-len(columns) :])

@@ -114,6 +114,15 @@ def parts(
         yield messages
 
 
+def begins_flush(headers: bytes) -> bool:
+    """Say whether a message is fenced and no claim: a batch's first, or singly published.
+
+    One inside a batch has no fence, a foreign one neither; the reader of a claim may not have
+    come so far as to end the batches before it.
+    """
+    return b"Nats-Expected-Last-" in headers and CLAIM_HEADER not in headers
+
+
 class _Identity(msgspec.Struct):
     id: str
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -305,17 +305,33 @@ class Publisher:
                 stream ends before our last message (its tail was lost).
         """
         state = await stream_state(self._nc, self._stream)
-        if state.last_seq < self.sequence:
-            raise FencedError(f"stream {self._stream} lost its tail; going back to what it holds")
-        behind = range(self.sequence + 1, state.last_seq + 1)
-        for stored in await asyncio.gather(
-            *(message_get(self._nc, self._stream, seq=sequence) for sequence in behind)
-        ):
-            if stored is not None and is_ours(self._prefix, stored):
-                raise FencedError("another reader publishes to the stream; reading its end again")
+        behind = await asyncio.gather(
+            *(
+                message_get(self._nc, self._stream, seq=sequence)
+                for sequence in range(self.sequence + 1, state.last_seq + 1)
+            )
+        )
+        check_end(self.sequence, state.last_seq, self._prefix, behind)
         if behind:
             self._crowded_flushes = CROWDED_FLUSHES
         self.sequence = state.last_seq
+
+
+def check_end(
+    sequence: int, last_sequence: int, prefix: str, behind: Iterable[StoredMessage | None]
+) -> None:
+    """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
+
+    Args:
+        behind: what stands behind `sequence`.
+
+    Raises:
+        FencedError: as `Publisher` says it.
+    """
+    if last_sequence < sequence:
+        raise FencedError("the stream lost its tail; going back to what it holds")
+    if any(stored is not None and is_ours(prefix, stored) for stored in behind):
+        raise FencedError("another reader publishes to the stream; reading its end again")
 
 
 def is_ours(prefix: str, stored: StoredMessage) -> bool:

@@ -34,7 +34,7 @@ from cdc_reader.resume import (
 )
 from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
-from cdc_reader.server_log import event_at, read_server_log
+from cdc_reader.server_log import event_at, read_server_log, wait_until_visible
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -101,6 +101,8 @@ class Attached:
     publisher: Publisher
     epoch: int
     server: str
+    began: int
+    """When the stream's first reader began, microseconds since 1970."""
     read_rows: int = 0
     silent_since_s: float = 0.0
     heartbeat_at_s: float = 0.0
@@ -154,6 +156,7 @@ class Attached:
         return Heartbeat(
             epoch=self.epoch,
             server=self.server,
+            began=self.began,
             file=position.file,
             offset=position.offset,
             gtid_set=position.gtid_set,
@@ -238,6 +241,7 @@ async def _attach(
             publisher=publisher,
             epoch=resume.epoch,
             server=server.server,
+            began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,
             silent_since_s=time.monotonic(),
         )
         await publisher.open(attached.heartbeat())
@@ -255,8 +259,15 @@ def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Server
     connection = catalog.connect(settings.mysql)
     try:
         facts = catalog.server_facts(connection)
+        is_ours = heartbeat is not None and heartbeat.server == facts.server
+        if heartbeat is not None and is_ours and facts.gtid and not facts.mariadb:
+            wait_until_visible(connection, heartbeat.gtid_set or "")
         log = read_server_log(
-            connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
+            connection,
+            mariadb=facts.mariadb,
+            gtid=facts.gtid,
+            server=facts.server,
+            exact=heartbeat is None,
         )
         next_event: str | None = ""
         if heartbeat is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cdc.errors import PositionLostError
-from cdc.message import Heartbeat, TableProgress
+from cdc.message import Heartbeat, Placed, TableProgress, parse_id
 from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position, file_number
 from cdc_reader.transaction import Resume
 
@@ -43,6 +43,45 @@ class ServerLog:
     purged: MySqlGtidSet | None
     """None: no GTIDs, or MariaDB."""
     oldest_file: str
+
+
+def tail_of(
+    stream: str,
+    sequence: int,
+    heartbeat: Heartbeat | None,
+    newest: Iterable[tuple[int | None, Placed]],
+    partitions: int = 1,
+) -> Tail:
+    """Return the end of a stream.
+
+    Args:
+        heartbeat: the newest.
+        newest: of each subject the newest message of ours behind that heartbeat, with its
+            partition (None: a barrier, which stands in all).
+
+    Raises:
+        PositionLostError: messages are there, but no heartbeat of ours.
+    """
+    last = heartbeat.last if heartbeat else ""
+    last_of = list(heartbeat.last_of if heartbeat else ("",) * partitions)
+    for partition, ours in newest:
+        if parse_id(ours.id) > parse_id(last):
+            last = ours.id
+        for n in range(partitions) if partition is None else (partition,):
+            if partitions > 1 and parse_id(ours.id) > parse_id(last_of[n]):
+                last_of[n] = ours.id
+    if heartbeat is None and last:
+        raise PositionLostError(
+            f"stream {stream} holds messages of ours but no heartbeat",
+            safe="nothing was published or skipped",
+            remedy=START_OVER,
+        )
+    return Tail(
+        sequence=sequence,
+        heartbeat=heartbeat,
+        last=last,
+        last_of=tuple(last_of) if partitions > 1 else (),
+    )
 
 
 def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resume:

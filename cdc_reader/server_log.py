@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
+from cdc.errors import UnavailableError
 from cdc.position import MySqlGtidSet, Position
 from cdc_reader.connection import STATEMENT_REFUSED
 from cdc_reader.resume import ServerLog
 
+VISIBLE_WAIT_S = 10
 _EXECUTING_COMMAND = 1220
+_OWNER = re.compile(r"#\d+")
+"""``7271…:8004#12``: the thread that commits it."""
 
 
-def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server: str) -> ServerLog:
+def read_server_log(
+    connection: Connection, *, mariadb: bool, gtid: bool, server: str, exact: bool = False
+) -> ServerLog:
     """Return what the server's binlog holds.
 
+    Args:
+        exact: nothing stands before the newest place that its GTID set does not have.
+
     Raises:
+        UnavailableError: MySQL does not finish a commit.
         pymysql.MySQLError: a statement is refused.
     """
     with connection.cursor() as cursor:
@@ -28,16 +39,48 @@ def read_server_log(connection: Connection, *, mariadb: bool, gtid: bool, server
         purged = None
         gtid_set = None
         if mariadb:
-            cursor.execute("SELECT @@global.gtid_binlog_pos")
+            # The exact set costs the server a look through the file.
+            if exact:
+                cursor.execute("SELECT BINLOG_GTID_POS(%s, %s)", (file, offset))
+            else:
+                cursor.execute("SELECT @@global.gtid_binlog_pos")
             gtid_set = _text((cursor.fetchone() or ("",))[0]) or None
         elif gtid:
-            gtid_set = executed
+            gtid_set = _executed_up_to_now(cursor) if exact else executed
             cursor.execute("SELECT @@global.gtid_purged")
             purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
     newest = Position(file=file, offset=offset, gtid_set=gtid_set)
     return ServerLog(
         mariadb=mariadb, server=server, newest=newest, purged=purged, oldest_file=oldest_file
     )
+
+
+def _executed_up_to_now(cursor: Cursor) -> str:
+    """Return `gtid_executed` when it has all that is in the binlog at the time of the call.
+
+    What is there and not executed is owned by the session that commits it.
+    """
+    cursor.execute("SELECT @@global.gtid_owned")
+    owned = _OWNER.sub("", _text((cursor.fetchone() or ("",))[0]))
+    if owned:
+        cursor.execute("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (owned, VISIBLE_WAIT_S))
+        if int(_text((cursor.fetchone() or (1,))[0])):
+            raise UnavailableError(f"MySQL has not committed {owned[:80]} yet")
+    cursor.execute("SELECT @@global.gtid_executed")
+    return _text((cursor.fetchone() or ("",))[0])
+
+
+def wait_until_visible(connection: Connection, gtid_set: str) -> None:
+    """Wait until MySQL has executed what came out of its binlog, or for `VISIBLE_WAIT_S`.
+
+    Events reach us before their commit is finished, with semi-synchronous replication long
+    before: a reader that begins again at once would miss transactions of its own.
+
+    Raises:
+        pymysql.MySQLError: the connection broke.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (gtid_set, VISIBLE_WAIT_S))
 
 
 def _text(value: object) -> str:

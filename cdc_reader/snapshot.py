@@ -7,21 +7,22 @@ the reader has passed it, the rows go out without those that a change touched me
 No lock and no write on the source (one exception in `cdc_reader.chunk`); no row ever goes
 backwards.  See docs/adr/0006-snapshot-in-line.md.
 
-Decides only; `cdc_reader.chunk` reads, in a thread.
+Decides only; `cdc_reader.chunk` reads.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from cdc.errors import CdcError, UsageError
 from cdc.message import OPERATIONS, TableProgress
+from cdc.position import Watermark
 from cdc.table import Table
-from cdc_reader.chunk import Chunk, ChunkReader
+from cdc_reader.chunk import Chunk
 from cdc_reader.lanes import Run
 from cdc_reader.select_codec import SelectCodec
 from cdc_reader.transaction import Assembler
@@ -42,13 +43,32 @@ class _Keys(msgspec.Struct):
 _decode_keys = msgspec.json.Decoder(_Keys).decode
 
 
+class Reading(Protocol):
+    """A chunk that is being read: a future."""
+
+    def done(self) -> bool:
+        """Whether it has been read, or cannot be."""
+
+    def result(self) -> Chunk:
+        """Return it; raises why it cannot be read."""
+
+
+class Chunks(Protocol):
+    """What reads: a `cdc_reader.chunk.ChunkReader`."""
+
+    def begin(
+        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+    ) -> Reading:
+        """Begin to read the rows after a key, all changes up to `low` included."""
+
+
 @dataclass(slots=True)
-class _Window:
+class Window:
     """The chunk that is being read, and the keys that changes touched since."""
 
     table: Table
     codec: SelectCodec
-    reading: asyncio.Future[Chunk]
+    reading: Reading
     limit: int
     touched: set[str] = field(default_factory=set)
 
@@ -60,7 +80,7 @@ class Snapshot:
         self,
         tables: Iterable[Table],
         progress: dict[str, TableProgress],
-        reader: ChunkReader,
+        reader: Chunks,
         *,
         mariadb: bool,
         chunk_max_rows: int,
@@ -72,7 +92,8 @@ class Snapshot:
         self._mariadb = mariadb
         self._chunk_max_rows = chunk_max_rows
         self._chunk_rows = min(CHUNK_FIRST_ROWS, chunk_max_rows)
-        self._window: _Window | None = None
+        self.window: Window | None = None
+        """The chunk that is being read."""
 
     @property
     def active(self) -> bool:
@@ -88,7 +109,7 @@ class Snapshot:
         if not self._pending:
             return 0
         published_rows = 0
-        if (window := self._window) is not None:
+        if (window := self.window) is not None:
             self._note(window, assembler.runs)
             if not window.reading.done():
                 return 0
@@ -96,15 +117,15 @@ class Snapshot:
             if not assembler.has_passed(chunk.high):
                 return 0
             published_rows = self._put_in_line(window, chunk, assembler)
-        if self._pending:
+        if self._pending and not assembler.is_behind_the_stream():
             self._begin(assembler)
         return published_rows
 
-    def _result(self, window: _Window) -> Chunk:
+    def _result(self, window: Window) -> Chunk:
         try:
             return window.reading.result()
         except CdcError:
-            self._window = None
+            self.window = None
             raise
 
     def _begin(self, assembler: Assembler) -> None:
@@ -112,15 +133,11 @@ class Snapshot:
         codec = SelectCodec(table, mariadb=self._mariadb)
         after = [part or "" for part in self.progress[table.qualified].after]
         limit = self._chunk_rows if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
-        reading = asyncio.get_running_loop().run_in_executor(
-            None, self._reader.read, table, codec, after, limit, assembler.seen()
-        )
-        # The loop may end before anybody asks; asyncio would print the error with its trace.
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._window = _Window(table, codec, reading, limit)
+        reading = self._reader.begin(table, codec, after, limit, assembler.seen())
+        self.window = Window(table, codec, reading, limit)
 
     @staticmethod
-    def _note(window: _Window, runs: Iterable[Run]) -> None:
+    def _note(window: Window, runs: Iterable[Run]) -> None:
         for run in runs:
             if run.table == window.table.qualified and run.op in OPERATIONS:
                 for body in run.bodies:
@@ -129,7 +146,7 @@ class Snapshot:
                     if keys.old_key is not None:
                         window.touched.add(keys.old_key)
 
-    def _put_in_line(self, window: _Window, chunk: Chunk, assembler: Assembler) -> int:
+    def _put_in_line(self, window: Window, chunk: Chunk, assembler: Assembler) -> int:
         table = window.table
         if not table.chunk_key and not chunk.done:
             raise UsageError(
@@ -147,7 +164,7 @@ class Snapshot:
         if chunk.done:
             self._pending.pop(0)
         self._adapt(chunk)
-        self._window = None
+        self.window = None
         return len(rows)
 
     def _adapt(self, chunk: Chunk) -> None:

@@ -27,8 +27,8 @@ from cdc.message import (
 from cdc.partition import check_partitions, is_row_subject, row_subjects
 from cdc.stream import Connection, StoredMessage, message_get, stream_state
 from cdc.wire import unless_lost
-from cdc_reader.flush import CLAIM_HEADER, batch_of
-from cdc_reader.resume import Tail
+from cdc_reader.flush import batch_of, begins_flush
+from cdc_reader.resume import Tail, tail_of
 
 END_BATCH_TIMEOUT_S = 10.0
 _STEPS_BACK = 20_000
@@ -49,10 +49,9 @@ async def end_running_batch(
         UnavailableError: NATS does not answer.
     """
     async for stored in _backwards(nc, stream, claim_sequence - 1):
-        if b"Nats-Expected-Last-" not in stored.headers or CLAIM_HEADER in stored.headers:
-            continue  # inside a batch, foreign, or a claim whose reader may not have come so far
-        # The newest fenced message: a batch's first, or one that was published singly by a
-        # reader that had ended all batches before it.
+        if not begins_flush(stored.headers):
+            continue
+        # The newest one: where it was published singly, its reader had ended all batches before.
         if batch := batch_of(stored.headers):
             with unless_lost(nc):
                 await _end_batch(nc, prefix, batch)
@@ -106,27 +105,9 @@ async def read_tail(nc: Connection, stream: str, prefix: str, partitions: int = 
     state = await stream_state(nc, stream)
     heartbeat_at, heartbeat = await _newest_heartbeat(nc, stream, prefix)
     check_partitions(heartbeat, partitions, stream)
-    newest = heartbeat.last if heartbeat else ""
-    last_of = list(heartbeat.last_of if heartbeat else ("",) * partitions)
-    for partition, ours in await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at):
-        if parse_id(ours.id) > parse_id(newest):
-            newest = ours.id
-        for n in range(partitions) if partition is None else (partition,):
-            if partitions > 1 and parse_id(ours.id) > parse_id(last_of[n]):
-                last_of[n] = ours.id
-    if heartbeat is None and newest:
-        raise PositionLostError(
-            f"stream {stream} holds messages of ours but no heartbeat",
-            safe="nothing was published or skipped",
-            remedy="start over as docs/guarantees.md says",
-        )
+    newest = await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at)
     # The state was read first: what was stored since makes the fence refuse the first flush.
-    return Tail(
-        sequence=state.last_seq,
-        heartbeat=heartbeat,
-        last=newest,
-        last_of=tuple(last_of) if partitions > 1 else (),
-    )
+    return tail_of(state.name, state.last_seq, heartbeat, newest, partitions)
 
 
 async def _newest_of_each(

@@ -112,15 +112,16 @@ class Assembler:
             seen.add(self._gtid)
         return Watermark(gtid_set=seen, place=self._at.place)
 
+    def is_behind_the_stream(self) -> bool:
+        """Say whether the stream has more than was read here, which no SELECT may show yet."""
+        return bool(self._skip) and (self._epoch, *self._at.boundary) < self._skip[:3]
+
     def has_passed(self, watermark: Watermark) -> bool:
-        """Say whether the newest boundary is at or after the watermark."""
-        if self.lanes and self._skip and (self._epoch, *self._at.boundary) < self._skip[:3]:
-            # A row may be half published, and the counter of its other half must stay free.
+        """Say whether the newest boundary is at or after the watermark, by place and by GTIDs."""
+        if self._at.boundary < watermark.place:
             return False
-        if watermark.gtid_set is not None:
-            own = self._gtid_set
-            return isinstance(own, MySqlGtidSet) and own.issuperset(watermark.gtid_set)
-        return self._at.boundary >= watermark.place
+        own, other = self._gtid_set, watermark.gtid_set
+        return other is None or (isinstance(own, MySqlGtidSet) and own.issuperset(other))
 
     def take(self, event: Event) -> None:
         """Take one event in.
@@ -174,9 +175,8 @@ class Assembler:
     def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
         """Return messages with rows of the snapshot, put in line behind the newest message.
 
-        Their ids are that of the message before them with one more counter, which begins at
-        `read_us`: where NATS has lost its end and rows are read again, perhaps fewer or
-        others, none of them gets the id of one that is applied already.
+        Their ids are that of the message before them with one more counter, from `read_us` on:
+        none of those that are read again, when NATS lost its end, gets an id that was applied.
 
         Args:
             rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.

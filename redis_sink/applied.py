@@ -5,8 +5,8 @@ one for each under ``cdc:<pipeline>:position:<n>``, as JSON:
 
 ```json
 {"v":1,"stream":"MYSQL","created":"2026-11-23T12:00:06.98Z","seq":8123,"id":"1.2.27999999.41",
- "id_seq":8121,"gtid_set":"7271e0ec-…:1-8003","gtid":"7271e0ec-…:8003","ts":1795414891568123,
- "applied":1795414891569001}
+ "id_seq":8121,"gtid_set":"7271e0ec-…:1-8003","began":1795414000000000,"gtid":"7271e0ec-…:8003",
+ "ts":1795414891568123,"applied":1795414891569001}
 ```
 
 It is written by the transaction that writes the data (invariants 1 and 5), and by nothing else.
@@ -14,15 +14,12 @@ It is written by the transaction that writes the data (invariants 1 and 5), and 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 
 from cdc.errors import PositionLostError
-from cdc.message import HEARTBEAT, SCHEMA, decode_heartbeat, decode_placed, subject_for
-from cdc.partition import row_subject
 
 POSITION_VERSION = 1
 
@@ -65,6 +62,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     found again yet; see `catching_up`."""
     gtid_set: str | None = None
     """Of the newest heartbeat."""
+    began: int = 0
+    """Of the newest heartbeat: which history of the stream this is.  0: none was seen yet."""
     gtid: str | None = None
     """Of the newest change."""
     ts: int = 0
@@ -148,18 +147,19 @@ def first_start(state: Extent, partitions: int = 1) -> Start:
     return Start(seq, applied, "first start")
 
 
-def resume(applied: Applied, state: Extent, found: str | None, *, refilled: bool = False) -> Start:
+def resume(applied: Applied, state: Extent, found: str | None) -> Start:
     """Return where to go on after `applied`.
 
     Args:
         found: `id` of the message that stands at ``applied.id_seq`` now, "" when it is
             none of ours, None when there is no message.
-        refilled: newer changes stand between it and ``applied.seq``, where heartbeats stood
-            that the stream has lost.
 
     Wherever the stream is not the one that was applied, messages are taken again from
     where they can differ; their ids say which of them are applied already, and the
-    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.
+    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.  Where that
+    message stands as before, they are taken from behind it, and not from behind
+    ``applied.seq``: a stream that lost its end there may have been filled again, with changes
+    where heartbeats stood.
 
     Raises:
         PositionLostError: messages that were never applied have left the stream, or the
@@ -171,17 +171,18 @@ def resume(applied: Applied, state: Extent, found: str | None, *, refilled: bool
             safe="nothing was written",
             remedy=f"set stream to {applied.stream}, or give this pipeline another name",
         )
-    again = msgspec.structs.replace(applied, id_seq=0, created=state.created)
-    if applied.created != state.created or (found is not None and found != applied.id):
-        seq = max(state.first_seq, 1)
+    first = max(state.first_seq, 1)
+    again = msgspec.structs.replace(applied, id_seq=0, created=state.created, seq=first - 1)
+    is_shorter = state.last_seq < applied.seq
+    has_left = 0 < applied.id_seq < state.first_seq
+    if applied.created != state.created:
+        return Start(first, again, "stream was rewritten")
+    if applied.id and found != applied.id and not has_left:
+        return Start(first, again, "stream lost its end" if is_shorter else "stream was rewritten")
+    seq = max(applied.id_seq + 1, first)
+    if is_shorter:
         again = msgspec.structs.replace(again, seq=seq - 1)
-        return Start(seq, again, "stream was rewritten")
-    if state.last_seq < applied.seq:
-        again = msgspec.structs.replace(again, seq=state.last_seq)
-        return Start(state.last_seq + 1, again, "stream lost its end")
-    if refilled:
-        again = msgspec.structs.replace(again, seq=applied.id_seq)
-        return Start(applied.id_seq + 1, again, "stream lost its end")
+        return Start(seq, again, "stream lost its end")
     if applied.seq + 1 < state.first_seq:
         raise PositionLostError(
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
@@ -189,27 +190,7 @@ def resume(applied: Applied, state: Extent, found: str | None, *, refilled: bool
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
             remedy=rebuild(state.name) + "\nthen give stream_max_age_s more room",
         )
-    return Start(applied.seq + 1, applied, "resume")
-
-
-def newest_told(
-    subject: str, body: bytes, prefix: str, partition: int = 0, partitions: int = 1
-) -> str | None:
-    """Return the newest `id` of the partition that a stored message tells of; None: none of ours.
-
-    >>> body = b'{"key":"users:1","op":"delete","table":"shop.users","id":"1.2.900.0","prev":""}'
-    >>> newest_told("mysql.delete", body, "mysql")
-    '1.2.900.0'
-    """
-    with suppress(msgspec.DecodeError, UnicodeError, IndexError):
-        if subject == subject_for(prefix, HEARTBEAT):
-            heartbeat = decode_heartbeat(body)
-            return heartbeat.last_of[partition] if partitions > 1 else heartbeat.last
-        placed = decode_placed(body)
-        own = row_subject(prefix, placed.op, partition, partitions)
-        if subject in (subject_for(prefix, SCHEMA), own):
-            return placed.id
-    return None
+    return Start(seq, applied, "resume")
 
 
 def rebuild(stream: str) -> str:

@@ -44,6 +44,7 @@ from cdc.message import (
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
 from redis_sink.applied import Applied, position_keys, rebuild
+from redis_sink.row_hash import hash_fields
 
 MAX_VALUE_BYTES = 512 << 20
 """proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
@@ -260,8 +261,10 @@ class Planner:
 
     def _bare(self, run: _Run, delivery: Delivery, error: Exception | None) -> None:
         """Take in what an application published by itself: ``{"key": …, "value": …}``."""
-        _, subject, body = delivery
+        seq, subject, body = delivery
         bare = None
+        if run.consumed(seq):
+            return
         if subject == self._update:
             with suppress(*_MALFORMED):
                 bare = decode_bare(body)
@@ -289,6 +292,7 @@ class _Run:
         self.dead: list[DeadLetter] = []
         self.last_id, self.id_seq = applied.id, applied.id_seq
         self.gtid_set = applied.gtid_set
+        self.began = applied.began
         self.newest: Change | Snapshot | None = None
         self.barrier: Schema | None = None
         self.skipped = 0
@@ -301,9 +305,18 @@ class _Run:
     def catching_up(self) -> bool:
         return bool(self.last_id) and self.id_seq == 0
 
+    def consumed(self, seq: int) -> bool:
+        """Note what is no message of ours and was consumed before: see `applied.resume`."""
+        is_before = seq <= self.applied.seq
+        self.others += is_before
+        return is_before
+
     def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
         if last != self.last_id and parse_id(last) > parse_id(self.last_id):
             _gap(self, seq, f"the heartbeat there says that {last} was published")
+        if self.last_id and self.began and heartbeat.began not in (0, self.began):
+            _gap(self, seq, "the stream was begun anew there")
+        self.began = heartbeat.began or self.began
         self.others += 1
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
@@ -336,6 +349,8 @@ class _Run:
         self, delivery: Delivery, reason: str, change: Change | None = None, key: str | None = None
     ) -> None:
         seq, subject, body = delivery
+        if self.consumed(seq):
+            return
         self.dead.append(
             DeadLetter(
                 seq=seq,
@@ -357,10 +372,11 @@ class _Run:
                 partitions=before.partitions,
                 stream=before.stream,
                 created=before.created,
-                seq=deliveries[consumed - 1][0] if consumed else before.seq,
+                seq=max(deliveries[consumed - 1][0] if consumed else 0, before.seq),
                 id=self.last_id,
                 id_seq=self.id_seq,
                 gtid_set=self.gtid_set,
+                began=self.began,
                 gtid=newest.gtid if isinstance(newest, Change) else before.gtid,
                 ts=newest.ts if newest else before.ts,
                 applied=now_us,
@@ -395,30 +411,6 @@ class _Run:
                     hashes.append(("HSET", key, *fields))
         out: list[Command] = [tuple(part) for part in (gone, strings) if len(part) > 1]
         return out + hashes
-
-
-_decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
-
-
-def hash_fields(row: str) -> list[str | bytes]:
-    """Return field, value, field, value, … of a row given as JSON.
-
-    NULL is absent, a string stands as it is, a number as its JSON token, nested JSON as
-    compact text.
-
-    >>> hash_fields('{"id":42,"name":"Ada","nick":null,"tags":["a"]}')
-    ['id', b'42', 'name', 'Ada', 'tags', b'["a"]']
-
-    Raises:
-        msgspec.DecodeError: not a JSON object.
-    """
-    out: list[str | bytes] = []
-    for name, raw in _decode_row(row).items():
-        token = bytes(raw)
-        if token != b"null":
-            out += (name, _decode_text(token) if token[0] == 34 else token)
-    return out
 
 
 def _gap(run: _Run, seq: int, seen: str) -> NoReturn:

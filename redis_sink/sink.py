@@ -20,7 +20,6 @@ from cdc.message import (
     Heartbeat,
     decode_heartbeat,
     decode_placed,
-    parse_id,
     subject_for,
 )
 from cdc.partition import check_partitions, filters
@@ -42,7 +41,6 @@ from redis_sink.applied import (
     decode,
     encode,
     first_start,
-    newest_told,
     position_key,
     position_keys,
     resume,
@@ -60,8 +58,6 @@ IDLE_S = 2.0
 DRAIN_S = 10.0
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
-FOREIGN_LOOKED_AT = 5000
-"""Bare messages behind the newest heartbeat: 10 s of 500 a second."""
 
 FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
 
@@ -123,7 +119,6 @@ class _Sink:
     ) -> None:
         self._settings, self._tables = settings, tables
         self._stop, self._log, self._meter = stop, log, meter
-        self._partition = partition
         several = settings.partitions
         self._planner = Planner(
             tables,
@@ -217,9 +212,7 @@ class _Sink:
             await self._writer.apply((), encode(start.applied))
         else:
             applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
-            found = await self._found(nc, applied, state)
-            refilled = found == applied.id and await self._is_refilled(nc, applied, state)
-            start = resume(applied, state, found, refilled=refilled)
+            start = resume(applied, state, await self._found(nc, applied, state))
         self._owns = True
         self._tell(start)
         await consumer.open(start.seq)
@@ -244,23 +237,6 @@ class _Sink:
         with suppress(ValueError):
             return decode_placed(message.data).id
         return ""
-
-    async def _is_refilled(self, nc: Connection, applied: Applied, state: StreamState) -> bool:
-        """Say whether changes that were not applied stand where heartbeats were lost.
-
-        The newest message of ours at or before the position says so: a change there, or a
-        heartbeat that tells of one.
-        """
-        oldest = max(applied.id_seq, applied.seq - FOREIGN_LOOKED_AT)
-        for at in range(min(applied.seq, state.last_seq), oldest, -1):
-            message = await message_get(nc, state.name, seq=at)
-            if message is None:
-                continue
-            prefix, several = self._settings.subject_prefix, self._settings.partitions
-            newest = newest_told(message.subject, message.data, prefix, self._partition, several)
-            if newest is not None:
-                return parse_id(newest) > parse_id(applied.id)
-        return False
 
     async def _dead_letters(self, nc: Connection, state: StreamState) -> DeadLetters:
         await declare_dead_letters(nc, self._settings)

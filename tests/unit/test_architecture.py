@@ -48,6 +48,7 @@ PURE = (
     "cdc_reader.value",
     "redis_sink.applied",
     "redis_sink.plan",
+    "redis_sink.row_hash",
     "redis_sink.share",
     "redis_sink.verdict",
 )

@@ -60,6 +60,7 @@ MESSAGES: dict[str, Any] = {
     "heartbeat": Heartbeat(
         epoch=1,
         server="7271e0ec-e705-11f1-8850-02fc00000001",
+        began=1795414000000000,
         file="binlog.000002",
         offset=27999999,
         gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
@@ -70,6 +71,7 @@ MESSAGES: dict[str, Any] = {
     "heartbeat_partitions": Heartbeat(
         epoch=1,
         server="7271e0ec-e705-11f1-8850-02fc00000001",
+        began=1795414000000000,
         file="binlog.000002",
         offset=27999999,
         gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",

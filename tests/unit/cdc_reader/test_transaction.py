@@ -331,8 +331,21 @@ def test_a_watermark_is_passed_at_a_boundary_that_has_all_of_it() -> None:
     assert not a.has_passed(high)
     feed(a, xid)
     assert a.has_passed(high)
-    assert a.has_passed(Watermark(gtid_set=None, place=(1, log.end)))
-    assert not a.has_passed(Watermark(gtid_set=None, place=(1, log.end + 1)))
+    for gtid_set in (None, high.gtid_set):
+        assert a.has_passed(Watermark(gtid_set=gtid_set, place=(1, log.end)))
+        assert not a.has_passed(Watermark(gtid_set=gtid_set, place=(1, log.end + 1)))
+
+
+def test_a_reader_is_behind_the_stream_until_it_has_read_all_of_it_again() -> None:
+    """Its SELECT need not show a published row before; skipped rows touch keys too."""
+    events = Log().transaction(5, 7, 8)
+    rows = events[-2]
+    a = assembler(last=f"1.1.{rows.end_offset - rows.size_bytes}.0")
+    for event in events:
+        assert a.is_behind_the_stream()
+        a.take(event)
+
+    assert not a.is_behind_the_stream()
 
 
 def test_what_was_seen_includes_the_open_transaction() -> None:

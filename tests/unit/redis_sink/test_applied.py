@@ -9,15 +9,7 @@ import msgspec
 import pytest
 
 from cdc.errors import PositionLostError
-from redis_sink.applied import (
-    Applied,
-    decode,
-    encode,
-    first_start,
-    newest_told,
-    position_key,
-    resume,
-)
+from redis_sink.applied import Applied, decode, encode, first_start, position_key, resume
 
 KEY = position_key("default")
 CREATED = "2026-11-23T12:00:06Z"
@@ -63,15 +55,16 @@ def test_first_start(first: int, last: int, seq: int) -> None:
 
 
 def test_resume() -> None:
-    """The same stream goes on after the last sequence consumed."""
+    """The same stream goes on behind the last message applied, heartbeats behind it included."""
     start = resume(AT_90, Extent(1, 200), "1.2.900.0")
-    assert (start.seq, start.why, start.applied) == (91, "resume", AT_90)
+    assert (start.seq, start.why, start.applied) == (89, "resume", AT_90)
 
 
 @pytest.mark.parametrize("first", [89, 91])
 def test_resume_when_the_applied_message_has_left(first: int) -> None:
     """Messages that are applied may leave the stream."""
-    assert resume(AT_90, Extent(first, 200), None).seq == 91
+    start = resume(AT_90, Extent(first, 200), None)
+    assert (start.seq, start.applied) == (first, AT_90)
 
 
 def test_trimmed() -> None:
@@ -81,20 +74,19 @@ def test_trimmed() -> None:
     assert "nats stream rm MYSQL" in caught.value.text()
 
 
-def test_heartbeats_lost_and_changes_in_their_places() -> None:
-    """The stream has grown past the position: it is followed from behind what is applied."""
-    start = resume(AT_90, Extent(1, 200), "1.2.900.0", refilled=True)
-    assert (start.seq, start.why, start.applied.seq) == (89, "stream lost its end", 88)
+@pytest.mark.parametrize(("last", "found", "seq"), [(70, None, 1), (89, "1.2.900.0", 89)])
+def test_stream_lost_its_end(last: int, found: str | None, seq: int) -> None:
+    """It may have been filled again in part: it is taken from where it is as it was."""
+    start = resume(AT_90, Extent(1, last), found)
+    assert (start.seq, start.why, start.applied.seq) == (seq, "stream lost its end", seq - 1)
     assert start.applied.id == AT_90.id
     assert start.applied.catching_up
 
 
-def test_stream_lost_its_end() -> None:
-    """A stream that is shorter than what was applied is followed from its end."""
-    start = resume(AT_90, Extent(1, 70), None)
-    assert (start.seq, start.why, start.applied.seq) == (71, "stream lost its end", 70)
-    assert start.applied.id == AT_90.id
-    assert start.applied.catching_up
+def test_a_restart_while_catching_up_begins_to_catch_up_again() -> None:
+    """What was looked through before may have been lost and filled again too."""
+    lost = resume(AT_90, Extent(1, 70), None).applied
+    assert resume(msgspec.structs.replace(lost, seq=50), Extent(1, 80), None).seq == 1
 
 
 @pytest.mark.parametrize("found", ["1.2.700.0", ""])
@@ -138,36 +130,3 @@ def test_each_partition_has_a_position_of_its_own_number() -> None:
     for applied, partitions in ((plain, 4), (several, 1), (several, 8)):
         with pytest.raises(PositionLostError, match="partitions"):
             decode(encode(applied), key=KEY, partitions=partitions)
-
-
-@pytest.mark.parametrize(
-    ("partition", "subject", "body", "newest"),
-    [
-        (0, "mysql.heartbeat", b'"last":"1.2.900.0"', "1.2.900.0"),
-        (1, "mysql.heartbeat", b'"last":"1.2.7.1","last_of":["1.2.7.1","1.2.7.0"]', "1.2.7.0"),
-        (0, "mysql.update", b"not the contract", None),
-        (0, "mysql.update", b'{"key":"users:1","value":"x"}', None),
-        (0, "mysql.other", b"{}", None),
-    ],
-)  # fmt: skip
-def test_what_a_stored_message_tells(
-    partition: int, subject: str, body: bytes, newest: str | None
-) -> None:
-    """Of the newest change: heartbeats tell it too, others' messages nothing."""
-    if subject == "mysql.heartbeat":
-        body = (
-            b'{"op":"heartbeat","epoch":1,"server":"u","file":"b.000001","offset":4,'
-            b'"gtid_set":null,"snapshot":{},"ts":1,"v":1,%b}' % body
-        )
-    several = 2 if partition else 1
-    assert newest_told(subject, body, "mysql", partition, several) == newest
-
-
-@pytest.mark.parametrize("op", ["insert", "update", "delete", "snapshot", "schema"])
-def test_what_a_stored_message_of_ours_tells(op: str) -> None:
-    """Each with a place in the chain tells its own, to its own partition."""
-    body = b'{"op":"%b","table":"shop.users","id":"1.2.7.0","prev":""}' % op.encode()
-    several = f"mysql.{op}" if op == "schema" else f"mysql.{op}.1"
-    assert newest_told(f"mysql.{op}", body, "mysql") == "1.2.7.0"
-    assert newest_told(several, body, "mysql", 1, 2) == "1.2.7.0"
-    assert (newest_told(several, body, "mysql", 0, 2) is None) == (op != "schema")

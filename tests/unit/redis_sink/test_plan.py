@@ -26,7 +26,8 @@ from cdc.partition import partition_of
 from cdc.table import Model, Table
 from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
-from redis_sink.plan import Batch, Command, Delivery, Planner, hash_fields
+from redis_sink.plan import Batch, Command, Delivery, Planner
+from redis_sink.row_hash import hash_fields
 
 pytestmark = pytest.mark.usefixtures("path")
 
@@ -91,9 +92,11 @@ class Stream:
         message = Schema(table="shop.users", statement=statement, id=self.last, prev=prev, ts=1)
         self.raw("mysql.schema", encode(message))
 
-    def heartbeat(self, *, last: str | None = None, gtid_set: str = "u:1-9") -> None:
+    def heartbeat(
+        self, *, last: str | None = None, gtid_set: str = "u:1-9", began: int = 5
+    ) -> None:
         message = Heartbeat(
-            epoch=1, server="u", file="b.000002", offset=4, gtid_set=gtid_set,
+            epoch=1, server="u", began=began, file="b.000002", offset=4, gtid_set=gtid_set,
             last=self.last if last is None else last, snapshot={}, ts=1,
         )  # fmt: skip
         self.raw("mysql.heartbeat", encode(message))
@@ -469,8 +472,9 @@ def test_stream_that_lost_its_end_is_followed() -> None:
 
 
 def _snapshot_row(s: Stream, id: str, prev: str) -> None:
-    rows = (SnapshotRow(key=f"users:{id[-1]}", value=id),)
-    s.raw("mysql.snapshot", encode(Snapshot(rows=rows, table="shop.users", id=id, prev=prev, ts=1)))
+    row = SnapshotRow(key=f"users:{id[-1]}", value=id)
+    message = Snapshot(rows=(row,), table="shop.users", id=id, prev=prev, ts=1)
+    s.raw("mysql.snapshot", encode(message))
 
 
 LOST_ROW = msgspec.structs.replace(START, seq=3, id="1.2.900.0.17", id_seq=0)
@@ -515,6 +519,45 @@ def test_a_gap_is_one_still(applied: Applied, prev: str) -> None:
 
     with pytest.raises(PositionLostError, match="a message is missing"):
         plan(s, applied)
+
+
+AT_3 = msgspec.structs.replace(START, seq=3, id="1.2.101.0", id_seq=1, began=5)
+"""A change, a heartbeat and a bare message were consumed."""
+
+
+def test_what_is_not_ours_is_not_consumed_twice() -> None:
+    """Taken again from the last change on: bare messages and dead letters count once."""
+    s = Stream(1, last="1.2.101.0")
+    s.raw("mysql.nonsense", b"")
+    s.bare("users:9", "before")
+    s.bare("users:9", "after")
+    first = a_planner().plan(AT_3, s.deliveries[:1], now_us=7)
+    batch = plan(s, AT_3)
+
+    assert first.applied.seq == 3
+    assert (batch.commands, batch.dead) == ([("MSET", "users:9", "after")], [])
+    assert (batch.applied.seq, batch.changes) == (4, 1)
+
+
+def test_a_change_where_a_heartbeat_stood_is_applied() -> None:
+    """The stream lost its end and was filled again: behind the last change all is looked at."""
+    s = Stream(1, last="1.2.101.0")
+    s.offset = 150
+    s.change("users:1", "a")
+
+    assert plan(s, AT_3).commands == [("MSET", "users:1", "a")]
+
+
+def test_another_history_is_a_gap() -> None:
+    """A stream that was begun anew does not go on with what is applied, whatever its ids."""
+    s = Stream()
+    s.heartbeat(last="", began=6)
+
+    with pytest.raises(PositionLostError, match="begun anew"):
+        plan(s, AT_3)
+    assert plan(s, START).applied.began == 6
+    s.heartbeat(began=0)
+    assert plan(s, START).applied.began == 6, "a heartbeat that does not say it"
 
 
 def test_catching_up_survives_a_restart() -> None:

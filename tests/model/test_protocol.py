@@ -1,0 +1,143 @@
+"""All interleavings of a few steps and faults, with the decisions of reader and sink themselves.
+
+Each test searches breadth-first from nothing having begun, to a depth that is said, and asks in
+every state what becomes of it: `tests.model.search`.  ``MODEL_DEPTH=4 make model`` looks four
+steps further than CI does.
+
+Not in the model: several partitions, messages of applications, MariaDB, servers that change.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.model.binlog import Transaction
+from tests.model.search import Found, Search
+from tests.model.state import Rules, Scenario
+from tests.model.world import World
+
+DEEPER = int(os.environ.get("MODEL_DEPTH", "0"))
+"""Steps more than in CI."""
+
+CHANGES: tuple[Transaction, ...] = (
+    [[("insert", 1, 10), ("insert", 2, 10)]],
+    [[("update", 1, 20)], [("move", 2, 3, 20)]],
+    [[("delete", 1)]],
+)
+"""Three transactions; the second comes in two pieces, so that a restart can stand in it."""
+BARRIER: tuple[Transaction, ...] = ([[("insert", 1, 10)]], [[("alter",)]], [[("update", 1, 20)]])
+ROWS = {1: 1, 2: 2, 3: 3}
+BESIDE: tuple[Transaction, ...] = ([[("update", 1, 10)]], [[("update", 3, 20)]])
+"""Changes beside a snapshot of `ROWS`."""
+
+ANY = frozenset({"crash", "lose", "roll back"})
+TABLE_IS_READ = Scenario(
+    transactions=BESIDE,
+    rows=ROWS,
+    snapshot=True,
+    lag=True,
+    all_written=False,
+    may=frozenset({"crash", "lose"}),
+)
+ONE_CHANGE = replace(
+    TABLE_IS_READ, transactions=BESIDE[:1], rows={1: 1, 2: 2}, chunk_rows=1, faults=1, beats=0
+)
+
+HEALS = {
+    "one of each": (13, Scenario(transactions=CHANGES, may=ANY)),
+    "two readers": (
+        11,
+        Scenario(transactions=CHANGES[:2], readers=2, may=frozenset({"crash", "lose"})),
+    ),
+    "two sinks": (10, Scenario(transactions=CHANGES[:2], sinks=2, may=ANY)),
+    "a barrier": (13, Scenario(transactions=BARRIER, may=ANY)),
+}
+"""Depth, and what must come right by itself, whatever happens twice."""
+IS_NEVER_WRONG = {
+    "a table is read": (12, TABLE_IS_READ),
+    "a table is read by two": (8, replace(TABLE_IS_READ, readers=2, faults=1)),
+    "the stream's head leaves": (12, Scenario(transactions=CHANGES, may=ANY | {"evict"})),
+    "a tail is lost quietly": (
+        9,
+        Scenario(transactions=CHANGES[:2], readers=2, may=frozenset({"crash", "lose quietly"})),
+    ),
+}
+"""What may also stop with an error: a stream that is lost as a whole, messages that left it."""
+MUST_FAIL = {
+    "no fence": Scenario(
+        transactions=CHANGES[:2], readers=2, may=frozenset({"crash"}), rules=Rules(fence=False)
+    ),
+    "no batch is ended": Scenario(
+        transactions=CHANGES[:2], readers=2, may=frozenset({"crash"}), rules=Rules(claim=False)
+    ),
+    "heartbeats without a fence": Scenario(
+        transactions=CHANGES, may=frozenset({"lose quietly"}), faults=1, beats=0,
+        rules=Rules(heartbeats_are_fenced=False),
+    ),
+    "no chain": Scenario(
+        transactions=CHANGES[:1], may=frozenset({"evict"}), faults=3, rules=Rules(chain=False)
+    ),
+    "acknowledged behind the data": Scenario(
+        transactions=CHANGES, may=ANY, rules=Rules(position="acknowledged after")
+    ),
+    "acknowledged before the data": Scenario(
+        transactions=CHANGES, may=ANY, rules=Rules(position="acknowledged before")
+    ),
+    "position and data apart": Scenario(
+        transactions=CHANGES, may=frozenset({"crash"}), rules=Rules(position="apart")
+    ),
+    "a chunk that does not wait": replace(TABLE_IS_READ, rules=Rules(waits_for_low=False)),
+    "a chunk with rows that were touched": replace(
+        TABLE_IS_READ, rules=Rules(drops_touched=False)
+    ),
+    "a chunk behind what was executed": replace(
+        ONE_CHANGE, chunk_rows=2, rules=Rules(high_is_executed=True)
+    ),
+    "ids of rows that come again": replace(
+        ONE_CHANGE, lag=False, rules=Rules(clock_stands=True)
+    ),
+}  # fmt: skip
+"""Other protocols: why each rule is there."""
+FAIL_DEPTH = 18
+
+
+def look(name: str, scenario: Scenario, depth: int) -> Found:
+    found = Search(World(scenario)).run(depth + DEEPER)
+    to = "all of them" if found.complete else f"to depth {found.depth - 1}"
+    print(f"{name}: {found.states:,} states, {to}; {dict(found.ends)}")
+    return found
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", HEALS)
+def test_every_state_ends_right_without_a_person(name: str) -> None:
+    """Redis equals MySQL at rest, and shows no older value before; nobody stops."""
+    depth, scenario = HEALS[name]
+    found = look(name, scenario, depth)
+
+    assert found.wrong == ""
+    assert set(found.ends) == {"equal"}
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", IS_NEVER_WRONG)
+def test_every_state_ends_right_or_with_an_error(name: str) -> None:
+    """Never silently wrong: Redis equals MySQL at rest, or a role has stopped and says why."""
+    depth, scenario = IS_NEVER_WRONG[name]
+    found = look(name, scenario, depth)
+
+    assert found.wrong == ""
+    assert found.ends["equal"]
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", MUST_FAIL)
+def test_without_one_of_its_rules_the_protocol_fails(name: str) -> None:
+    """The search finds what each rule is for; a model that finds nothing proves nothing."""
+    found = look(name, MUST_FAIL[name], FAIL_DEPTH)
+    print(found.wrong)
+
+    assert found.wrong
