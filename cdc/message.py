@@ -130,6 +130,7 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
     op: Literal["insert", "update", "delete", "snapshot", "schema"]
     table: str
+    gtid: str | None = None
     id: str
     prev: str
 

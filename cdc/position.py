@@ -224,3 +224,23 @@ class MariaDbGtidSet:
 
     def __str__(self) -> str:
         return ",".join(f"{d}-{s}-{n}" for d, (s, n) in sorted(self._of.items()))
+
+
+class MariaDbState:
+    """All that a MariaDB has in its binlog: of each domain and server the newest transaction.
+
+    Source: MariaDB knowledge base, "gtid_binlog_state".
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, text: str) -> None:
+        """Take what the server prints, ``0-1-100,0-2-205``; empty: nothing."""
+        self._of: dict[str, int] = {}
+        for part in filter(None, re.sub(r"\s", "", text).split(",")):
+            server, _, sequence = part.rpartition("-")
+            self._of[server] = int(sequence)
+
+    def __contains__(self, gtid: str) -> bool:
+        server, _, sequence = gtid.rpartition("-")
+        return self._of.get(server, 0) >= int(sequence)

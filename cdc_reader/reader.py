@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import pymysql
-
 from cdc import stream
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import Heartbeat
@@ -24,17 +22,12 @@ from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
 from cdc_reader.chunk import ChunkReader
+from cdc_reader.failover import ask_server_log, follow_to
 from cdc_reader.lanes import Run
 from cdc_reader.publisher import Publisher
-from cdc_reader.resume import (
-    ServerLog,
-    initial_progress,
-    parsed_gtid_set,
-    resume_from,
-)
+from cdc_reader.resume import initial_progress, is_by_gtid, parsed_gtid_set, resume_from
 from cdc_reader.row_codec import Target
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL
-from cdc_reader.server_log import event_at, read_server_log, wait_until_visible
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -189,8 +182,18 @@ async def _attach(
     try:
         state = await stream.declare_stream(nc, settings)
         tail = await read_tail(nc, settings.stream, settings.subject_prefix, settings.partitions)
-        server, next_event = await asyncio.to_thread(_server_log, settings, tail.heartbeat)
-        resume = resume_from(tail, server, next_event)
+        server, next_event = await asyncio.to_thread(ask_server_log, settings, tail.heartbeat)
+        published = None
+        if is_by_gtid(tail, server):
+            server, published = await follow_to(nc, settings, tail, server)
+        resume = resume_from(tail, server, next_event, published)
+        if tail.heartbeat and tail.heartbeat.server != server.server:
+            log.warning(
+                "another server: going on there by GTID, in a new epoch",
+                server=server.server,
+                before=tail.heartbeat.server,
+                epoch=resume.epoch,
+            )
         publisher = Publisher(
             nc,
             stream=settings.stream,
@@ -253,30 +256,6 @@ async def _attach(
         if chunks is not None:
             chunks.close()
         await stream.close(nc)
-
-
-def _server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[ServerLog, str | None]:
-    connection = catalog.connect(settings.mysql)
-    try:
-        facts = catalog.server_facts(connection)
-        is_ours = heartbeat is not None and heartbeat.server == facts.server
-        if heartbeat is not None and is_ours and facts.gtid and not facts.mariadb:
-            wait_until_visible(connection, heartbeat.gtid_set or "")
-        log = read_server_log(
-            connection,
-            mariadb=facts.mariadb,
-            gtid=facts.gtid,
-            server=facts.server,
-            exact=heartbeat is None,
-        )
-        next_event: str | None = ""
-        if heartbeat is not None:
-            next_event = event_at(connection, heartbeat.file, heartbeat.offset)
-        return log, next_event
-    except pymysql.MySQLError as error:
-        raise catalog.translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def _snapshot_connection(settings: Settings) -> Any:

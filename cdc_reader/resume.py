@@ -11,11 +11,34 @@ from dataclasses import dataclass
 
 from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, Placed, TableProgress, parse_id
-from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position, file_number
-from cdc_reader.transaction import Resume
+from cdc.position import (
+    GtidSet,
+    MariaDbGtidSet,
+    MariaDbState,
+    MySqlGtidSet,
+    Position,
+    file_number,
+)
+from cdc_reader.published import Published
 
 _NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
 START_OVER = "start over as docs/guarantees.md says"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where to go on: a transaction boundary, and the newest message after it."""
+
+    epoch: int
+    position: Position
+    last: str
+    """`id` of the newest message of ours in the stream; rows up to it are skipped."""
+    last_of: tuple[str, ...] = ()
+    """With several partitions: of the newest in each."""
+    published: Published | None = None
+    """On another server's binlog: what of it the stream has already."""
+    is_place_known: bool = True
+    """False: only the GTID set of `position` is exact; the place lies before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +66,21 @@ class ServerLog:
     purged: MySqlGtidSet | None
     """None: no GTIDs, or MariaDB."""
     oldest_file: str
+    state: MariaDbState | None = None
+    """None: MySQL."""
+
+    def lacks(self, gtids: GtidSet, published: Published) -> str:
+        """Return transactions of ours that the server did not execute; empty: it has all."""
+        if self.state is None:
+            executed = MySqlGtidSet.parse(self.newest.gtid_set or "")
+            if isinstance(gtids, MySqlGtidSet) and not executed.issuperset(gtids):
+                return f"{gtids} is not within {executed}"
+            there: MySqlGtidSet | MariaDbState = executed
+            ours = []
+        else:
+            there, ours = self.state, [gtid for gtid in str(gtids).split(",") if gtid]
+        ours += [gtid for gtid in (*published.whole, published.newest) if gtid]
+        return next((gtid for gtid in ours if gtid not in there), "")
 
 
 def tail_of(
@@ -84,25 +122,49 @@ def tail_of(
     )
 
 
-def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resume:
+def is_by_gtid(tail: Tail, log: ServerLog) -> bool:
+    """Say whether GTIDs alone tell what of this server's binlog the stream has.
+
+    So it is on another server, and there until a message with its coordinates is stored.
+    """
+    heartbeat = tail.heartbeat
+    if heartbeat is None or heartbeat.gtid_set is None or log.newest.gtid_set is None:
+        return False
+    is_of_before = bool(tail.last) and parse_id(tail.last)[0] < heartbeat.epoch
+    same_kind = heartbeat.server.isdigit() == log.mariadb
+    return same_kind and (is_of_before or heartbeat.server != log.server)
+
+
+def resume_from(
+    tail: Tail,
+    log: ServerLog,
+    next_event: str | None = "",
+    published: Published | None = None,
+) -> Resume:
     """Return where to go on.
 
     Args:
         next_event: what stands at the newest heartbeat's place, from `server_log.event_at`.
+        published: what the stream holds behind that heartbeat, where `is_by_gtid`.
 
     A new stream begins at the server's newest position.  Else the newest heartbeat's
-    boundary counts, and rows up to the stream's newest message are skipped.
+    boundary counts, and rows up to the stream's newest message are skipped.  On another
+    server the GTIDs say where that is, in a new epoch.
 
     Raises:
-        PositionLostError: the server does not have that place any more, or is another one.
+        PositionLostError: the server does not have that place any more, or lacks
+            transactions that the stream has.
     """
     heartbeat = tail.heartbeat
     if heartbeat is None:
         return Resume(epoch=1, position=log.newest, last="", last_of=tail.last_of)
     position = Position(file=heartbeat.file, offset=heartbeat.offset, gtid_set=heartbeat.gtid_set)
+    if published is not None:
+        return _by_gtid(tail, heartbeat, log, published)
     if heartbeat.server != log.server:
         raise _lost(
-            f"the stream follows server {heartbeat.server}, and this is server {log.server}",
+            f"the stream follows server {heartbeat.server}, this is server {log.server}, and "
+            "without GTIDs on both its place here is not known",
             position,
         )
     if log.newest.gtid_set is None or position.gtid_set is None:
@@ -114,6 +176,34 @@ def resume_from(tail: Tail, log: ServerLog, next_event: str | None = "") -> Resu
         _check_gtids(position, log)
     _check_next(position, log, next_event)
     return Resume(epoch=heartbeat.epoch, position=position, last=tail.last, last_of=tail.last_of)
+
+
+def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Published) -> Resume:
+    """Return where another server's binlog goes on behind what the stream has."""
+    ours = MariaDbGtidSet.parse if log.mariadb else MySqlGtidSet.parse
+    gtids: GtidSet = ours(heartbeat.gtid_set or "")
+    if lacking := log.lacks(gtids, published):
+        raise _lost(
+            f"server {log.server} lacks transactions that the stream has from server "
+            f"{heartbeat.server}: {lacking}",
+            Position(file=heartbeat.file, offset=heartbeat.offset, gtid_set=heartbeat.gtid_set),
+        )
+    for gtid in reversed(published.whole):
+        gtids.add(gtid)
+    # Its place is not known; it lies behind the beginning of all that the server has.
+    moved = heartbeat.server != log.server
+    file, offset = (log.oldest_file, 4) if moved else (heartbeat.file, heartbeat.offset)
+    position = Position(file=file, offset=offset, gtid_set=str(gtids))
+    if isinstance(gtids, MySqlGtidSet) and log.purged and not gtids.issuperset(log.purged):
+        raise _lost(f"server {log.server} purged its binlog up to {log.purged}", position)
+    return Resume(
+        epoch=heartbeat.epoch + moved,
+        position=position,
+        last=tail.last,
+        last_of=tail.last_of,
+        published=published if published.newest else None,
+        is_place_known=False,
+    )
 
 
 def _check_gtids(position: Position, log: ServerLog) -> None:

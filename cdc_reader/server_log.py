@@ -10,7 +10,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
 from cdc.errors import UnavailableError
-from cdc.position import MySqlGtidSet, Position
+from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc_reader.connection import STATEMENT_REFUSED
 from cdc_reader.resume import ServerLog
 
@@ -38,6 +38,7 @@ def read_server_log(
         file, offset, executed = log_status(cursor)
         purged = None
         gtid_set = None
+        state = None
         if mariadb:
             # The exact set costs the server a look through the file.
             if exact:
@@ -45,13 +46,20 @@ def read_server_log(
             else:
                 cursor.execute("SELECT @@global.gtid_binlog_pos")
             gtid_set = _text((cursor.fetchone() or ("",))[0]) or None
+            cursor.execute("SELECT @@global.gtid_binlog_state")
+            state = MariaDbState(_text((cursor.fetchone() or ("",))[0]))
         elif gtid:
             gtid_set = _executed_up_to_now(cursor) if exact else executed
             cursor.execute("SELECT @@global.gtid_purged")
             purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
     newest = Position(file=file, offset=offset, gtid_set=gtid_set)
     return ServerLog(
-        mariadb=mariadb, server=server, newest=newest, purged=purged, oldest_file=oldest_file
+        mariadb=mariadb,
+        server=server,
+        newest=newest,
+        purged=purged,
+        oldest_file=oldest_file,
+        state=state,
     )
 
 

@@ -25,9 +25,11 @@ from cdc.message import (
     subject_for,
 )
 from cdc.partition import check_partitions, is_row_subject, row_subjects
+from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.stream import Connection, StoredMessage, message_get, stream_state
 from cdc.wire import unless_lost
 from cdc_reader.flush import batch_of, begins_flush
+from cdc_reader.published import Published
 from cdc_reader.resume import Tail, tail_of
 
 END_BATCH_TIMEOUT_S = 10.0
@@ -58,9 +60,11 @@ async def end_running_batch(
         return
 
 
-async def _backwards(nc: Connection, stream: str, newest: int) -> AsyncIterator[StoredMessage]:
-    """Yield messages from a sequence on backwards, as far as `_STEPS_BACK`; most ask for one."""
-    at, oldest, together = newest, max(newest - _STEPS_BACK, 0), 1
+async def _backwards(
+    nc: Connection, stream: str, newest: int, steps: int = _STEPS_BACK
+) -> AsyncIterator[StoredMessage]:
+    """Yield messages from a sequence on backwards, so many at most; most ask for one."""
+    at, oldest, together = newest, max(newest - steps, 0), 1
     while at > oldest:
         sequences = range(at, max(at - together, oldest), -1)
         for stored in await asyncio.gather(*(message_get(nc, stream, seq=s) for s in sequences)):
@@ -168,6 +172,40 @@ async def _ours_at_or_before(
     if found.seq <= _STEPS_BACK:
         return None  # every message was looked at
     raise _too_many_foreign(stream)
+
+
+async def published_behind(
+    nc: Connection, stream: str, prefix: str, tail: Tail, *, mariadb: bool
+) -> Published:
+    """Return the transactions that the stream has behind its newest boundary.
+
+    Raises:
+        PositionLostError: the stream does not reach back so far.
+    """
+    published = Published()
+    heartbeat, oldest = tail.heartbeat, 1
+    if heartbeat is None:
+        return published
+    kind = MariaDbGtidSet if mariadb else MySqlGtidSet
+    before = kind.parse(heartbeat.gtid_set or "")
+    async for stored in _backwards(nc, stream, tail.sequence, tail.sequence):
+        oldest = stored.seq
+        if stored.subject == subject_for(prefix, HEARTBEAT):
+            with suppress(msgspec.DecodeError):
+                # What stands before an older boundary is within the newest one.
+                if decode_heartbeat(stored.data).gtid_set != heartbeat.gtid_set:
+                    return published
+        elif (message := ours_in(prefix, stored)) is not None:
+            if message.gtid is not None and message.gtid in before:
+                return published
+            published.note(message)
+    if oldest > 1:
+        raise PositionLostError(
+            f"stream {stream} does not reach back to its newest boundary any more",
+            safe="nothing was published or skipped",
+            remedy="start over as docs/guarantees.md says",
+        )
+    return published
 
 
 def ours_in(prefix: str, stored: StoredMessage) -> Placed | None:

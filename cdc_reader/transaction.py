@@ -9,7 +9,6 @@ stream already holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -22,6 +21,7 @@ from cdc_reader import event as ev
 from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
 from cdc_reader.lanes import WHOLE, Lanes, Run, packed
+from cdc_reader.resume import Resume
 from cdc_reader.row_codec import RowCodec, Target
 from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
 from cdc_reader.table_map import parse_table_map
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 
 
 _native = native(__package__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resume:
-    """Where to go on: a transaction boundary, and the newest message after it."""
-
-    epoch: int
-    position: Position
-    last: str
-    """`id` of the newest message of ours in the stream; rows up to it are skipped."""
-    last_of: tuple[str, ...] = ()
-    """With several partitions: of the newest in each."""
 
 
 class Assembler:
@@ -73,6 +61,8 @@ class Assembler:
         self.in_transaction = False
         self._epoch = resume.epoch
         self._skip = parse_id(resume.last)
+        self._published = resume.published
+        self._is_place_known = resume.is_place_known
         self._targets = targets
         self._mariadb = mariadb
         self._stop_at_schema_change = on_schema_change == "stop"
@@ -113,8 +103,13 @@ class Assembler:
         return Watermark(gtid_set=seen, place=self._at.place)
 
     def is_behind_the_stream(self) -> bool:
-        """Say whether the stream has more than was read here, which no SELECT may show yet."""
-        return bool(self._skip) and (self._epoch, *self._at.boundary) < self._skip[:3]
+        """Say whether the stream has more than was read on this connection.
+
+        No chunk is read before: it might not see that yet, and the other half of a row whose
+        key moved needs its counter.
+        """
+        is_before = bool(self._skip) and (self._epoch, *self._at.boundary) < self._skip[:3]
+        return is_before or self._published is not None
 
     def has_passed(self, watermark: Watermark) -> bool:
         """Say whether the newest boundary is at or after the watermark, by place and by GTIDs."""
@@ -139,7 +134,7 @@ class Assembler:
         The compiled path does to this state what `take` would do, event by event, and stops in
         front of the first that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
         """
-        if _native is None or self._skip or self._xa:
+        if _native is None or self._skip or self._xa or self._published is not None:
             return at
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
         state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
@@ -170,6 +165,7 @@ class Assembler:
                 self._gtid_set.add(str(commit))
         if committed >= 0:
             self._at.move_boundary(committed)
+            self._is_place_known = True
         return at
 
     def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
@@ -222,7 +218,8 @@ class Assembler:
 
     def _between(self, event: Event) -> None:
         """Move the boundary over what stands between transactions."""
-        if not self.in_transaction and event.end_offset and event.kind != ev.HEARTBEAT:
+        is_outside = self._is_place_known and not self.in_transaction
+        if is_outside and event.end_offset and event.kind != ev.HEARTBEAT:
             self._at.move_boundary()
 
     # -- transactions ---------------------------------------------------------------
@@ -242,8 +239,11 @@ class Assembler:
         if self._payload_row is not None:
             return  # the boundary is the end of the payload event, which has a place
         self.in_transaction = self._begun = self._xa = False
+        self._is_place_known = True
         if self._gtid and self._gtid_set is not None:
             self._gtid_set.add(self._gtid)
+        if self._published is not None:
+            self._published = self._published.after(self._gtid)
         self._at.move_boundary()
 
     def _query(self, event: Event) -> None:
@@ -311,7 +311,8 @@ class Assembler:
                 "cdc run --on-schema-change continue …",
             )
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
-        if numbers <= self._skip[:4]:
+        known = self._published is not None and self._published.passes_one(self._gtid, table)
+        if known or numbers <= self._skip[:4]:
             return
         message = Schema(
             table=table,
@@ -371,6 +372,9 @@ class Assembler:
                 self.lanes.half = self._skip[3] if is_half else WHOLE
             if place > newest:
                 self._skip = ()
+        published, table = self._published, codec.target.table
+        if published is not None:
+            skip_rows = published.skip(self._gtid, table, first_row, self.lanes)
         if self._xa:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
@@ -406,6 +410,8 @@ class Assembler:
         except PositionLostError as error:
             raise self._placed(error) from None
         self._transaction_messages += len(run.bodies) - before
+        if published is not None:
+            published.passed(self._gtid, table, rows - first_row)
         if self._payload_row is not None:
             self._payload_row = rows
 

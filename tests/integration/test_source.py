@@ -9,9 +9,9 @@ from cdc.demo.servers import MariaDB, MySQL
 from cdc.position import GtidSet, Position
 from cdc.url import parse_url
 from cdc_reader import event as ev
-from cdc_reader.resume import parsed_gtid_set
+from cdc_reader.resume import Resume, parsed_gtid_set
 from cdc_reader.source import Source
-from cdc_reader.transaction import Assembler, Resume
+from cdc_reader.transaction import Assembler
 from tests.conftest import NewMySQL
 
 

@@ -30,10 +30,10 @@ from cdc_reader.chunk import Chunk, chunk_of
 from cdc_reader.event import Event
 from cdc_reader.flush import Message, parts
 from cdc_reader.reader import Attached
-from cdc_reader.resume import initial_progress, parsed_gtid_set
+from cdc_reader.resume import Resume, initial_progress, parsed_gtid_set
 from cdc_reader.select_codec import Row, SelectCodec
 from cdc_reader.snapshot import Snapshot
-from cdc_reader.transaction import Assembler, Resume
+from cdc_reader.transaction import Assembler
 from redis_sink.applied import Applied
 from redis_sink.plan import Planner
 from tests.model.binlog import TABLE, TARGET, Binlog, gtids, transactions_in

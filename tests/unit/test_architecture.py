@@ -39,6 +39,7 @@ PURE = (
     "cdc_reader.json_binary",
     "cdc_reader.lanes",
     "cdc_reader.packet",
+    "cdc_reader.published",
     "cdc_reader.row_codec",
     "cdc_reader.row_plan",
     "cdc_reader.select_codec",

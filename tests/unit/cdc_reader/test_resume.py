@@ -1,11 +1,13 @@
 """Where to go on: the stream's end against what the server still has."""
 
+import msgspec
 import pytest
 
 from cdc.errors import PositionLostError
-from cdc.message import Heartbeat, TableProgress
-from cdc.position import MySqlGtidSet, Position
-from cdc_reader.resume import ServerLog, Tail, initial_progress, resume_from
+from cdc.message import Heartbeat, Placed, TableProgress
+from cdc.position import MariaDbState, MySqlGtidSet, Position
+from cdc_reader.published import Published
+from cdc_reader.resume import ServerLog, Tail, initial_progress, is_by_gtid, resume_from
 
 A = "7271e0ec-e705-11f1-8850-02fc00000001"
 
@@ -27,6 +29,7 @@ def log(
         newest=Position(file=file, offset=offset, gtid_set=gtid_set),
         purged=MySqlGtidSet.parse(purged) if gtid_set and not mariadb else None,
         oldest_file=oldest,
+        state=MariaDbState(gtid_set or "") if mariadb else None,
     )
 
 
@@ -97,6 +100,78 @@ def test_a_binlog_that_was_begun_anew_and_has_grown_past_us_is_lost() -> None:
     assert resume_from(tail(gtid_set="0-1-9"), mariadb, "BEGIN GTID 0-1-10").epoch == 3
     with pytest.raises(PositionLostError, match="reset"):
         resume_from(tail(gtid_set="0-1-9"), mariadb, "BEGIN GTID 0-1-9")
+
+
+def change(number: int, id: str) -> Placed:
+    """Return a change of a transaction."""
+    return Placed(op="update", table="t", gtid=f"{A}:{number}", id=id, prev="")
+
+
+def behind(*numbers: int) -> Published:
+    """Return what the stream holds behind its newest boundary."""
+    published = Published()
+    for number in reversed(numbers):
+        published.note(change(number, f"3.2.{number}.0"))
+    return published
+
+
+def test_on_another_server_gtids_say_where_to_go_on() -> None:
+    """In a new epoch, behind all that is whole in the stream; the place is not known."""
+    server = log(server="two", gtid_set=f"{A}:1-60", purged=f"{A}:1-9", oldest="b.000007")
+    assert is_by_gtid(tail(), server)
+    resume = resume_from(tail(), server, None, behind(51, 52, 53))
+
+    assert resume.epoch == 4
+    assert resume.position == Position(file="b.000007", offset=4, gtid_set=f"{A}:1-52")
+    assert (resume.last, resume.is_place_known) == ("3.2.500.1", False)
+    assert resume.published is not None
+    assert resume.published.newest == f"{A}:53"
+
+
+def test_gtids_count_until_a_message_of_the_new_server_is_stored() -> None:
+    """A reader that is killed right after its claim begins there as if it had not been."""
+    heartbeat = Heartbeat(
+        epoch=4, server="two", file="b.000007", offset=4, gtid_set=f"{A}:1-50", last="3.2.500.1",
+        snapshot={}, ts=1,
+    )  # fmt: skip
+    before = Tail(sequence=9, heartbeat=heartbeat, last="3.2.500.1")
+    after = Tail(sequence=9, heartbeat=heartbeat, last="4.7.500.1")
+    server = log(server="two")
+
+    assert is_by_gtid(before, server)
+    assert resume_from(before, server, None, behind(51)).epoch == 4
+    assert not is_by_gtid(after, server)
+
+
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        (log(server="two", gtid_set=f"{A}:1-49"), "lacks transactions"),
+        (log(server="two", gtid_set=f"{A}:1-51"), "lacks transactions"),
+        (log(server="two", purged=f"{A}:1-52"), "purged"),
+    ],
+)
+def test_another_server_without_all_that_the_stream_has_is_no_way_on(
+    server: ServerLog, says: str
+) -> None:
+    """A failover that lost transactions, or a binlog that does not reach back."""
+    with pytest.raises(PositionLostError, match=says):
+        resume_from(tail(), server, None, behind(51, 52))
+
+
+def test_mariadb_is_followed_where_its_binlog_has_the_very_transactions() -> None:
+    """Another server's transaction with the same number is another one."""
+    ends = tail(gtid_set="0-1-50,3-1-7")
+    one = log(server="2", gtid_set="0-1-50,0-2-60,3-1-7", mariadb=True)
+    other = log(server="2", gtid_set="0-1-49,0-2-60,3-1-7", mariadb=True)
+    assert ends.heartbeat is not None
+    heartbeat = msgspec.structs.replace(ends.heartbeat, server="1")
+    ends = Tail(sequence=9, heartbeat=heartbeat, last="3.2.500.1")
+
+    assert is_by_gtid(ends, one)
+    assert resume_from(ends, one, None, Published()).position.gtid_set == "0-1-50,3-1-7"
+    with pytest.raises(PositionLostError, match="lacks transactions"):
+        resume_from(ends, other, None, Published())
 
 
 def test_gtids_switched_on_since_do_not_lose_the_position() -> None:

@@ -11,10 +11,13 @@ import zstandard
 
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
-from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position, Watermark
+from cdc.message import Placed
+from cdc.position import MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
+from cdc_reader.published import Published
+from cdc_reader.resume import Resume, parsed_gtid_set
 from cdc_reader.row_codec import Target
-from cdc_reader.transaction import Assembler, Resume
+from cdc_reader.transaction import Assembler
 
 pytestmark = pytest.mark.usefixtures("path")
 
@@ -83,18 +86,16 @@ def assembler(
     last: str = "",
     gtid_set: str | None = "",
     mariadb: bool = False,
+    resume: Resume | None = None,
     on_schema_change: Literal["stop", "continue"] = "stop",
 ) -> Assembler:
     """Return an assembler that captures shop.users and begins at b.000001:1000."""
     key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
-    kind = MariaDbGtidSet if mariadb else MySqlGtidSet
+    position = Position(file="b.000001", offset=offset, gtid_set=gtid_set)
+    resume = resume or Resume(epoch=1, position=position, last=last)
     return Assembler(
-        resume=Resume(
-            epoch=1,
-            position=Position(file="b.000001", offset=offset, gtid_set=gtid_set),
-            last=last,
-        ),
-        gtid_set=None if gtid_set is None else kind.parse(gtid_set),
+        resume=resume,
+        gtid_set=parsed_gtid_set(resume.position, mariadb=mariadb),
         targets={"shop.users": Target(table="shop.users", key=key, value_column=None)},
         mariadb=mariadb,
         on_schema_change=on_schema_change,
@@ -145,6 +146,30 @@ def test_a_restart_behind_a_snapshot_row_skips_up_to_the_change_before_it() -> N
 
     assert [m["key"] for m in rest] == ["users:8"]
     assert rest[0]["prev"] == whole[0]["id"] + ".12"
+
+
+def test_on_another_server_the_rows_that_the_stream_has_are_passed_over() -> None:
+    """The newest transaction goes on at its next row; the place is known from its end on."""
+    log, published = Log(4), Published()
+    message = {"key": "users:7", "op": "insert", "table": "shop.users", "prev": "", "ts": 1}
+    published.note(msgspec.convert({**message, "gtid": f"{UUID}:5", "id": "1.9.9.0"}, Placed))
+    resume = Resume(
+        epoch=2,
+        position=Position(file="b.000001", offset=4, gtid_set=f"{UUID}:1-4"),
+        last="1.9.9.0",
+        published=published,
+        is_place_known=False,
+    )
+    a = assembler(resume=resume)
+    feed(a, log.event(ev.FORMAT_DESCRIPTION, bytes(100)), log.event(ev.PREVIOUS_GTIDS, b"x"))
+    assert a.is_behind_the_stream()
+    assert a.position.offset == 4
+    got = feed(a, *log.transaction(5, 7, 8), *log.transaction(6, 9))
+
+    assert [m["key"] for m in got] == ["users:8", "users:9"]
+    assert (got[0]["prev"], got[0]["id"].split(".")[0]) == ("1.9.9.0", "2")
+    assert not a.is_behind_the_stream()
+    assert a.position == Position(file="b.000001", offset=log.end, gtid_set=f"{UUID}:1-6")
 
 
 def test_tables_that_are_not_captured_cost_a_look_and_move_the_boundary() -> None:

@@ -1,0 +1,239 @@
+"""A failover to a replica: by GTID nothing is lost, repeated or shown backwards."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from cdc.demo.servers import MariaDB, MySQL
+from cdc.message import parse_id
+from tests.conftest import NewMySQL, NewNats, NewRedis
+from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.pipeline import Process, wait_for
+from tests.support.switch import Switch
+from tests.support.truth import Observer, messages
+from tests.support.writer import Writer
+
+POSITION_LOST = 65
+FAILOVERS = 2
+"""There and back."""
+Source = MySQL | MariaDB
+
+
+class Pair:
+    """A primary and a replica behind one address."""
+
+    def __init__(self, one: Source, other: Source) -> None:
+        """Take two servers that run."""
+        self.primary, self.replica = one, other
+        self.switch = Switch(one.port)
+        self.is_mariadb = isinstance(one, MariaDB)
+
+    def execute(self, server: Source, *statements: str) -> None:
+        """Run statements on one of them."""
+        with server.connect() as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def replicate(self) -> None:
+        """Make the replica follow the primary, from wherever it is."""
+        host = f"HOST='127.0.0.1', {{}}_PORT={self.primary.port}, {{}}_USER='root'"
+        if self.is_mariadb:
+            statement = f"CHANGE MASTER TO MASTER_{host}, MASTER_USE_GTID=slave_pos"
+            self.execute(self.replica, statement.format("MASTER", "MASTER"), "START SLAVE")
+        else:
+            statement = f"CHANGE REPLICATION SOURCE TO SOURCE_{host}, SOURCE_AUTO_POSITION=1"
+            statement += ", SOURCE_CONNECT_RETRY=1"
+            self.execute(self.replica, statement.format("SOURCE", "SOURCE"), "START REPLICA")
+
+    def wait_for_the_replica(self) -> None:
+        """Wait until the replica has all that the primary committed."""
+        name = "gtid_binlog_pos" if self.is_mariadb else "gtid_executed"
+        want = self._ask(self.primary, f"SELECT @@global.{name}")
+        has = "MASTER_GTID_WAIT('{}', 60)" if self.is_mariadb else (
+            "WAIT_FOR_EXECUTED_GTID_SET('{}', 60)"
+        )  # fmt: skip
+        assert self._ask(self.replica, "SELECT " + has.format(want)) == "0"
+
+    def stop_replicating(self) -> None:
+        """End the replica's following; it keeps what it has applied."""
+        word = "SLAVE" if self.is_mariadb else "REPLICA"
+        self.execute(self.replica, f"STOP {word}", f"RESET {word} ALL")
+
+    def promote(self) -> None:
+        """Make the replica the primary, at once for everybody."""
+        self.primary, self.replica = self.replica, self.primary
+        self.switch.switch(self.primary.port)
+
+    def _ask(self, server: Source, query: str) -> str:
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return str((cursor.fetchone() or ("",))[0])
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def pair(request: pytest.FixtureRequest, new_mysql: NewMySQL) -> Iterator[Pair]:
+    """Two servers of a kind that log what they replicate."""
+    with ExitStack() as stack:
+        if request.param == "mysql":
+            options = ("--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2")
+            servers: list[Source] = [
+                new_mysql(options=(*options, f"--server-id={n}")) for n in (11, 12)
+            ]
+        else:
+            servers = [
+                stack.enter_context(MariaDB((f"--server-id={n}", "--log-slave-updates=ON")))
+                for n in (11, 12)
+            ]
+        made = Pair(*servers)
+        stack.enter_context(made.switch)
+        yield made
+
+
+def bench_on(pair: Pair, new_nats: NewNats, new_redis: NewRedis, folder: Path) -> Bench:
+    """Make a pipeline on the pair's address; the replica has what the primary has."""
+    bench = Bench(pair.primary, new_nats(), new_redis(), folder)
+    bench.pipeline.environment["CDC_MYSQL_URL"] = pair.switch.url
+    bench.pipeline.environment["CDC_FLUSH_MAX_MESSAGES"] = "7"
+    pair.replicate()
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("is_killed", "partitions"),
+    [(True, "1"), (True, "3"), (False, "1")],
+    ids=["killed", "killed, partitions", "running"],
+)
+def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
+    pair: Pair,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path: Path,
+    is_killed: bool,
+    partitions: str,
+) -> None:
+    """There and back, under load and inside transactions: one chain, in a new epoch each."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    bench = bench_on(pair, new_nats, new_redis, tmp_path)
+    observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
+    with bench.pipeline as pipeline:
+        sink = pipeline.process("--role", "sink", "--partitions", partitions).start()
+        reader = pipeline.process("--role", "reader", "--partitions", partitions).start()
+        for _ in range(FAILOVERS):
+            bench.wait_for_progress()
+            pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1000")
+            writer = Writer(
+                pair.primary.connect,
+                TABLE,
+                seed=chance.randrange(1 << 32),
+                rows=ROWS,
+            )
+            for _ in range(3):
+                bench.wait_for_progress()
+            _let_run(reader, chance.uniform(0, 0.5))
+            if is_killed:
+                reader.kill()
+            writer.stop()
+            pair.wait_for_the_replica()
+            pair.primary.kill()
+            pair.stop_replicating()
+            pair.promote()
+            if is_killed:
+                reader.start()
+            pair.replica.start()
+            pair.replicate()
+        bench.mysql = pair.primary
+        pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 100000")
+        bench.wait_until_equal()
+        assert reader.stop() == 0, reader.text()
+        assert sink.stop() == 0, sink.text()
+        assert reader.text().count("another server") >= FAILOVERS
+    observer.stop()
+
+    epochs = [parse_id(b["id"])[0] for _, b in messages(bench.nats.url) if "id" in b]
+    assert bench.assert_exactly_once() == len(epochs)
+    assert sorted(set(epochs)) == epochs[:1] + sorted(set(epochs))[1:]
+    assert max(epochs) == 1 + FAILOVERS
+
+
+def _let_run(process: Process, seconds: float) -> None:
+    """A random moment, not a wait for anything."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def test_a_replica_that_lacks_what_the_stream_has_stops_the_reader(
+    pair: Pair, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """A failover that lost transactions: Redis shows rows that MySQL no longer has."""
+    bench = bench_on(pair, new_nats, new_redis, tmp_path)
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        pair.wait_for_the_replica()
+        pair.stop_replicating()
+        pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1")
+        bench.wait_until_equal()
+        pair.primary.kill()
+        pair.promote()
+        pair.execute(pair.primary, f"DELETE FROM {TABLE} WHERE id = 1")
+
+        assert process.wait() == POSITION_LOST
+        assert "lacks transactions that the stream has" in process.text()
+
+
+def test_a_replica_that_is_still_applying_is_waited_for(
+    pair: Pair, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """An address that moves before the replica has caught up is no loss."""
+    bench = bench_on(pair, new_nats, new_redis, tmp_path)
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        pair.wait_for_the_replica()
+        with pair.replica.connect() as holding, holding.cursor() as cursor:
+            cursor.execute(f"LOCK TABLES {TABLE} READ")
+            pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1")
+            bench.wait_until_equal()
+            pair.promote()
+            wait_for("the reader", lambda: '"waiting for a server"' in process.text())
+            _let_run(process, 1.0)
+        bench.mysql = pair.primary
+        wait_for("the new server", lambda: '"another server' in process.text())
+        pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1")
+        bench.wait_until_equal()
+        assert process.stop() == 0, process.text()
+
+
+def test_a_replica_that_purged_what_we_lack_stops_the_reader(
+    pair: Pair, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """Its GTIDs include ours, and its binlog does not reach back to them."""
+    bench = bench_on(pair, new_nats, new_redis, tmp_path)
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        assert process.stop() == 0
+        pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1")
+        pair.wait_for_the_replica()
+        pair.stop_replicating()
+        pair.promote()
+        pair.execute(pair.primary, "FLUSH BINARY LOGS")
+        if pair.is_mariadb:  # its default keeps what no replica has asked for
+            pair.execute(pair.primary, "SET GLOBAL slave_connections_needed_for_purge = 0")
+        with pair.primary.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW BINARY LOGS")
+            newest = cursor.fetchall()[-1][0]
+            cursor.execute(f"PURGE BINARY LOGS TO '{newest}'")
+        process.start()
+
+        assert process.wait() == POSITION_LOST
+        assert "purged" in process.text()
