@@ -18,6 +18,14 @@ command prints the three and nothing else.  Source: sysexits(3) for the numbers.
 
 from __future__ import annotations
 
+REFRESH = (
+    "cdc refresh   with the flags and settings of cdc run, then start cdc run again:\n"
+    "it goes on from now, reads the tables anew and removes what is no longer there"
+)
+"""What heals every gap; a remedy that begins with it asks for nothing else."""
+FIRST = "then  "
+"""Before `REFRESH`, where something else has to be done first."""
+
 
 class CdcError(Exception):
     """What was seen, whether the data is safe, what to do.
@@ -71,6 +79,11 @@ class PositionLostError(CdcError):
     """Going on would need a gap or a guess: purged binlog, DDL, undecodable event."""
 
     exit_code = 65
+
+    @property
+    def heals_by_refresh(self) -> bool:
+        """Whether `cdc refresh` alone makes it go on."""
+        return self.remedy.startswith(REFRESH)
 
 
 class UnavailableError(CdcError):

@@ -4,9 +4,10 @@ Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), 
 JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
 golden files in tests/golden/messages hold it still.
 
-Four bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
-barrier) and `Heartbeat` (a transaction boundary).  A fifth, `Bare`, is what an application
-publishes by itself: ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
+Five bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
+barrier), `Heartbeat` (a transaction boundary) and `Refresh` (tables are read anew from here).
+A sixth, `Bare`, is what an application publishes by itself:
+``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ OPERATIONS: tuple[Operation, ...] = ("insert", "update", "delete")
 SNAPSHOT = "snapshot"
 HEARTBEAT = "heartbeat"
 SCHEMA = "schema"
+REFRESH = "refresh"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -98,6 +100,8 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = False
     after: tuple[str | None, ...] = ()
     """Primary key of the last row published, as text; empty: not begun."""
+    refresh: int | msgspec.UnsetType = msgspec.UNSET
+    """`number` of the refresh that the table is read for; absent: its first start."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +139,21 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     prev: str
 
 
+class Refresh(msgspec.Struct, frozen=True, kw_only=True):
+    """Tables are read anew from here: a boundary, and outside the chain as a heartbeat is."""
+
+    op: Literal["refresh"] = "refresh"
+    number: int
+    """Greater than that of every refresh before; the time in microseconds since 1970."""
+    tables: tuple[str, ...]
+    """``schema.table`` of those that are read anew."""
+    gap: bool
+    """Changes before it may be missing, of whatever table: nobody needs what stands before."""
+    boundary: Heartbeat
+    """From where the binlog is followed, and what stood last in the stream."""
+    v: int = CONTRACT_VERSION
+
+
 class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an application publishes by itself on our subjects."""
 
@@ -142,12 +161,13 @@ class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: str
 
 
-Ours = Change | Snapshot | Schema | Heartbeat
+Ours = Change | Snapshot | Schema | Heartbeat | Refresh
 
 decode_change = msgspec.json.Decoder(Change).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 decode_placed = msgspec.json.Decoder(Placed).decode
 decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
+decode_refresh = msgspec.json.Decoder(Refresh).decode
 decode_schema = msgspec.json.Decoder(Schema).decode
 decode_bare = msgspec.json.Decoder(Bare).decode
 
@@ -158,7 +178,9 @@ def encode(message: Ours) -> bytes:
     Changes of the hot path are written by `cdc_reader.row_codec` and give the same bytes.
     """
     fields = msgspec.structs.asdict(message)
-    if not isinstance(message, Heartbeat):
+    if isinstance(message, Refresh):
+        fields["boundary"] = msgspec.Raw(encode(message.boundary))
+    elif not isinstance(message, Heartbeat):
         fields = {name: value for name, value in fields.items() if value is not None}
     elif message.partitions == 1:
         del fields["partitions"], fields["last_of"]

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from cdc.errors import StreamError
-from cdc.message import HEARTBEAT, OPERATIONS, SCHEMA, SNAPSHOT, Heartbeat, subject_for
+from cdc.message import HEARTBEAT, OPERATIONS, REFRESH, SCHEMA, SNAPSHOT, Heartbeat, subject_for
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -67,6 +67,7 @@ def filters(prefix: str, partition: int, partitions: int) -> tuple[str, ...]:
         subject_for(prefix, "update"),
         subject_for(prefix, SCHEMA),
         subject_for(prefix, HEARTBEAT),
+        subject_for(prefix, REFRESH),
     )
 
 

@@ -32,6 +32,12 @@ from cdc.telemetry import Log, Meter, setup
 Role = Literal["reader", "sink"]
 ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
 """Loaded by name: the command imports no side before it runs it."""
+REFRESH = "cdc_reader.refresh:run"
+"""A role that ends by itself: it announces that all tables are read anew."""
+ANNOUNCE = "cdc_reader.refresh:announce"
+"""The same for `cdc refresh`, which tells a person what was announced."""
+AWAIT = "cdc_reader.refresh:read_to_the_end"
+"""Waits until the rows of a refresh are in the stream."""
 
 _OURS = Path(__file__).parent.parent
 _PACKAGES = ("cdc", "cdc_reader", "redis_sink")

@@ -86,6 +86,9 @@ class Settings:
     on_schema_change: Literal["stop", "continue"] = setting(
         "stop", "What to do at a TRUNCATE, DROP, RENAME or ALTER of a captured table."
     )
+    on_gap: Literal["stop", "refresh"] = setting(
+        "stop", "What to do where changes are missing: stop with exit code 65, or cdc refresh."
+    )
     server_id: int = _tuning(
         0,
         "Our replica number, unlike any other of the source; 0: one at random above 2^31.",

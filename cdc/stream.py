@@ -302,15 +302,24 @@ def _state(info: dict[str, Any]) -> StreamState:
 
 
 async def message_get(
-    nc: Client, stream: str, *, seq: int | None = None, last_by_subject: str | None = None
+    nc: Client,
+    stream: str,
+    *,
+    seq: int | None = None,
+    last_by_subject: str | None = None,
+    next_by_subject: str | None = None,
 ) -> StoredMessage | None:
     """Return one message, by sequence or the newest on a subject; None: not there.
+
+    With `seq` and `next_by_subject`: the first on the subject at or behind the sequence.
 
     Asks the leader (``MSG.GET``, not ``DIRECT.GET``), so what is acknowledged is seen.
 
     ``await message_get(nc, "MYSQL", last_by_subject="mysql.heartbeat")``
     """
-    request = {"seq": seq} if seq is not None else {"last_by_subj": last_by_subject}
+    request: dict[str, Any] = {"seq": seq} if seq is not None else {"last_by_subj": last_by_subject}
+    if next_by_subject is not None:
+        request["next_by_subj"] = next_by_subject
     try:
         answer = await api(nc, f"STREAM.MSG.GET.{stream}", request)
     except ApiError as error:

@@ -2,7 +2,8 @@
 
 A role that ends by itself with an error that waiting does not heal ends the whole run with
 that error.  A role that dies in another way (a signal, a bug) is started again after a pause
-that doubles, with jitter; it reads from the stream and from Redis where to go on.
+that doubles, with jitter; it reads from the stream and from Redis where to go on.  With
+``on_gap = "refresh"`` a role that meets a gap is started again too, after a refresh.
 
 The processes start while the servers are still being asked, and load their code meanwhile;
 none is told its job before every check has passed.
@@ -11,6 +12,7 @@ none is told its job before every check has passed.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import pickle
 import random
@@ -22,14 +24,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdc.errors import CdcError, InternalError
-from cdc.role import DRAIN_S, ENTRY_POINTS, Job, from_json, stop_on_signals
+from cdc.errors import CdcError, InternalError, PositionLostError
+from cdc.role import DRAIN_S, ENTRY_POINTS, REFRESH, Job, from_json, stop_on_signals
 from cdc.settings import Settings
 from cdc.table import Table
 
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.2, 30.0
 STEADY_S = 60.0
 """A process that lived this long begins with the shortest pause again."""
+REFRESHES_IN_A_ROW = 3
+"""So many that do not last `STEADY_S`, and the next gap ends the run."""
 NOT_DRAINED = 128 + signal.SIGTERM
 
 
@@ -77,7 +81,8 @@ async def _supervise(
     companions: tuple[Any, ...],
 ) -> int:
     stop = asyncio.Event()
-    keepers = [_Keeper(job, stop, log) for job in todo]
+    healing = _Healing(log)
+    keepers = [_Keeper(job, stop, log, healing) for job in todo]
 
     def kill() -> None:
         for keeper in keepers:
@@ -124,12 +129,56 @@ async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Kee
 
 
 @dataclass(slots=True)
+class _Healing:
+    """Announces a refresh where a role cannot go on, if the settings say so."""
+
+    log: Any
+    announced_s: float = -math.inf
+    in_a_row: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def heals(
+        self, error: CdcError | None, keeper: _Keeper, began_s: float, stopping: asyncio.Task[Any]
+    ) -> bool:
+        """Say whether the role may be started again.
+
+        Args:
+            began_s: when the role's process began; a refresh since then is one for it too.
+
+        Raises:
+            CdcError: the refresh is refused.
+        """
+        if keeper.job.settings.on_gap != "refresh" or not isinstance(error, PositionLostError):
+            return False
+        async with self.lock:
+            if not error.heals_by_refresh or self.in_a_row >= REFRESHES_IN_A_ROW:
+                return False
+            if self.announced_s > began_s or stopping.done():
+                return True
+            self.log.warning(
+                "a gap: all tables are read anew", which=keeper.job.name, why=error.seen
+            )
+            since_s = time.monotonic() - self.announced_s
+            self.in_a_row = self.in_a_row + 1 if since_s < STEADY_S else 1
+            job = replace(keeper.job, role="refresh", name="refresh", entry_point=REFRESH)
+            child = _Keeper(job, keeper.stop, self.log, self)
+            child.begin(job.tables)
+            exit_code, refusal = await child._once()
+            if refusal is not None and not refusal.retryable:
+                raise refusal
+            if exit_code == 0:
+                self.announced_s = time.monotonic()
+            return True
+
+
+@dataclass(slots=True)
 class _Keeper:
     """Keeps one role's process alive."""
 
     job: Job
     stop: asyncio.Event
     log: Any
+    healing: _Healing
     was_late: bool = False
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _allowed: bool = field(default=False, init=False)
@@ -156,7 +205,8 @@ class _Keeper:
                     self.was_late = exit_code == NOT_DRAINED
                     self._raise_lasting(error)
                     return
-                self._raise_lasting(error)
+                if not await self.healing.heals(error, self, began_s, stopping):
+                    self._raise_lasting(error)
                 pause_s = PAUSE_FIRST_S if time.monotonic() - began_s > STEADY_S else pause_s
                 self._say(exit_code, error, pause_s)
                 with suppress(TimeoutError):

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Generator, Iterator
 from zlib import crc32
 
-from cdc.errors import CdcError, PositionLostError, UnavailableError
+from cdc.errors import REFRESH, CdcError, PositionLostError, UnavailableError
 from cdc_reader.event import (
     FORMAT_DESCRIPTION,
     HEADER,
@@ -166,7 +166,6 @@ def dump_error(payload: bytes) -> CdcError:
         return PositionLostError(
             f"MySQL cannot continue the binlog at our position. {seen}",
             safe="nothing was skipped; Redis shows the state of that position",
-            remedy="if the binlog was purged, the tables have to be read anew: "
-            'see docs/guarantees.md, "Starting over"',
+            remedy=REFRESH,
         )
     return UnavailableError(seen)

@@ -9,9 +9,22 @@ newest one, which may be in it in part, the first so many rows are passed over
 
 from __future__ import annotations
 
-from cdc.errors import PositionLostError
-from cdc.message import Placed, parse_id
+from cdc.errors import REFRESH, PositionLostError
+from cdc.message import Heartbeat, Placed, parse_id
+from cdc.position import file_number
 from cdc_reader.lanes import WHOLE, Lanes
+
+
+def ends_at_boundary(last: str, heartbeat: Heartbeat) -> bool:
+    """Say whether the stream's newest message stands before the boundary, by its place.
+
+    Then no transaction behind it is in the stream.  A barrier's place is its statement's end.
+    """
+    if not last:
+        return True
+    epoch, *place = parse_id(last)[:3]
+    boundary = [file_number(heartbeat.file), heartbeat.offset]
+    return epoch == heartbeat.epoch and place <= boundary
 
 
 class Published:
@@ -72,6 +85,6 @@ class Published:
             raise PositionLostError(
                 f"transaction {gtid} has fewer rows on this server than it had on the one before",
                 safe="nothing after it was published; nothing was skipped",
-                remedy="start over as docs/guarantees.md says",
+                remedy=REFRESH,
             )
         return None

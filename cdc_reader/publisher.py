@@ -24,7 +24,16 @@ from nats.aio.msg import Msg
 
 from cdc import wire
 from cdc.errors import PositionLostError, StreamError, UnavailableError
-from cdc.message import HEARTBEAT, Heartbeat, decode_change, decode_snapshot, encode, subject_for
+from cdc.message import (
+    HEARTBEAT,
+    REFRESH,
+    Heartbeat,
+    Refresh,
+    decode_change,
+    decode_snapshot,
+    encode,
+    subject_for,
+)
 from cdc.stream import StoredMessage, message_get, stream_state, write_block
 from cdc_reader.flush import (
     CLAIM_HEADER,
@@ -109,8 +118,8 @@ class Publisher:
         self._crowded_flushes = 0
         self._max_body_bytes = nc.max_payload - _HEADERS_BYTES
 
-    async def open(self, claim: Heartbeat) -> None:
-        """Claim the stream's end with a heartbeat; nobody of ours stores anything behind it.
+    async def open(self, claim: Heartbeat | Refresh) -> None:
+        """Claim the stream's end with a boundary; nobody of ours stores anything behind it.
 
         Until the claim another reader may begin a batch, so batches are ended after it.
 
@@ -121,12 +130,11 @@ class Publisher:
         with wire.unless_lost(self._nc):
             await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
         self._watch = asyncio.create_task(self._connection_lost())
-        self._heartbeat = claim
-        await self._begin([(self._heartbeat_subject, encode(claim))], is_claim=True)
+        self._heartbeat = claim.boundary if isinstance(claim, Refresh) else claim
+        subject = subject_for(self._prefix, claim.op).encode()
+        await self._begin([(subject, encode(claim))], is_claim=True)
         await self.settle()
-        await end_running_batch(
-            self._nc, self._stream, self._prefix, claim_sequence=self._heartbeat_sequence
-        )
+        await end_running_batch(self._nc, self._stream, self._prefix, claim_sequence=self.sequence)
         await self._step_over_foreign()
 
     async def _connection_lost(self) -> None:
@@ -159,6 +167,17 @@ class Publisher:
             await self.settle()
             self._heartbeat = heartbeat
             await self._begin([(self._heartbeat_subject, encode(heartbeat))])
+
+    async def announce(self, refresh: Refresh) -> int:
+        """Store the announcement of a refresh; return its sequence.
+
+        Raises:
+            FencedError: another reader published.
+            UnavailableError: NATS does not answer.
+        """
+        await self._begin([(subject_for(self._prefix, REFRESH).encode(), encode(refresh))])
+        await self.settle()
+        return self.sequence
 
     async def settle(self) -> None:
         """Wait until everything sent is stored (invariant 1)."""
@@ -336,7 +355,8 @@ def check_end(
 
 def is_ours(prefix: str, stored: StoredMessage) -> bool:
     """Say whether a stored message is of a reader of this pipeline, heartbeats included."""
-    return stored.subject == subject_for(prefix, HEARTBEAT) or ours_in(prefix, stored) is not None
+    boundaries = (subject_for(prefix, HEARTBEAT), subject_for(prefix, REFRESH))
+    return stored.subject in boundaries or ours_in(prefix, stored) is not None
 
 
 def _key_in(body: bytes) -> str:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cdc.errors import PositionLostError
+from msgspec import UNSET
+
+from cdc.errors import REFRESH, PositionLostError
 from cdc.message import Heartbeat, Placed, TableProgress, parse_id
 from cdc.position import (
     GtidSet,
@@ -22,7 +24,6 @@ from cdc.position import (
 from cdc_reader.published import Published
 
 _NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
-START_OVER = "start over as docs/guarantees.md says"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,8 @@ def tail_of(
     heartbeat: Heartbeat | None,
     newest: Iterable[tuple[int | None, Placed]],
     partitions: int = 1,
+    *,
+    needs_heartbeat: bool = True,
 ) -> Tail:
     """Return the end of a stream.
 
@@ -96,6 +99,7 @@ def tail_of(
         heartbeat: the newest.
         newest: of each subject the newest message of ours behind that heartbeat, with its
             partition (None: a barrier, which stands in all).
+        needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
 
     Raises:
         PositionLostError: messages are there, but no heartbeat of ours.
@@ -108,11 +112,11 @@ def tail_of(
         for n in range(partitions) if partition is None else (partition,):
             if partitions > 1 and parse_id(ours.id) > parse_id(last_of[n]):
                 last_of[n] = ours.id
-    if heartbeat is None and last:
+    if heartbeat is None and last and needs_heartbeat:
         raise PositionLostError(
             f"stream {stream} holds messages of ours but no heartbeat",
             safe="nothing was published or skipped",
-            remedy=START_OVER,
+            remedy=REFRESH,
         )
     return Tail(
         sequence=sequence,
@@ -243,7 +247,7 @@ def _lost(seen: str, position: Position) -> PositionLostError:
     return PositionLostError(
         f"cannot go on at {position}: {seen}",
         safe="nothing was skipped; Redis shows the state of that position",
-        remedy=START_OVER,
+        remedy=REFRESH,
     )
 
 
@@ -264,10 +268,12 @@ def initial_progress(
     on, so it is read anew when it is put back.
 
     Args:
-        snapshot: False (``--no-snapshot``): what is not finished counts as done.
+        snapshot: False (``--no-snapshot``): what is not finished counts as done, but for tables
+            that a refresh wants read.
     """
     progress: dict[str, TableProgress] = {}
     for table in tables:
         before = known.get(table, TableProgress())
-        progress[table] = before if snapshot else TableProgress(done=True, after=before.after)
+        is_wanted = snapshot or before.refresh is not UNSET
+        progress[table] = before if is_wanted else TableProgress(done=True, after=before.after)
     return progress

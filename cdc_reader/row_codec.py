@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from cdc.errors import PositionLostError
+from cdc.errors import FIRST, REFRESH, PositionLostError
 from cdc.key import KeyTemplate
 from cdc_reader.body_source import (
     Source,
@@ -359,8 +359,7 @@ class RowCodec:
             f"a row of {self.target.table} has NULL in {self._map.columns[place].name!r}, "
             "a column of its key",
             safe="nothing after the last whole transaction was published",
-            remedy="make the key of columns that are NOT NULL: --key TEMPLATE, and start over as\n"
-            "docs/guarantees.md says, because the keys of all rows are others then",
+            remedy="make the key of columns that are NOT NULL: --key TEMPLATE;\n" + FIRST + REFRESH,
         )
 
     def _damaged(self, what: str) -> PositionLostError:
@@ -376,8 +375,8 @@ def _without_column(table: str, name: str) -> PositionLostError:
         f"{table} has no column {name!r} in the binlog",
         safe="nothing of this table was published from here on",
         remedy="the table was changed: start cdc again, which looks at its columns anew, or name\n"
-        "a column that it has with --key or --value; if it stops at the same place again,\n"
-        "start over as docs/guarantees.md says",
+        "a column that it has with --key or --value; if it stops at the same place again:\n"
+        + REFRESH,
     )
 
 
@@ -387,8 +386,7 @@ def _partial(table: str, column: str | None) -> PositionLostError:
         safe="nothing after the last whole transaction was published",
         remedy="SET PERSIST binlog_row_image = 'FULL';\n"
         "(MariaDB: SET GLOBAL, and the same in its configuration file; it leaves generated\n"
-        "columns out of updates: capture another column with --value COLUMN)\n"
-        "then start over as docs/guarantees.md says",
+        "columns out of updates: capture another column with --value COLUMN)\n" + FIRST + REFRESH,
     )
 
 

@@ -160,7 +160,9 @@ class Snapshot:
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)
-        self.progress[table.qualified] = TableProgress(done=chunk.done, after=chunk.after)
+        self.progress[table.qualified] = msgspec.structs.replace(
+            self.progress[table.qualified], done=chunk.done, after=chunk.after
+        )
         if chunk.done:
             self._pending.pop(0)
         self._adapt(chunk)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from cdc.errors import PositionLostError
+from cdc.errors import FIRST, REFRESH, PositionLostError
 
 TINY, SHORT, LONG, FLOAT, DOUBLE, TIMESTAMP, LONGLONG, INT24 = 1, 2, 3, 4, 5, 7, 8, 9
 DATE, TIME, DATETIME, YEAR, VARCHAR, BIT = 10, 11, 12, 13, 15, 16
@@ -107,8 +107,7 @@ class TableMap:
                 f"the binlog does not name the columns of {self.qualified}",
                 safe="nothing of this table was published from here on",
                 remedy="SET PERSIST binlog_row_metadata = 'FULL';\n"
-                "(MariaDB: SET GLOBAL, and the same in its configuration file)\n"
-                "changes written before that have no names: start over as docs/guarantees.md says",
+                "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,
             )
 
 

@@ -13,14 +13,18 @@ from contextlib import suppress
 import msgspec
 from nats.aio.msg import Msg
 
+from cdc import errors
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
+    REFRESH,
     SCHEMA,
     Heartbeat,
     Placed,
+    Refresh,
     decode_heartbeat,
     decode_placed,
+    decode_refresh,
     parse_id,
     subject_for,
 )
@@ -29,7 +33,7 @@ from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.stream import Connection, StoredMessage, message_get, stream_state
 from cdc.wire import unless_lost
 from cdc_reader.flush import batch_of, begins_flush
-from cdc_reader.published import Published
+from cdc_reader.published import Published, ends_at_boundary
 from cdc_reader.resume import Tail, tail_of
 
 END_BATCH_TIMEOUT_S = 10.0
@@ -98,8 +102,13 @@ async def _end_batch(nc: Connection, prefix: str, batch: str) -> None:
     await subscription.unsubscribe()
 
 
-async def read_tail(nc: Connection, stream: str, prefix: str, partitions: int = 1) -> Tail:
+async def read_tail(
+    nc: Connection, stream: str, prefix: str, partitions: int = 1, *, needs_heartbeat: bool = True
+) -> Tail:
     """Return the end of the stream.
+
+    Args:
+        needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
 
     Raises:
         StreamError: it has another number of partitions.
@@ -108,10 +117,19 @@ async def read_tail(nc: Connection, stream: str, prefix: str, partitions: int = 
     """
     state = await stream_state(nc, stream)
     heartbeat_at, heartbeat = await _newest_heartbeat(nc, stream, prefix)
+    if (refresh := await newest_refresh(nc, stream, prefix)) and refresh[0] > heartbeat_at:
+        heartbeat_at, heartbeat = refresh[0], refresh[1].boundary
     check_partitions(heartbeat, partitions, stream)
     newest = await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at)
     # The state was read first: what was stored since makes the fence refuse the first flush.
-    return tail_of(state.name, state.last_seq, heartbeat, newest, partitions)
+    return tail_of(
+        state.name,
+        state.last_seq,
+        heartbeat,
+        newest,
+        partitions,
+        needs_heartbeat=needs_heartbeat,
+    )
 
 
 async def _newest_of_each(
@@ -152,6 +170,15 @@ async def _newest_heartbeat(
     raise _too_many_foreign(stream)
 
 
+async def newest_refresh(nc: Connection, stream: str, prefix: str) -> tuple[int, Refresh] | None:
+    """Return sequence and body of the newest refresh; None: none, or what stands there is none."""
+    found = await message_get(nc, stream, last_by_subject=subject_for(prefix, REFRESH))
+    if found is not None:
+        with suppress(msgspec.DecodeError):
+            return found.seq, decode_refresh(found.data)
+    return None
+
+
 async def _ours_at_or_before(
     nc: Connection,
     stream: str,
@@ -184,7 +211,7 @@ async def published_behind(
     """
     published = Published()
     heartbeat, oldest = tail.heartbeat, 1
-    if heartbeat is None:
+    if heartbeat is None or ends_at_boundary(tail.last, heartbeat):
         return published
     kind = MariaDbGtidSet if mariadb else MySqlGtidSet
     before = kind.parse(heartbeat.gtid_set or "")
@@ -195,6 +222,10 @@ async def published_behind(
                 # What stands before an older boundary is within the newest one.
                 if decode_heartbeat(stored.data).gtid_set != heartbeat.gtid_set:
                     return published
+        elif stored.subject == subject_for(prefix, REFRESH):
+            with suppress(msgspec.DecodeError):
+                if decode_refresh(stored.data).gap:
+                    return published
         elif (message := ours_in(prefix, stored)) is not None:
             if message.gtid is not None and message.gtid in before:
                 return published
@@ -203,7 +234,7 @@ async def published_behind(
         raise PositionLostError(
             f"stream {stream} does not reach back to its newest boundary any more",
             safe="nothing was published or skipped",
-            remedy="start over as docs/guarantees.md says",
+            remedy=errors.REFRESH,
         )
     return published
 

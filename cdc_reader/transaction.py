@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cdc.compiled import native
-from cdc.errors import PositionLostError
+from cdc.errors import FIRST, REFRESH, PositionLostError
 from cdc.message import SNAPSHOT, Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
@@ -103,13 +103,9 @@ class Assembler:
         return Watermark(gtid_set=seen, place=self._at.place)
 
     def is_behind_the_stream(self) -> bool:
-        """Say whether the stream has more than was read on this connection.
-
-        No chunk is read before: it might not see that yet, and the other half of a row whose
-        key moved needs its counter.
-        """
-        is_before = bool(self._skip) and (self._epoch, *self._at.boundary) < self._skip[:3]
-        return is_before or self._published is not None
+        """Say whether the stream has more than was read here, which no SELECT may show yet."""
+        here = (self._epoch, *self._at.boundary)
+        return self._published is not None or bool(self._skip and here < self._skip[:3])
 
     def has_passed(self, watermark: Watermark) -> bool:
         """Say whether the newest boundary is at or after the watermark, by place and by GTIDs."""
@@ -186,10 +182,8 @@ class Assembler:
         about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
         for partition, some in packed(rows, lanes.partitions if lanes else 1):
             counter += 1
-            prev, self.last = (
-                lanes.last_of[partition] if lanes else self.last,
-                f"{prefix}.{counter}",
-            )
+            prev = lanes.last_of[partition] if lanes else self.last
+            self.last = f"{prefix}.{counter}"
             place = f'{self.last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
             run.bodies.append(b'{"rows":[' + b",".join(some) + about + place)
             if lanes and run.addresses is not None:
@@ -270,7 +264,7 @@ class Assembler:
             raise self._refuse(
                 f"the binlog holds a {control.upper()} after changes of a captured table "
                 "(a transaction over transactional and other tables)",
-                "make the table InnoDB, and start over as docs/guarantees.md says",
+                "make the table InnoDB;\n" + FIRST + REFRESH,
             )
         if control == "rollback":
             self._commit()
@@ -298,7 +292,8 @@ class Assembler:
                 f"{statement.kind} on {where} is in the binlog as a statement, "
                 "so its rows are not known",
                 "keep every session at binlog_format = ROW:\nSET PERSIST binlog_format = 'ROW';\n"
-                "then start over as docs/guarantees.md says",
+                + FIRST
+                + REFRESH,
             )
         for row, table in enumerate(sorted(tables)):
             self._schema_change(statement.kind, table, row)
@@ -307,8 +302,8 @@ class Assembler:
         if self._stop_at_schema_change:
             raise self._refuse(
                 f"{kind} of the captured table {table}",
-                "check that Redis may keep the rows as they are, then go on past it:\n"
-                "cdc run --on-schema-change continue …",
+                "where Redis may keep the rows:  cdc run --on-schema-change continue …\n"
+                "where not:  " + REFRESH,
             )
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
         known = self._published is not None and self._published.passes_one(self._gtid, table)
@@ -379,8 +374,7 @@ class Assembler:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
                 "yet when its rows are in the binlog",
-                "let the application commit these changes without XA,\n"
-                "then start over as docs/guarantees.md says",
+                "let the application commit these changes without XA;\n" + FIRST + REFRESH,
             )
         at = (
             start + 8
@@ -428,15 +422,14 @@ class Assembler:
         if event.kind == ev.INCIDENT:
             raise self._refuse(
                 "MySQL says that events were lost here (INCIDENT)",
-                "start over as docs/guarantees.md says",
+                REFRESH,
             )
         if event.kind == ev.PARTIAL_UPDATE_ROWS:
             if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
                 return
             raise self._refuse(
                 "a partial JSON update of a captured table",
-                "SET PERSIST binlog_row_value_options = '';\n"
-                "then start over as docs/guarantees.md says",
+                "SET PERSIST binlog_row_value_options = '';\n" + FIRST + REFRESH,
             )
         if not event.flags & ev.IGNORABLE_FLAG:
             raise self._refuse(

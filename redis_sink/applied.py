@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from cdc.errors import PositionLostError
+from cdc.errors import REFRESH, PositionLostError
 
 POSITION_VERSION = 1
 
@@ -70,6 +70,15 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """Commit time of the newest change, microseconds since 1970."""
     applied: int = 0
     """When this was written, microseconds since 1970."""
+    refresh: int | msgspec.UnsetType = msgspec.UNSET
+    """`number` of the newest refresh taken in; absent: none yet."""
+    refreshing: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Tables that are being read anew, with the number of that refresh; absent: none."""
+
+    @property
+    def open_refreshes(self) -> dict[str, int]:
+        """Return tables that are being read anew, with the number of that refresh."""
+        return {} if self.refreshing is msgspec.UNSET else self.refreshing
 
     @property
     def catching_up(self) -> bool:
@@ -93,6 +102,15 @@ def position_key(pipeline: str, partition: int = 0, partitions: int = 1) -> str:
 def position_keys(pipeline: str, partitions: int = 1) -> tuple[str, ...]:
     """Return the keys of all partitions' positions."""
     return tuple(position_key(pipeline, n, partitions) for n in range(partitions))
+
+
+def live_keys_key(pipeline: str, number: int, partition: int = 0, partitions: int = 1) -> str:
+    """Return the key of the set of keys that were written since a refresh.
+
+    >>> live_keys_key("default", 1795414891568123)
+    'cdc:default:refresh:1795414891568123'
+    """
+    return f"cdc:{pipeline}:refresh:{number}" + (f":{partition}" if partitions > 1 else "")
 
 
 def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
@@ -129,7 +147,7 @@ class Start:
 
     seq: int
     applied: Applied
-    why: Literal["first start", "resume", "stream lost its end", "stream was rewritten"]
+    why: Literal["first start", "resume", "stream lost its end", "stream was rewritten", "refresh"]
 
 
 def first_start(state: Extent, partitions: int = 1) -> Start:
@@ -188,18 +206,19 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
             f"{state.name} before they were applied",
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
-            remedy=rebuild(state.name) + "\nthen give stream_max_age_s more room",
+            remedy=REFRESH + "\n(and give stream_max_age_s more room)",
         )
     return Start(seq, applied, "resume")
 
 
-def rebuild(stream: str) -> str:
-    """Return what a person does when changes are lost for good: begin anew from the tables."""
-    return (
-        "begin anew from the tables as they are now: stop cdc, then\n"
-        f"1. nats stream rm {stream}\n"
-        "2. redis-cli DEL cdc:<pipeline>:position\n"
-        "3. remove the tables' keys from Redis, or keep them and start with --adopt\n"
-        "   (keys of rows that were deleted in between then stay)\n"
-        "4. cdc run: it reads all rows first"
-    )
+def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:
+    """Return the start at a refresh behind a gap, whose sequence this is."""
+    again = msgspec.structs.replace(applied, seq=seq - 1, created=state.created)
+    return Start(seq, again, "refresh")
+
+
+def refreshed(applied: Applied, table: str) -> tuple[Applied, int]:
+    """Return the position without a table that has been read anew, and that refresh's number."""
+    left = dict(applied.open_refreshes)
+    number = left.pop(table, 0)
+    return msgspec.structs.replace(applied, refreshing=left or msgspec.UNSET), number

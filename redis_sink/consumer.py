@@ -27,7 +27,7 @@ from cdc.compiled import native
 from cdc.errors import InternalError, UnavailableError
 from cdc.stream import NO_STREAM, ApiError, Connection, api
 from cdc.wire import Raw, Tap, lost
-from redis_sink.plan import Delivery
+from redis_sink.batch import Delivery
 
 PULLS = 2
 HEARTBEAT_S = 2.0

@@ -14,36 +14,17 @@ from collections.abc import Sequence
 import msgspec
 import nats.errors
 
+from cdc.dead_letters import Envelope
 from cdc.errors import UnavailableError
 from cdc.stream import API_TIMEOUT_S, Connection
 from cdc.wire import lost
-from redis_sink.plan import DeadLetter
+from redis_sink.batch import DeadLetter
 
 _AT_ONCE = 100
 _ENVELOPE_BYTES = 16 << 10
 """What the envelope may take beside the body."""
 _TEXT_CHARS = 512
 """Reason and key are cut here: each sign is six bytes of JSON at most."""
-
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One dead letter as it is published, JSON.
-
-    ``{"reason":"not the contract: …","stream":"MYSQL","seq":812,"subject":"mysql.update",
-    "body":"bm90IGpzb24=","body_bytes":8}``
-    """
-
-    reason: str
-    stream: str
-    seq: int
-    subject: str
-    table: str | None = None
-    key: str | None = None
-    body: str
-    """The message as it came, base64."""
-    body_bytes: int
-    truncated: bool = False
-    """The body is longer than a NATS message may be; the rest is in the stream still."""
 
 
 def envelope(letter: DeadLetter, stream: str, *, max_payload_bytes: int) -> bytes:

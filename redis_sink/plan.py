@@ -14,28 +14,31 @@ again and have other ids, so the last one applied is not in the stream any more.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 import msgspec
 
+from cdc import errors
 from cdc.compiled import native
 from cdc.errors import PositionLostError, UsageError
 from cdc.message import (
     CONTRACT_VERSION,
     HEARTBEAT,
     OPERATIONS,
+    REFRESH,
     SCHEMA,
     SNAPSHOT,
     Change,
     Heartbeat,
+    Refresh,
     Schema,
     Snapshot,
     decode_bare,
     decode_change,
     decode_heartbeat,
+    decode_refresh,
     decode_schema,
     decode_snapshot,
     parse_id,
@@ -43,15 +46,14 @@ from cdc.message import (
 )
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
-from redis_sink.applied import Applied, position_keys, rebuild
+from redis_sink.applied import Applied, live_keys_key, position_keys
+from redis_sink.batch import Batch, Command, DeadLetter, Delivery, cause_of
+from redis_sink.refreshing import Refreshing
 from redis_sink.row_hash import hash_fields
 
 MAX_VALUE_BYTES = 512 << 20
 """proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
 
-Delivery = tuple[int, bytes, bytes]
-"""``(stream sequence, subject, body)``."""
-Command = tuple[str | bytes, ...]
 _State = str | None | tuple[str, Delivery]
 """A key's last state: its string, gone, or a hash's JSON with where it came from."""
 
@@ -59,36 +61,6 @@ _native = native(__package__)
 _is_id = re.compile(r"[0-9]+(\.[0-9]+){3,4}").fullmatch
 """Quicker than `parse_id`; the ids that are applied have to compare."""
 _MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError, IndexError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that can never be applied."""
-
-    seq: int
-    subject: str
-    reason: str
-    table: str | None = None
-    key: str | None = None
-    body: bytes = field(repr=False)
-
-
-@dataclass(slots=True, kw_only=True)
-class Batch:
-    """What one Redis transaction does.
-
-    ``Batch(commands=[("MSET", "users:1", "{…}"), ("UNLINK", "users:2")], …)``
-    """
-
-    commands: list[Command]
-    applied: Applied
-    dead: list[DeadLetter]
-    consumed: int
-    """How many of the deliveries are in here; the rest follows a barrier."""
-    changes: int
-    skipped: int
-    """Messages of ours that were applied before."""
-    barrier: Schema | None
 
 
 class Planner:
@@ -118,6 +90,7 @@ class Planner:
         self._templates = [t.key for t in tables if t.model == "string"]
         self._apply_bare = bare_messages == "apply"
         self._partition, self._partitions = partition, partitions
+        self._pipeline = pipeline
         self._position_keys = frozenset(position_keys(pipeline, partitions))
         self._ops = {
             row_subject(subject_prefix, op, partition, partitions).encode(): op for op in OPERATIONS
@@ -126,6 +99,11 @@ class Planner:
         self._snapshot = row_subject(subject_prefix, SNAPSHOT, partition, partitions).encode()
         self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
         self._schema = subject_for(subject_prefix, SCHEMA).encode()
+        self._refresh = subject_for(subject_prefix, REFRESH).encode()
+
+    def live_keys(self, number: int) -> str:
+        """Return the key of the set of keys that were written since a refresh."""
+        return live_keys_key(self._pipeline, number, self._partition, self._partitions)
 
     def plan(self, applied: Applied, deliveries: list[Delivery], *, now_us: int) -> Batch:
         """Return the transaction that follows `applied`.
@@ -134,11 +112,12 @@ class Planner:
             PositionLostError: a message of ours is missing between two others.
             StreamError: a heartbeat says another number of partitions.
         """
-        run = _Run(applied)
+        run = _Run(applied, self.live_keys)
         ops, is_hash, own = self._ops, self._is_hash, self._position_keys
+        own = own.union(run.refreshing.live_keys)
         writes, consumed, change = run.writes, 0, None
         while consumed < len(deliveries):
-            consumed = self._usual(run, deliveries, consumed)
+            consumed = self._usual(run, deliveries, consumed, own)
             if consumed == len(deliveries):
                 break
             delivery = deliveries[consumed]
@@ -149,7 +128,7 @@ class Planner:
                     break
                 self._other(run, delivery)
                 consumed += 1
-                if run.barrier is not None:
+                if run.barrier is not None or run.refreshing.begun is not None:
                     break
                 continue
             consumed += 1
@@ -177,7 +156,7 @@ class Planner:
             writes[key] = (value, delivery) if hashed and value is not None else value
         return run.finish(deliveries, consumed, now_us)
 
-    def _usual(self, run: _Run, deliveries: list[Delivery], at: int) -> int:
+    def _usual(self, run: _Run, deliveries: list[Delivery], at: int, own: frozenset[str]) -> int:
         """Take the usual messages in that stand at ``deliveries[at:]``; return the place after.
 
         The compiled path does what the loop of `plan` would do, and stops in front of the first
@@ -186,8 +165,7 @@ class Planner:
         if _native is None:
             return at
         after, run.last_id = _native.take(
-            deliveries, at, run.last_id, self._ops, self._is_hash, self._position_keys,
-            MAX_VALUE_BYTES, run.writes,
+            deliveries, at, run.last_id, self._ops, self._is_hash, own, MAX_VALUE_BYTES, run.writes,
         )  # fmt: skip
         if after > at:
             run.id_seq, _, body = deliveries[after - 1]
@@ -206,6 +184,8 @@ class Planner:
                 run.heartbeat(seq, heartbeat, last)
             elif subject == self._snapshot:
                 self._rows(run, delivery)
+            elif subject == self._refresh:
+                self._begin_refresh(run, seq, decode_refresh(body))
             elif subject == self._schema:
                 schema = decode_schema(body)
                 prev = schema.prev
@@ -220,7 +200,7 @@ class Planner:
             else:
                 run.refuse(delivery, "no subject of ours")
         except _MALFORMED as error:
-            run.refuse(delivery, f"not the contract: {_clean(error)}")
+            run.refuse(delivery, f"not the contract: {cause_of(error)}")
 
     def _rows(self, run: _Run, delivery: Delivery) -> None:
         """Take in rows that stood in a table when they were read."""
@@ -233,13 +213,33 @@ class Planner:
         if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
             return
         run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
-        if hashed is None or any(row.key in self._position_keys for row in snapshot.rows):
+        own = self._position_keys.union(run.refreshing.live_keys)
+        if hashed is None or any(row.key in own for row in snapshot.rows):
             run.refuse(delivery, _why_not(hashed, body))
+            run.refreshing.passed_over += [row.key for row in snapshot.rows]
             return
         for row in snapshot.rows:
             value = row.value
             run.writes[row.key] = (value, delivery) if hashed and value is not None else value
         run.more_rows += len(snapshot.rows) - 1
+
+    def _begin_refresh(self, run: _Run, seq: int, refresh: Refresh) -> None:
+        """Take in that tables are read anew from here.
+
+        Behind a gap the chain begins here, whatever was applied: all that follows is newer.
+        """
+        run.others += 1
+        if run.refreshing.is_known(refresh):
+            return
+        boundary = refresh.boundary
+        check_partitions(boundary, self._partitions, run.applied.stream)
+        last = boundary.last_of[self._partition] if self._partitions > 1 else boundary.last
+        if refresh.gap:
+            run.last_id, run.id_seq, run.has_new_chain = last, seq, True
+            run.gtid_set, run.began = boundary.gtid_set, boundary.began
+        elif last != run.last_id and parse_id(last) > parse_id(run.last_id):
+            _gap(run, seq, f"the refresh there says that {last} was published")
+        run.refreshing.begin(refresh, self._is_hash)
 
     def _bare_of_all(self, run: _Run, delivery: Delivery) -> None:
         """Take in what came on the subject without a partition, where all look for theirs.
@@ -250,7 +250,7 @@ class Planner:
             partition = partition_of(decode_bare(delivery[2]).key, self._partitions)
         except _MALFORMED as error:
             if self._partition == 0:
-                run.refuse(delivery, f"not the contract: {_clean(error)}")
+                run.refuse(delivery, f"not the contract: {cause_of(error)}")
             else:
                 run.others += 1
             return
@@ -269,7 +269,7 @@ class Planner:
             with suppress(*_MALFORMED):
                 bare = decode_bare(body)
         if bare is None:
-            run.refuse(delivery, f"not the contract: {_clean(error) if error else 'no key'}")
+            run.refuse(delivery, f"not the contract: {cause_of(error) if error else 'no key'}")
         elif not self._apply_bare:
             run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
         elif run.catching_up:
@@ -286,7 +286,7 @@ class Planner:
 class _Run:
     """The state of one planning."""
 
-    def __init__(self, applied: Applied) -> None:
+    def __init__(self, applied: Applied, live_keys: Callable[[int], str]) -> None:
         self.applied = applied
         self.writes: dict[str, _State] = {}
         self.dead: list[DeadLetter] = []
@@ -295,6 +295,8 @@ class _Run:
         self.began = applied.began
         self.newest: Change | Snapshot | None = None
         self.barrier: Schema | None = None
+        self.refreshing = Refreshing(applied, live_keys)
+        self.has_new_chain = False
         self.skipped = 0
         self.more_rows = 0
         """Of messages with several."""
@@ -312,6 +314,8 @@ class _Run:
         return is_before
 
     def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
+        if self.last_id and heartbeat.epoch < parse_id(self.last_id)[0]:
+            _gap(self, seq, "the heartbeat there is of an epoch before")
         if last != self.last_id and parse_id(last) > parse_id(self.last_id):
             _gap(self, seq, f"the heartbeat there says that {last} was published")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
@@ -320,6 +324,8 @@ class _Run:
         self.others += 1
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
+        if seq > self.applied.seq:
+            self.refreshing.look(heartbeat)
 
     def passes_over(
         self, delivery: Delivery, message: Change | Snapshot | Schema, prev: str
@@ -341,6 +347,10 @@ class _Run:
                 return False
             _gap(self, delivery[0], f"{message.id} there follows {prev or 'nothing'}")
         self.skipped += 1
+        if isinstance(message, Snapshot):
+            self.refreshing.passed_over += [row.key for row in message.rows]
+        elif isinstance(message, Change):
+            self.refreshing.passed_over.append(message.key)
         if message.id == self.last_id:
             self.id_seq = delivery[0]
         return True
@@ -351,23 +361,27 @@ class _Run:
         seq, subject, body = delivery
         if self.consumed(seq):
             return
+        key = change.key if change else key
+        if key is not None:
+            self.refreshing.passed_over.append(key)
         self.dead.append(
             DeadLetter(
                 seq=seq,
                 subject=subject.decode(errors="replace"),
                 reason=reason,
                 table=change.table if change else None,
-                key=change.key if change else key,
+                key=key,
                 body=body,
             )
         )
 
     def finish(self, deliveries: Sequence[Delivery], consumed: int, now_us: int) -> Batch:
-        before, newest = self.applied, self.newest
-        if self.last_id != before.id and parse_id(self.last_id) <= parse_id(before.id):
+        before, newest, begun = self.applied, self.newest, self.refreshing.begun
+        is_behind = self.last_id != before.id and parse_id(self.last_id) <= parse_id(before.id)
+        if is_behind and not self.has_new_chain:
             _gap(self, deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
         return Batch(
-            commands=self._commands(),
+            commands=[*self._commands(), *self.refreshing.commands(self.writes)],
             applied=Applied(
                 partitions=before.partitions,
                 stream=before.stream,
@@ -380,12 +394,16 @@ class _Run:
                 gtid=newest.gtid if isinstance(newest, Change) else before.gtid,
                 ts=newest.ts if newest else before.ts,
                 applied=now_us,
+                refresh=begun.number if begun else before.refresh,
+                refreshing=self.refreshing.tables or msgspec.UNSET,
             ),
             dead=self.dead,
             consumed=consumed,
             changes=consumed + self.more_rows - len(self.dead) - self.skipped - self.others,
             skipped=self.skipped,
             barrier=self.barrier,
+            refresh=begun,
+            read_anew=self.refreshing.read_anew,
         )
 
     def _commands(self) -> list[Command]:
@@ -403,7 +421,7 @@ class _Run:
                 try:
                     fields = hash_fields(state[0])
                 except _MALFORMED as error:
-                    self.refuse(state[1], f"no hash: {_clean(error)}", key=key)
+                    self.refuse(state[1], f"no hash: {cause_of(error)}", key=key)
                     continue
                 # The whole hash is replaced: a field that is NULL now must not stay.
                 gone.append(key)
@@ -419,7 +437,7 @@ def _gap(run: _Run, seq: int, seen: str) -> NoReturn:
         f"a message is missing in the stream {stream} at or before sequence {seq}: {seen}, "
         f"but the last one here is {run.last_id or 'none'}",
         safe=f"Redis is right as of sequence {run.applied.seq}; nothing after it was written",
-        remedy=rebuild(stream),
+        remedy=errors.REFRESH,
     )
 
 
@@ -429,8 +447,3 @@ def _why_not(hashed: bool | None, body: bytes) -> str:
     if len(body) > MAX_VALUE_BYTES:
         return f"{len(body)} bytes: Redis takes {MAX_VALUE_BYTES} at most"
     return "its key is that of the position"
-
-
-def _clean(error: Exception) -> str:
-    """Return what is wrong, without a piece of the body: msgspec names types and paths only."""
-    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__

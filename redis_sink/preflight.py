@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from cdc.errors import PermissionDenied, PreflightError, UnavailableError
 from cdc.table import Table
+from redis_sink.sweep import escaped
 from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
@@ -102,7 +102,7 @@ async def _begun(writer: Writer, positions: Sequence[str]) -> bool:
 
 
 async def _under(writer: Writer, prefix: str, positions: Sequence[str]) -> tuple[int, list[str]]:
-    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
+    pattern = escaped(prefix) + "*"
     cursor, found = b"0", set[bytes]()
     while True:
         command = ("SCAN", cursor, "MATCH", pattern, "COUNT", str(SCAN_COUNT))

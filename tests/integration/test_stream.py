@@ -28,8 +28,8 @@ from cdc.stream import (
     write_block,
 )
 from cdc.url import Url, parse_url
+from redis_sink.batch import Delivery
 from redis_sink.consumer import PULLS, Consumer
-from redis_sink.plan import Delivery
 from tests.conftest import NewNats
 from tests.support.proxy import Proxy
 from tests.support.sinking import LOG, in_a_loop, until

@@ -13,7 +13,7 @@ import pytest
 from cdc.demo.servers import Redis
 from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
 from cdc.url import Url, parse_url
-from redis_sink.plan import Command
+from redis_sink.batch import Command
 from redis_sink.preflight import check_server
 from redis_sink.writer import Fenced, Writer
 from tests.conftest import NewRedis

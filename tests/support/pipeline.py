@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.tally import TALLY
 
@@ -164,6 +165,24 @@ class Pipeline:
     def run(self, *arguments: str) -> Process:
         """Start `cdc run …`."""
         return self.process(*arguments).start()
+
+    def refresh(self, *arguments: str) -> dict[str, Any]:
+        """Run `cdc refresh` as a person would; return what it says.
+
+        Raises:
+            AssertionError: it refuses.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "cdc", "refresh", "--yes", "--json", *arguments],
+            env=os.environ | self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
 
     def logs(self) -> str:
         """Return the last lines of every log, for a failed test."""

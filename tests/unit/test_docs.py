@@ -18,7 +18,7 @@ import pytest
 
 from cdc import message
 from cdc.cli import cli
-from cdc.errors import EXIT_CODES, SettingsError
+from cdc.errors import EXIT_CODES, REFRESH, SettingsError
 from cdc.settings import SPECS, TABLE_HELP, load
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +81,7 @@ def test_every_example_of_a_message_decodes(path: str, line: str) -> None:
         message.HEARTBEAT: message.decode_heartbeat,
         message.SCHEMA: message.decode_schema,
         message.SNAPSHOT: message.decode_snapshot,
+        message.REFRESH: message.decode_refresh,
         None: message.decode_bare,
     }.get(json.loads(line).get("op"), message.decode_change)
 
@@ -103,6 +104,7 @@ def test_every_field_of_a_message_is_explained() -> None:
         message.Snapshot,
         message.Schema,
         message.Heartbeat,
+        message.Refresh,
     )
     fields = {name for kind in kinds for name in kind.__struct_fields__}
 
@@ -167,16 +169,26 @@ def test_every_command_line_parses(path: str, line: str) -> None:
     """Commands and flags in the documents exist."""
     name, *arguments = shlex.split(line)
     command = cli.get_command(click.Context(cli), name)
+    if isinstance(command, click.Group) and arguments:
+        name, *arguments = arguments
+        command = command.get_command(click.Context(command), name)
 
     assert command is not None, f"{path}: no command {name}"
     with contextlib.suppress(click.exceptions.Exit):  # of --help
         command.make_context(name, arguments)
 
 
+def _all_commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from _all_commands(command)
+
+
 @pytest.mark.parametrize("path", DOCS, ids=_id)
 def test_every_flag_in_the_prose_exists(path: Path) -> None:
     """A flag alone in code marks is one of a command of ours."""
-    known = {flag for command in cli.commands.values() for p in command.params for flag in p.opts}
+    known = {flag for command in _all_commands(cli) for p in command.params for flag in p.opts}
     named = set(re.findall(r"`(--[a-z-]+)(?: [^`]*)?`", _prose(path)))
 
     assert set() == named - known
@@ -318,9 +330,11 @@ def test_every_error_has_its_part_in_the_operations(code: int) -> None:
     assert f"\n### {EXIT_CODES[code].__name__} ({code})\n" in _text("docs/operations.md")
 
 
-def test_starting_over_is_where_errors_send_people() -> None:
-    """The section has exactly the title that errors quote."""
+def test_the_command_that_errors_name_is_explained() -> None:
+    """What heals a gap is a command of ours, and the guarantees have a section on it."""
+    assert REFRESH.split()[:2] == ["cdc", "refresh"]
     assert "\n## Starting over\n" in _text("docs/guarantees.md")
+    assert "\ncdc refresh " in _text("docs/guarantees.md")
 
 
 def test_what_operations_quotes_is_said_by_the_code() -> None:

@@ -70,7 +70,8 @@ def test_one_partition_has_the_plain_subjects() -> None:
 def test_several_have_their_number_in_the_subject() -> None:
     """Each sees its own rows, what is for all, and what applications publish."""
     assert row_subject("a.b", "delete", 3, 4) == "a.b.delete.3"
-    assert filters("a.b", 3, 4) == ("a.b.*.3", "a.b.update", "a.b.schema", "a.b.heartbeat")
+    for_all = tuple(f"a.b.{op}" for op in ("update", "schema", "heartbeat", "refresh"))
+    assert filters("a.b", 3, 4) == ("a.b.*.3", *for_all)
 
 
 @pytest.mark.parametrize(

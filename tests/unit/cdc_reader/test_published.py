@@ -3,9 +3,9 @@
 import pytest
 
 from cdc.errors import PositionLostError
-from cdc.message import Placed
+from cdc.message import Heartbeat, Placed
 from cdc_reader.lanes import WHOLE, Lanes
-from cdc_reader.published import Published
+from cdc_reader.published import Published, ends_at_boundary
 
 
 def change(number: int | None, id: str, table: str = "shop.users") -> Placed:
@@ -75,3 +75,25 @@ def test_only_the_newest_message_may_lack_its_other_half() -> None:
     assert lanes.half == WHOLE
     published(change(3, "1.1.30.0"), change(None, "1.1.30.0.1")).skip("a:3", "shop.users", 0, lanes)
     assert lanes.half == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("last", "is_before"),
+    [
+        ("", True),
+        ("3.2.300.0", True),
+        ("3.2.400.0.7", True),
+        ("3.2.401.0", False),
+        ("3.3.4.0", False),
+        ("2.9.9.0", False),
+    ],
+)
+def test_a_stream_whose_newest_message_stands_before_the_boundary_has_nothing_behind_it(
+    last: str, is_before: bool
+) -> None:
+    """So an idle stream needs no walk; ids of another epoch say nothing."""
+    heartbeat = Heartbeat(
+        epoch=3, server="s", file="b.000002", offset=400, gtid_set="", last=last, snapshot={}, ts=1
+    )
+
+    assert ends_at_boundary(last, heartbeat) == is_before

@@ -83,7 +83,7 @@ def test_a_position_that_the_server_does_not_have_is_lost(
         resume_from(stream_end, server_log)
 
     assert says in error.value.seen
-    assert "docs/guarantees.md" in error.value.remedy
+    assert error.value.heals_by_refresh
 
 
 def test_a_binlog_that_was_begun_anew_and_has_grown_past_us_is_lost() -> None:
@@ -189,3 +189,5 @@ def test_finished_snapshots_are_not_read_again_and_new_tables_are() -> None:
     assert "a.x" not in initial_progress(["a.y"], known, snapshot=True)
     assert initial_progress(["a.x"], known, snapshot=True)["a.x"].done
     assert initial_progress(["a.y"], known, snapshot=False)["a.y"].done
+    refreshing = {"a.x": TableProgress(refresh=7)}
+    assert initial_progress(["a.x"], refreshing, snapshot=False) == refreshing

@@ -18,7 +18,8 @@ from cdc.table import Table
 from cdc.wire import Raw
 from redis_sink import plan
 from redis_sink.applied import Applied
-from redis_sink.plan import Delivery, Planner
+from redis_sink.batch import Delivery
+from redis_sink.plan import Planner
 
 OPS: tuple[Any, ...] = ("insert", "update", "delete")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from redis_sink.batch import DeadLetter
 from redis_sink.dead_letter import envelope
-from redis_sink.plan import DeadLetter
 
 
 def a_letter(body: bytes, **more: Any) -> DeadLetter:

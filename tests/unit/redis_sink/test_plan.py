@@ -26,7 +26,8 @@ from cdc.partition import partition_of
 from cdc.table import Model, Table
 from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
-from redis_sink.plan import Batch, Command, Delivery, Planner
+from redis_sink.batch import Batch, Command, Delivery
+from redis_sink.plan import Planner
 from redis_sink.row_hash import hash_fields
 
 pytestmark = pytest.mark.usefixtures("path")

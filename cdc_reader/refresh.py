@@ -1,0 +1,199 @@
+"""Tables are read anew: announced in the stream, done by whichever reader follows it.
+
+An announcement is a boundary like a heartbeat, with the tables' snapshots at their
+beginning.  So a reader that runs is fenced off, reads the stream's end and goes on from
+there; one that starts later does the same (docs/adr/0011-refresh.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from cdc import stream
+from cdc.errors import UnavailableError, UsageError
+from cdc.message import Heartbeat, Refresh, TableProgress, parse_id
+from cdc.setting import nearest
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_reader.failover import ask_server_log
+from cdc_reader.publisher import FencedError, Publisher
+from cdc_reader.resume import ServerLog, Tail
+from cdc_reader.tail import newest_refresh, read_tail
+
+LOOK_S = 0.5
+CLAIM_S = 30.0
+"""A reader that runs publishes between our look at the stream's end and our claim of it."""
+
+
+async def run(settings: Settings, tables: tuple[Table, ...], *, log: Any, **_: Any) -> None:
+    """Announce that all tables are read anew, as a role that ends by itself.
+
+    Raises:
+        CdcError: a server refuses, or does not answer.
+    """
+    refresh, sequence = await announce(settings, tables, ())
+    log.warning("refresh announced", tables=" ".join(refresh.tables), seq=sequence)
+
+
+async def announce(
+    settings: Settings, tables: Collection[Table], only: Collection[str], log: Any = None
+) -> tuple[Refresh, int]:
+    """Store the announcement; return it and its sequence.
+
+    Args:
+        only: ``schema.table`` of those to read; empty: all, from the newest place of the binlog.
+
+    Raises:
+        CdcError: a server refuses, or does not answer.
+    """
+    deadline_s = time.monotonic() + CLAIM_S
+    names = [table.qualified for table in tables]
+    while True:
+        nc = await stream.connect(
+            settings.nats, name="cdc-refresh", inbox_prefix="_INBOX_reader", log=log
+        )
+        try:
+            return await _announce(nc, settings, names, only, log)
+        except FencedError:
+            if time.monotonic() > deadline_s:
+                raise UnavailableError(
+                    "a reader publishes without a pause, so that nothing can be put in line",
+                    safe="nothing was announced",
+                    remedy="stop cdc run, run cdc refresh, start cdc run again",
+                ) from None
+        finally:
+            await stream.close(nc)
+
+
+async def read_to_the_end(settings: Settings, refresh: Refresh, log: Any = None) -> None:
+    """Return when all rows that a refresh reads are in the stream, whoever reads them.
+
+    Raises:
+        UnavailableError: NATS does not answer.
+    """
+    nc = await stream.connect(
+        settings.nats, name="cdc-refresh", inbox_prefix="_INBOX_reader", log=log
+    )
+    try:
+        while True:
+            tail = await read_tail(
+                nc, settings.stream, settings.subject_prefix, settings.partitions
+            )
+            snapshot = tail.heartbeat.snapshot if tail.heartbeat else {}
+            if all(is_read(snapshot.get(table), refresh.number) for table in refresh.tables):
+                return
+            await asyncio.sleep(LOOK_S)
+    finally:
+        await stream.close(nc)
+
+
+def is_read(progress: TableProgress | None, number: int) -> bool:
+    """Say whether a table was read to its end for a refresh, or for one after it."""
+    return bool(progress and progress.done and (progress.refresh or 0) >= number)
+
+
+async def _announce(
+    nc: Any, settings: Settings, tables: Collection[str], only: Collection[str], log: Any
+) -> tuple[Refresh, int]:
+    await stream.declare_stream(nc, settings)
+    tail = await read_tail(
+        nc,
+        settings.stream,
+        settings.subject_prefix,
+        settings.partitions,
+        needs_heartbeat=bool(only),
+    )
+    publisher = Publisher(
+        nc,
+        stream=settings.stream,
+        prefix=settings.subject_prefix,
+        sequence=tail.sequence,
+        fast_ingest=False,
+        flush_max_messages=settings.flush_max_messages,
+        flush_max_bytes=settings.flush_max_bytes,
+        log=log,
+    )
+    if tail.heartbeat is not None:
+        # At once: a reader that runs moves the stream's end on.
+        await publisher.open(claim(tail, tail.heartbeat))
+    before = await newest_refresh(nc, settings.stream, settings.subject_prefix)
+    # The place is asked for after the stream's end: nothing in the stream lies behind it.
+    server = None if only else (await asyncio.to_thread(ask_server_log, settings, None))[0]
+    now_us = time.time_ns() // 1000
+    number = max(now_us, before[1].number + 1 if before else 0)
+    refresh = plan_refresh(tail, server, tables, only, number=number, now_us=now_us)
+    if tail.heartbeat is not None:
+        return refresh, await publisher.announce(refresh)
+    # Whoever begins at a boundary without the refresh would not know that a gap is before it.
+    await publisher.open(refresh)
+    return refresh, publisher.sequence
+
+
+def plan_refresh(
+    tail: Tail,
+    server: ServerLog | None,
+    tables: Collection[str],
+    only: Collection[str],
+    *,
+    number: int,
+    now_us: int,
+) -> Refresh:
+    """Return the announcement for the stream's end.
+
+    Without `server`, the boundary stays where it is; else it is the newest place of the binlog, in
+    a new epoch, and all tables are read, those too that only the stream knows of.
+
+    Raises:
+        UsageError: a table is not captured, or the stream is new.
+    """
+    progress: Mapping[str, TableProgress] = tail.heartbeat.snapshot if tail.heartbeat else {}
+    wanted = tuple(only or dict.fromkeys([*tables, *progress]))
+    for name in wanted:
+        if only and name not in tables:
+            raise UsageError(
+                f"{name} is not captured{nearest(name, tables)}",
+                remedy="captured are " + ", ".join(sorted(tables)),
+            )
+    fresh = {name: TableProgress(refresh=number) for name in wanted}
+    if server is None:
+        if tail.heartbeat is None:
+            raise UsageError(
+                "the stream has no place in the binlog yet, so there is nothing to read anew",
+                remedy="start cdc run, or refresh all tables",
+            )
+        boundary = msgspec.structs.replace(tail.heartbeat, snapshot={**progress, **fresh})
+    else:
+        boundary = Heartbeat(
+            epoch=_newest_epoch(tail) + 1,
+            server=server.server,
+            file=server.newest.file,
+            offset=server.newest.offset,
+            gtid_set=server.newest.gtid_set,
+            last=tail.last,
+            partitions=len(tail.last_of) or 1,
+            snapshot=fresh,
+            began=tail.heartbeat.began if tail.heartbeat else now_us,
+            ts=now_us,
+        )
+    boundary = msgspec.structs.replace(boundary, last=tail.last, last_of=tail.last_of, ts=now_us)
+    return Refresh(number=number, tables=wanted, gap=server is not None, boundary=boundary)
+
+
+def _newest_epoch(tail: Tail) -> int:
+    if tail.heartbeat is not None:
+        return tail.heartbeat.epoch
+    return parse_id(tail.last)[0] if tail.last else 0
+
+
+def claim(tail: Tail, heartbeat: Heartbeat) -> Heartbeat:
+    """Return the heartbeat that takes the stream's end over before the announcement.
+
+    It says what the newest one said, so that nothing is lost if we end between the two.
+    """
+    now_us = time.time_ns() // 1000
+    return msgspec.structs.replace(heartbeat, last=tail.last, last_of=tail.last_of, ts=now_us)

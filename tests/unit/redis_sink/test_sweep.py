@@ -1,0 +1,44 @@
+"""Which keys a sweep may look at: those of its table, and of nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.key import parse_template
+from redis_sink.sweep import escaped, is_of_cdc, is_only_of
+
+USERS = parse_template("{table}:{pk}", schema="s", table="users", pk=("id",))
+LINES = parse_template("{table}:{pk}:x", schema="s", table="users", pk=("a", "b"))
+ANY = parse_template("{pk}", schema="s", table="t", pk=("id",))
+
+
+def test_a_key_that_another_table_may_have_made_is_left() -> None:
+    """Where two templates begin alike, what may be the other's row stays."""
+    assert is_only_of("users:1", USERS, [LINES])
+    assert not is_only_of("users:1:2:x", USERS, [LINES])
+    assert not is_only_of("carts:1", USERS, [])
+
+
+def test_a_template_without_a_beginning_claims_nothing() -> None:
+    """It could have made every key; its own rows are not swept either."""
+    assert is_only_of("users:1", USERS, [ANY])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["cdc:default:position", "cdc:b:position:12", "cdc:b:refresh:17955", "cdc:b:refresh:17955:3"],
+)
+def test_what_cdc_keeps_is_no_row(key: str) -> None:
+    """A table may be called cdc, and other pipelines use the same Redis."""
+    assert is_of_cdc(key)
+
+
+@pytest.mark.parametrize("key", ["cdc:1", "cdc:default:positions", "users:cdc:default:position"])
+def test_a_row_of_a_table_called_cdc_is_a_row(key: str) -> None:
+    """The names alone are ours, not the prefix."""
+    assert not is_of_cdc(key)
+
+
+def test_signs_of_patterns_stand_for_themselves() -> None:
+    """A table called a*b does not sweep that called axb."""
+    assert escaped("a*[b]?\\:") == "a\\*\\[b\\]\\?\\\\:"
