@@ -35,7 +35,7 @@ OPS = {"insert": 0, "update": 1, "delete": 2}
 """Numbers of the operations: those of the rows events without their first one's."""
 
 _INTEGER, _YEAR, _DOUBLE, _DECIMAL, _DATE, _DATETIME, _TIMESTAMP, _LABEL = range(8)
-TEXT, CALLED, PRINTED, PRINTED_DATETIME, PRINTED_TIMESTAMP = range(8, 13)
+TEXT, JSON, CALLED, PRINTED, PRINTED_DATETIME, PRINTED_TIMESTAMP = range(8, 14)
 """Kinds of columns, as in cdc_reader/native/column.h."""
 
 Reading = tuple[int, int, bool, Any]
@@ -44,7 +44,7 @@ _SIMPLE: dict[int, Reading] = {
     tm.YEAR: (_YEAR, 0, False, None),
     tm.DOUBLE: (_DOUBLE, 0, False, None),
     tm.DATE: (_DATE, 0, True, None),
-    tm.JSON: (CALLED, 0, False, json_text),
+    tm.JSON: (JSON, 0, False, json_text),
 }
 _WITH_META = {
     tm.DECIMAL: (_DECIMAL, True),

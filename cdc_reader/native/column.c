@@ -3,6 +3,8 @@
 
 #include "column.h"
 
+#include "json.h"
+
 static const uint64_t POWERS[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
                                   1000000000};
 static const int DIGIT_BYTES[] = {0, 1, 1, 2, 2, 3, 3, 4, 4, 4};
@@ -43,7 +45,8 @@ static bool is_sound(const Column *column)
             return false;
     } else if (column->kind == INTEGER || column->kind == LABEL) {
         return column->fixed_bytes >= 1 && column->fixed_bytes <= 8;
-    } else if (column->kind == CALLED && !PyCallable_Check(column->extra)) {
+    } else if ((column->kind == CALLED || column->kind == JSON) &&
+               !PyCallable_Check(column->extra)) {
         return false;
     }
     int needed = needed_bytes(column);
@@ -276,6 +279,18 @@ static int called(const Column *column, const Cell *cell, Text *to, const Escape
     return put;
 }
 
+static int json(const Column *column, const Cell *cell, Text *to, const Escapes *escapes)
+{
+    Text text = {0};
+    int put = json_text(&text, cell->at, cell->size);
+    if (put == DONE)
+        put = text_escape(to, text.data, text.size, escapes, false);
+    else if (put == UNUSUAL)
+        put = called(column, cell, to, escapes);
+    text_free(&text);
+    return put;
+}
+
 /* 2026-11-23 10:00:00.5; a date without month or day stands as it is printed. */
 static int printed_datetime(const Column *column, const Cell *cell, Text *to)
 {
@@ -320,6 +335,8 @@ int column_text(const Column *column, const Cell *cell, Text *to, const Escapes 
         return label(column, cell, to, escapes);
     case TEXT:
         return text_escape(to, bytes, cell->size, escapes, column->detail);
+    case JSON:
+        return json(column, cell, to, escapes);
     case CALLED:
         return called(column, cell, to, escapes);
     case PRINTED:

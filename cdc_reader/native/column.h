@@ -15,6 +15,7 @@ enum kind {
     TIMESTAMP, /* the same */
     LABEL,     /* ENUM; extra: labels in UTF-8, that of 0 first */
     TEXT,      /* detail: 1 ASCII alone */
+    JSON,      /* extra: the function for what is unusual */
     CALLED,    /* extra: function from the bytes to the text */
     /* As SELECT prints them: */
     PRINTED,          /* stands as it is */

@@ -205,7 +205,8 @@ static int write_key(Plan *plan, const Cell *cells, Text *to)
         if (cell->at == NULL)
             return UNUSUAL;
         bool escapes_itself = column->kind == TEXT || column->kind == LABEL ||
-                              column->kind == CALLED || column->kind == PRINTED;
+                              column->kind == CALLED || column->kind == JSON ||
+                              column->kind == PRINTED;
         int put;
         if (part->escapes == NULL || escapes_itself) {
             put = column_text(column, cell, to, part->escapes ? part->escapes : &escaped_once);

@@ -28,6 +28,7 @@ from cdc_reader.select_codec import SelectCodec
 from cdc_reader.table_map import ColumnMap, TableMap
 from cdc_reader.transaction import Assembler
 from tests.support.binlog import UUID, Binlog
+from tests.support.documents import DOCUMENTS, encode
 
 SUFFIX = ',"ts":1795414891568123,"v":1}'
 CONTEXT = f'"gtid":"{UUID}:5",'
@@ -235,6 +236,24 @@ def test_sound_rows_of_every_type_take_the_compiled_way() -> None:
 
     assert both_ways(table, target, "insert", whole)
     assert both_ways(table, target, "insert", whole, partitions=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(document=DOCUMENTS, large=st.booleans(), only=st.booleans(), damage=st.integers(-1, 80))
+def test_documents_become_the_same_text_or_the_same_refusal(
+    document: Any, large: bool, only: bool, damage: int
+) -> None:
+    """Read in C but for what is rare in them; a wrong byte ends both ways alike."""
+    columns = (column("id", tm.LONG, nullable=False), column("j", tm.JSON, 2))
+    table = TableMap(schema="shop", table="users", columns=columns, primary_key=(0,))
+    template = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
+    target = Target(table="shop.users", key=template, value_column="j" if only else None)
+    raw = bytearray(encode(document, large=large))
+    if 0 <= damage < len(raw):
+        raw[damage] ^= 1 + damage * 37 % 255
+    rows = b"\2\xff\0" + struct.pack("<iH", 7, len(raw)) + raw
+
+    assert both_ways(table, target, "insert", rows) or damage >= 0
 
 
 @pytest.mark.parametrize("code", range(128))
