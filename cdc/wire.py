@@ -68,6 +68,7 @@ class Connection(Client):
         for answer in self._resp_map.values():
             if not answer.done():
                 answer.set_exception(nats.errors.ConnectionClosedError())
+                answer.exception()  # seen, also where its asker has been cancelled meanwhile
         # wait_closed() of a peer that is frozen would last until TCP gives up (15 minutes).
         rescue = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, abort, self)
         try:
