@@ -25,6 +25,8 @@ from cdc_reader.event import (
 )
 
 PACKET_MAX_BYTES = 0xFFFFFF
+EVENT_AT = 5
+"""Behind a packet's header and its status."""
 Usual = Callable[[bytes, int, bool], int]
 """``(buffer, at, checksum) -> at``: takes whole packets off the front, or none."""
 _OF_THE_FILE = frozenset((FORMAT_DESCRIPTION, ROTATE))
@@ -113,6 +115,9 @@ class PacketReader:
         rest = buffer[at:]
         self._held, self._held_bytes = ([rest] if rest else []), len(rest)
         self._need_bytes = 4
+        if len(rest) < EVENT_AT + HEADER_BYTES:
+            return
+        _check_length(rest)
         # A long packet is joined once, when it is whole, not at every read.
         need = 0
         while len(rest) >= need + 4:
@@ -155,6 +160,21 @@ class PacketReader:
                 "client with our server_id)"
             )
         raise damaged(f"a packet that begins with {status}")
+
+
+def _check_length(begun: bytes) -> None:
+    """Raise where a packet that has begun cannot have the length that it says.
+
+    No checksum covers that length.  Too long, it would have us wait for bytes that never
+    come, and take the next events for this one's.
+    """
+    length = _u32(begun)[0] & PACKET_MAX_BYTES
+    if begun[EVENT_AT - 1] != 0:
+        return
+    event_bytes = _header(begun, EVENT_AT)[3]
+    said = min(event_bytes + 1, PACKET_MAX_BYTES)
+    if said != length:
+        raise damaged(f"a packet of {length} bytes that begins an event of {event_bytes}")
 
 
 def dump_error(payload: bytes) -> CdcError:

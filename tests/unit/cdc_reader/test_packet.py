@@ -80,6 +80,16 @@ def test_a_flipped_bit_stops_the_reader() -> None:
         list(PacketReader(checksum=True).feed(bytes(data)))
 
 
+@pytest.mark.parametrize("bit", range(24))
+def test_a_flipped_bit_in_the_length_is_not_waited_for(bit: int) -> None:
+    """No checksum covers a packet's length; the header that follows it says another."""
+    data = bytearray(dump(event_bytes(2, b"q" * 300)) + dump(event_bytes(ev.XID, b"12345678")))
+    data[bit // 8] ^= 1 << bit % 8
+
+    with pytest.raises(PositionLostError, match="damaged"):
+        list(PacketReader(checksum=True).feed(bytes(data)))
+
+
 def test_a_files_own_checksum_setting_counts() -> None:
     """Files written before binlog_checksum was changed are read as they were written."""
     body = b"\4\0" + b"9.7.4".ljust(50, b"\0") + bytes(4) + b"\x13" + bytes(40)
