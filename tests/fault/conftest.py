@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cdc.demo.servers import MariaDB
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import Bench
 from tests.support.tally import TALLY
@@ -34,6 +36,24 @@ def proxied(
     bench = Bench(mysql, new_nats(), new_redis(), tmp_path, proxied=True)
     yield bench
     bench.close()
+
+
+@pytest.fixture(params=["mysql", "mysql without gtids", "mariadb"])
+def source(
+    request: pytest.FixtureRequest,
+    new_mysql: NewMySQL,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:
+    """A pipeline on each kind of source."""
+    folder = tmp_path_factory.mktemp("logs")
+    with ExitStack() as stack:
+        if request.param == "mariadb":
+            server: object = stack.enter_context(MariaDB())
+        else:
+            server = new_mysql(gtid=request.param == "mysql", options=("--sync-binlog=0",))
+        yield Bench(server, new_nats(), new_redis(), folder)  # type: ignore[arg-type]
 
 
 def _too_few(session: pytest.Session) -> list[str]:

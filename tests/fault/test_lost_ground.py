@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import nats
 import pytest
 
 from cdc.demo.servers import MariaDB
-from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
-from tests.support.pipeline import Process, wait_for
+from tests.support.pipeline import wait_for
 from tests.support.truth import messages
 
 POSITION_LOST = 65
 CHILD = f"FOREIGN KEY (parent) REFERENCES {TABLE} (id) ON DELETE CASCADE"
 
 
-@pytest.fixture(params=["mysql", "mysql without gtids", "mariadb"])
-def source(
-    request: pytest.FixtureRequest,
-    new_mysql: NewMySQL,
-    new_nats: NewNats,
-    new_redis: NewRedis,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bench]:
-    """A pipeline on each kind of source."""
-    folder = tmp_path_factory.mktemp("logs")
-    if request.param == "mariadb":
-        with MariaDB() as mariadb:
-            yield Bench(mariadb, new_nats(), new_redis(), folder)
-    else:
-        mysql = new_mysql(gtid=request.param == "mysql", options=("--sync-binlog=0",))
-        yield Bench(mysql, new_nats(), new_redis(), folder)
-
-
-def execute(bench: Bench, *statements: str) -> None:
-    """Run statements in a session of their own."""
-    with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-
-
-def caught_up(bench: Bench, *arguments: str) -> Process:
-    """Start `cdc run` and wait until Redis shows what MySQL has."""
-    process = bench.pipeline.run(*arguments)
-    wait_for("the reader", lambda: '"streaming"' in process.text())
-    execute(bench, f"UPDATE {TABLE} SET ver = ver + 1")
-    bench.wait_until_equal()
-    return process
-
-
 def start_over(bench: Bench) -> None:
     """Follow docs/guarantees.md; Redis shows what MySQL has."""
     bench.pipeline.refresh()
-    assert caught_up(bench).stop() == 0
+    assert bench.caught_up().stop() == 0
 
 
 async def _remove_stream(bench: Bench) -> None:
@@ -72,10 +36,10 @@ def reset_statement(bench: Bench) -> str:
 def test_a_binlog_begun_anew_under_a_stopped_reader_is_noticed(source: Bench) -> None:
     """Even where it has grown past our place and its GTIDs look like those that we have."""
     with source.pipeline:
-        assert caught_up(source).stop() == 0
-        execute(source, reset_statement(source))
-        execute(source, *[f"UPDATE {TABLE} SET ver = ver + 1 WHERE id = 7"] * 150)
-        execute(source, f"UPDATE {TABLE} SET ver = ver + 1", f"UPDATE {TABLE} SET ver = ver + 1")
+        assert source.caught_up().stop() == 0
+        source.execute(reset_statement(source))
+        source.execute(*[f"UPDATE {TABLE} SET ver = ver + 1 WHERE id = 7"] * 150)
+        source.execute(f"UPDATE {TABLE} SET ver = ver + 1", f"UPDATE {TABLE} SET ver = ver + 1")
         process = source.pipeline.run()
 
         assert process.wait() == POSITION_LOST
@@ -86,9 +50,9 @@ def test_a_binlog_begun_anew_under_a_stopped_reader_is_noticed(source: Bench) ->
 def test_a_stream_removed_while_running_is_noticed(bench: Bench) -> None:
     """The changes in it are gone: the sink says so and how to begin anew, exit code 65."""
     with bench.pipeline:
-        process = caught_up(bench)
+        process = bench.caught_up()
         asyncio.run(_remove_stream(bench))
-        execute(bench, f"UPDATE {TABLE} SET ver = ver + 1")
+        bench.execute(f"UPDATE {TABLE} SET ver = ver + 1")
 
         assert process.wait() == POSITION_LOST
         assert "a message is missing in the stream MYSQL" in process.text()
@@ -105,16 +69,15 @@ def test_a_statement_that_reaches_the_table_by_a_detour_stops_the_reader(
 ) -> None:
     """In STATEMENT format the binlog does not say whose rows a view or a trigger changes."""
     update = f"UPDATE {TABLE} SET ver = ver + 1"
-    execute(
-        bench,
+    bench.execute(
         f"CREATE VIEW a_view AS SELECT * FROM {TABLE}",
         "CREATE TABLE watched (id INT PRIMARY KEY)",
         f"CREATE TRIGGER t AFTER INSERT ON watched FOR EACH ROW {update}",
         f"CREATE FUNCTION writes() RETURNS INT DETERMINISTIC BEGIN {update}; RETURN 1; END",
     )
     with bench.pipeline:
-        process = caught_up(bench)
-        execute(bench, "SET SESSION binlog_format = 'STATEMENT'", statement)
+        process = bench.caught_up()
+        bench.execute("SET SESSION binlog_format = 'STATEMENT'", statement)
 
         assert process.wait() == POSITION_LOST
         assert "is in the binlog as a statement" in process.text()
@@ -123,14 +86,13 @@ def test_a_statement_that_reaches_the_table_by_a_detour_stops_the_reader(
 def test_cascades_that_no_binlog_shows_are_told_at_the_start(source: Bench) -> None:
     """MariaDB's cascades are warned of; those of MySQL 9.6 and newer are followed."""
     source.pipeline.environment["CDC_TABLES"] = f"{TABLE},shop.children"
-    execute(
-        source,
+    source.execute(
         f"CREATE TABLE children (id INT PRIMARY KEY, parent INT, {CHILD})",
         "INSERT INTO children VALUES (1, 1), (2, 2)",
     )
     with source.pipeline:
-        process = caught_up(source)
-        execute(source, f"DELETE FROM {TABLE} WHERE id = 1")
+        process = source.caught_up()
+        source.execute(f"DELETE FROM {TABLE} WHERE id = 1")
         source.wait_until_equal()
         if isinstance(source.mysql, MariaDB):
             assert "shop.children: its foreign key to users changes rows" in process.text()
@@ -143,10 +105,10 @@ def test_cascades_that_no_binlog_shows_are_told_at_the_start(source: Bench) -> N
 def test_what_stands_before_a_refused_change_is_published(bench: Bench) -> None:
     """The error says so, and a restart that may pass the change goes on without a gap."""
     with bench.pipeline as pipeline:
-        assert caught_up(bench).stop() == 0
+        assert bench.caught_up().stop() == 0
         before = len(messages(bench.nats.url))
-        execute(bench, f"UPDATE {TABLE} SET ver = ver + 1", f"ALTER TABLE {TABLE} ADD extra INT")
-        execute(bench, f"ALTER TABLE {TABLE} DROP extra", f"UPDATE {TABLE} SET ver = ver + 1")
+        bench.execute(f"UPDATE {TABLE} SET ver = ver + 1", f"ALTER TABLE {TABLE} ADD extra INT")
+        bench.execute(f"ALTER TABLE {TABLE} DROP extra", f"UPDATE {TABLE} SET ver = ver + 1")
         process = pipeline.run()
         assert process.wait() == POSITION_LOST
         assert "ALTER TABLE of the captured table shop.users" in process.text()

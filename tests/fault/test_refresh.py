@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import nats
 import pytest
 import redis
 
 from cdc.demo.servers import MariaDB
-from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import Process, wait_for
 from tests.support.truth import Observer
@@ -25,45 +22,11 @@ GONE = f"DELETE FROM {TABLE} WHERE id % 3 = 0"
 COME = f"INSERT INTO {TABLE} SELECT id + 1000, name, balance, ver FROM {TABLE}"
 
 
-@pytest.fixture(params=["mysql", "mysql without gtids", "mariadb"])
-def source(
-    request: pytest.FixtureRequest,
-    new_mysql: NewMySQL,
-    new_nats: NewNats,
-    new_redis: NewRedis,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bench]:
-    """A pipeline on each kind of source."""
-    folder = tmp_path_factory.mktemp("logs")
-    with ExitStack() as stack:
-        if request.param == "mariadb":
-            server: object = stack.enter_context(MariaDB())
-        else:
-            server = new_mysql(gtid=request.param == "mysql", options=("--sync-binlog=0",))
-        yield Bench(server, new_nats(), new_redis(), folder)  # type: ignore[arg-type]
-
-
-def execute(bench: Bench, *statements: str) -> None:
-    """Run statements in a session of their own."""
-    with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-
-
-def caught_up(bench: Bench, *arguments: str) -> Process:
-    """Start `cdc run`; return when Redis shows what MySQL has, by changes and not by luck."""
-    process = bench.pipeline.run(*arguments)
-    wait_for("the reader", lambda: '"streaming"' in process.text())
-    execute(bench, CHANGED)
-    bench.wait_until_equal()
-    return process
-
-
 def healed(bench: Bench, *arguments: str) -> Process:
     """Refresh, start, and see every key right; return the process."""
     said = bench.pipeline.refresh(*arguments)
     assert said["gap"] is True
-    process = caught_up(bench, *arguments)
+    process = bench.caught_up(*arguments)
     wait_for("the sweep", lambda: '"refreshed"' in process.text())
     bench.wait_until_equal()
     wait_for("the sets of keys", lambda: not bench.client.keys("cdc:*:refresh:*"))
@@ -79,14 +42,14 @@ async def _on_stream(bench: Bench, what: str) -> None:
 
 def lose_the_binlog(bench: Bench, how: str) -> None:
     """Purge what the reader has not seen, or begin the binlog anew."""
-    execute(bench, GONE, COME, CHANGED)
+    bench.execute(GONE, COME, CHANGED)
     if how == "reset":
         is_mariadb = isinstance(bench.mysql, MariaDB)
-        execute(bench, "RESET MASTER" if is_mariadb else "RESET BINARY LOGS AND GTIDS")
+        bench.execute("RESET MASTER" if is_mariadb else "RESET BINARY LOGS AND GTIDS")
         return
-    execute(bench, "FLUSH BINARY LOGS")
+    bench.execute("FLUSH BINARY LOGS")
     if isinstance(bench.mysql, MariaDB):  # its default keeps what no replica has asked for
-        execute(bench, "SET GLOBAL slave_connections_needed_for_purge = 0")
+        bench.execute("SET GLOBAL slave_connections_needed_for_purge = 0")
 
     def is_purged() -> bool:
         """A dump that has ended holds its file until the server writes to it."""
@@ -103,13 +66,13 @@ def lose_the_binlog(bench: Bench, how: str) -> None:
 def test_a_binlog_that_is_gone(source: Bench, how: str) -> None:
     """What changed unseen is read from the tables; keys of rows that went are removed."""
     with source.pipeline:
-        assert caught_up(source).stop() == 0
+        assert source.caught_up().stop() == 0
         lose_the_binlog(source, how)
         process = source.pipeline.run()
         assert process.wait() == POSITION_LOST
         assert "cdc refresh" in process.text()
         assert healed(source).stop() == 0
-        assert caught_up(source).stop() == 0
+        assert source.caught_up().stop() == 0
 
 
 @pytest.mark.parametrize("partitions", ["1", "3"])
@@ -118,10 +81,10 @@ def test_a_stream_that_is_gone(bench: Bench, how: str, partitions: str) -> None:
     """Deleted or purged before the sink had it: the sink goes on at the refresh."""
     flags = ("--partitions", partitions)
     with bench.pipeline as pipeline:
-        assert caught_up(bench, *flags).stop() == 0
+        assert bench.caught_up(*flags).stop() == 0
         reader = pipeline.run("--role", "reader", *flags)
         wait_for("the reader", lambda: '"streaming"' in reader.text())
-        execute(bench, GONE, COME, CHANGED)
+        bench.execute(GONE, COME, CHANGED)
         wait_for("the changes", lambda: '"idle"' in reader.text() or _published(bench) > 250)
         assert reader.stop() == 0
         asyncio.run(_on_stream(bench, how))
@@ -129,11 +92,11 @@ def test_a_stream_that_is_gone(bench: Bench, how: str, partitions: str) -> None:
         if how == "delete":
             assert process.wait() == POSITION_LOST, process.text()
         else:
-            execute(bench, CHANGED)
+            bench.execute(CHANGED)
             assert process.wait() == POSITION_LOST, process.text()
         assert "cdc refresh" in process.text()
         assert healed(bench, *flags).stop() == 0
-        assert caught_up(bench, *flags).stop() == 0
+        assert bench.caught_up(*flags).stop() == 0
 
 
 def _published(bench: Bench) -> int:
@@ -149,9 +112,9 @@ def _published(bench: Bench) -> int:
 def test_a_redis_that_lost_everything_behind_the_streams_beginning(bench: Bench) -> None:
     """Flushed while the stream no longer has its first message."""
     with bench.pipeline as pipeline:
-        process = caught_up(bench)
+        process = bench.caught_up()
         asyncio.run(_on_stream(bench, "purge"))
-        execute(bench, CHANGED)
+        bench.execute(CHANGED)
         bench.wait_until_equal()
         assert process.stop() == 0
         bench.client.flushall()
@@ -163,7 +126,7 @@ def test_a_redis_that_lost_everything_behind_the_streams_beginning(bench: Bench)
 def test_keys_that_somebody_changed_while_it_runs(bench: Bench) -> None:
     """Evicted, overwritten or added: one table is refreshed in line, nothing stops."""
     with bench.pipeline:
-        process = caught_up(bench)
+        process = bench.caught_up()
         bench.client.delete(*[f"users:{n}" for n in range(1, 40)])
         bench.client.set("users:50", "wrong")
         bench.client.set("users:5000", "of no row")
@@ -180,10 +143,10 @@ def test_keys_that_somebody_changed_while_it_runs(bench: Bench) -> None:
 def test_a_table_that_was_truncated(bench: Bench) -> None:
     """After --on-schema-change continue its keys are there still; a refresh removes them."""
     with bench.pipeline:
-        process = caught_up(bench, "--on-schema-change", "continue")
-        execute(bench, f"TRUNCATE {TABLE}")
+        process = bench.caught_up("--on-schema-change", "continue")
+        bench.execute(f"TRUNCATE {TABLE}")
         wait_for("the barrier", lambda: "table changed as a whole" in process.text())
-        execute(bench, f"INSERT INTO {TABLE} VALUES (7, 'seven', NULL, 1)")
+        bench.execute(f"INSERT INTO {TABLE} VALUES (7, 'seven', NULL, 1)")
         bench.pipeline.refresh("--only", TABLE, "--on-schema-change", "continue")
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
@@ -232,9 +195,9 @@ def test_under_load_and_kills_nothing_alive_disappears(
 def test_a_gap_is_closed_by_itself_where_the_settings_say_so(bench: Bench) -> None:
     """`on_gap = "refresh"`: whichever side meets it, it says so and goes on."""
     with bench.pipeline as pipeline:
-        assert caught_up(bench).stop() == 0
+        assert bench.caught_up().stop() == 0
         lose_the_binlog(bench, "purge")
-        process = caught_up(bench, "--on-gap", "refresh")
+        process = bench.caught_up("--on-gap", "refresh")
         assert process.text().count("a gap: all tables are read anew") == 1
         wait_for("the sweep", lambda: '"refreshed"' in process.text())
         assert process.stop() == 0, process.text()

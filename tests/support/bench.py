@@ -66,6 +66,20 @@ class Bench:
         for proxy in self.links.values():
             proxy.close()
 
+    def execute(self, *statements: str) -> None:
+        """Run statements in a session of their own."""
+        with self.mysql.connect("shop") as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def caught_up(self, *arguments: str) -> Process:
+        """Start `cdc run`; return when Redis shows what MySQL has, by changes and not by luck."""
+        process = self.pipeline.run(*arguments)
+        wait_for("the reader", lambda: '"streaming"' in process.text())
+        self.execute(f"UPDATE {TABLE} SET ver = ver + 1")
+        self.wait_until_equal()
+        return process
+
     def restart(self, server: Server, *, kill: bool) -> None:
         """End a server with SIGKILL or SIGTERM and start it again."""
         if kill:
