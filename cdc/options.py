@@ -12,7 +12,8 @@ import click
 
 from cdc.errors import UsageError
 from cdc.setting import Spec, nearest
-from cdc.settings import MODELS, SPECS, TABLE_HELP
+from cdc.settings import SPECS
+from cdc.table_settings import MODELS, TABLE_HELP
 from cdc.url import Url
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

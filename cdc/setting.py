@@ -14,7 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdc.url import Url, parse_url
+from cdc.errors import SettingsError, UsageError
+from cdc.url import Url, parse_url, redact
+
+Values = dict[str, tuple[str, Any]]
+"""Name -> where it was said, and its value: ``{"key": ("--key", "user:{id}")}``."""
 
 
 def setting(
@@ -141,6 +145,37 @@ class Spec:
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise ValueError(f"must be of the form {self.pattern}, not {value!r}")
         return value
+
+
+@dataclass(slots=True)
+class Problems:
+    """What is wrong, collected from all sources before anything is said."""
+
+    flags: list[str]
+    others: list[str]
+
+    def add(self, where: str, what: str) -> None:
+        """Note a problem of one place, ``add("--key", "must be …")``."""
+        (self.flags if where.startswith("--") else self.others).append(redact(f"{where} {what}"))
+
+    def raise_if_any(self) -> None:
+        """Tell all of them.
+
+        Raises:
+            UsageError: flags alone are wrong.
+            SettingsError: the file or the environment is wrong too.
+        """
+        found = self.flags + self.others
+        if not found:
+            return
+        kind = SettingsError if self.others else UsageError
+        head = found[0] if len(found) == 1 else f"{len(found)} settings cannot be used"
+        listed = "" if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
+        raise kind(
+            head + listed,
+            safe="nothing was connected to, nothing written",
+            remedy="every setting: docs/configuration.md, or cdc run --help",
+        )
 
 
 def specs_of(kind: type) -> dict[str, Spec]:

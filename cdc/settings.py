@@ -12,23 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cdc.errors import SettingsError, UsageError
-from cdc.setting import Spec, nearest, setting, specs_of
-from cdc.table import Model
-from cdc.url import Url, redact
+from cdc.setting import Problems, Spec, Values, nearest, setting, specs_of
+from cdc.table_settings import (
+    TABLE_SHARED,
+    Sections,
+    TableSettings,
+    sections_of,
+    tables_of,
+)
+from cdc.url import Url
 
 _NAME = "[A-Za-z0-9_-]{1,64}"
 _SUBJECT = r"[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSettings:
-    """One captured table as the user named it: ``[tables."shop.users"]``."""
-
-    name: str
-    key: str | None = None
-    value: str | None = None
-    model: Model = "string"
 
 
 _tuning = functools.partial(setting, tuning=True)
@@ -135,51 +130,16 @@ class Settings:
 SPECS: dict[str, Spec] = specs_of(Settings)
 """Name -> all about the setting; `tables` and what belongs to a table stand in `TABLE_HELP`."""
 
-TABLE_HELP = {
-    "key": "Template of the Redis key, such as 'user:{id}' (default '{table}:{pk}').",
-    "value": "The one column that becomes the value (default: the row as a JSON object).",
-    "as": "What the key holds: string, or hash with a field for each column.",
-}
-"""What ``[tables."shop.users"]`` knows, also ``--key`` and ``CDC_KEY`` for every table."""
-
-MODELS: tuple[Model, ...] = ("string", "hash")
 SERVERS = ("mysql", "nats", "redis")
 _PASSWORDS = {f"CDC_{server.upper()}_PASSWORD": server for server in SERVERS}
 _ENV: dict[str, str] = (
     {spec.env: name for name, spec in SPECS.items()}
     | {"CDC_TABLES": "tables"}
-    | {f"CDC_{name.upper()}": name for name in TABLE_HELP}
+    | {f"CDC_{name.upper()}": name for name in TABLE_SHARED}
 )
 _ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_PURE_PYTHON")
 # A Kubernetes service named cdc puts these into every container.
 _ENV_OF_KUBERNETES = ("CDC_SERVICE_", "CDC_PORT")
-
-
-@dataclass(slots=True)
-class _Problems:
-    """What is wrong, collected from all sources before anything is said."""
-
-    flags: list[str]
-    others: list[str]
-
-    def add(self, where: str, what: str) -> None:
-        (self.flags if where.startswith("--") else self.others).append(redact(f"{where} {what}"))
-
-    def raise_if_any(self) -> None:
-        found = self.flags + self.others
-        if not found:
-            return
-        kind = SettingsError if self.others else UsageError
-        head = found[0] if len(found) == 1 else f"{len(found)} settings cannot be used"
-        listed = "" if len(found) == 1 else "".join(f"\n  - {line}" for line in found)
-        raise kind(
-            head + listed,
-            safe="nothing was connected to, nothing written",
-            remedy="every setting: docs/configuration.md, or cdc run --help",
-        )
-
-
-_Values = dict[str, tuple[str, Any]]  # name -> (where it was said, its value)
 
 
 def load(
@@ -197,8 +157,8 @@ def load(
         UsageError: flags alone are wrong; all of them are named.
         SettingsError: the file or the environment is wrong too.
     """
-    problems = _Problems([], [])
-    values: _Values = {}
+    problems = Problems([], [])
+    values: Values = {}
     sections = _from_toml(_toml_path(env, toml_path, problems), values, problems)
     _from_env(env, values, problems)
     _from_flags(flags, values, problems)
@@ -208,13 +168,13 @@ def load(
     if settings.sinks > settings.partitions:
         where, _ = values.get("sinks", ("--sinks", None))
         problems.add(where, f"must be at most partitions, which is {settings.partitions}")
-    tables = _tables(settings, sections, values, problems)
+    tables = tables_of(sections, values, problems, database=settings.mysql.database)
     problems.raise_if_any()
     return replace(settings, tables=tables)
 
 
 def _toml_path(
-    env: Mapping[str, str], given: Path | None, problems: _Problems
+    env: Mapping[str, str], given: Path | None, problems: Problems
 ) -> tuple[str, Path] | None:
     if given is not None:
         where, path = "--config", given
@@ -229,9 +189,7 @@ def _toml_path(
     return str(path), path
 
 
-def _from_toml(
-    source: tuple[str, Path] | None, values: _Values, problems: _Problems
-) -> dict[str, dict[str, str]]:
+def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Problems) -> Sections:
     """Put the file's settings into `values`; return its tables."""
     if source is None:
         return {}
@@ -248,7 +206,7 @@ def _from_toml(
         # The parser's words alone: the line itself may hold a password.
         problems.add(where, f"is not valid TOML: {error}")
         return {}
-    sections = _toml_tables(where, content.pop("tables", {}), problems)
+    sections = sections_of(where, content.pop("tables", {}), problems)
     for name, value in content.items():
         if name not in SPECS:
             problems.add(where, f"has an unknown setting {name!r}{_nearest_setting(name)}")
@@ -264,32 +222,7 @@ def _nearest_setting(name: str) -> str:
     return nearest(name, [*SPECS, "tables"])
 
 
-def _toml_tables(where: str, tables: object, problems: _Problems) -> dict[str, dict[str, str]]:
-    if isinstance(tables, list) and all(isinstance(name, str) for name in tables):
-        return {name: {} for name in tables}
-    if not isinstance(tables, dict):
-        problems.add(f"{where}: tables", 'must be sections such as [tables."shop.users"]')
-        return {}
-    out: dict[str, dict[str, str]] = {}
-    for table, about in tables.items():
-        if not isinstance(about, dict):
-            problems.add(f"{where}: tables", f"must be a section: [tables.{table!r}]")
-            continue
-        out[table] = {}
-        for name, value in about.items():
-            place = f"{where}: tables.{table}"
-            if name not in TABLE_HELP and isinstance(value, dict):
-                problems.add(place, f'needs quotes around the name: [tables."{table}.{name}"]')
-            elif name not in TABLE_HELP:
-                problems.add(place, f"has an unknown setting {name!r}{nearest(name, TABLE_HELP)}")
-            elif not isinstance(value, str):
-                problems.add(f"{place}.{name}", "must be a text in quotes")
-            else:
-                out[table][name] = value
-    return out
-
-
-def _from_env(env: Mapping[str, str], values: _Values, problems: _Problems) -> None:
+def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> None:
     with_file = {*_PASSWORDS, *(SPECS[server].env for server in SERVERS)}
     twins = {f"{name}_FILE" for name in with_file}
     known = {*_ENV, *_PASSWORDS, *twins, *_ENV_OF_OTHERS}
@@ -306,7 +239,7 @@ def _from_env(env: Mapping[str, str], values: _Values, problems: _Problems) -> N
             _put(name, variable, text, values, problems)
 
 
-def _text_or_file(env: Mapping[str, str], variable: str, problems: _Problems) -> str | None:
+def _text_or_file(env: Mapping[str, str], variable: str, problems: Problems) -> str | None:
     """Return a variable's text or that of the file named by its ``_FILE`` twin."""
     twin = f"{variable}_FILE"
     if twin not in env:
@@ -322,7 +255,7 @@ def _text_or_file(env: Mapping[str, str], variable: str, problems: _Problems) ->
         return None
 
 
-def _from_flags(flags: Mapping[str, Any], values: _Values, problems: _Problems) -> None:
+def _from_flags(flags: Mapping[str, Any], values: Values, problems: Problems) -> None:
     for name, value in flags.items():
         if value is None or value == ():
             continue
@@ -333,7 +266,7 @@ def _from_flags(flags: Mapping[str, Any], values: _Values, problems: _Problems) 
             _put(name, where, value, values, problems)
 
 
-def _put(name: str, where: str, text: Any, values: _Values, problems: _Problems) -> None:
+def _put(name: str, where: str, text: Any, values: Values, problems: Problems) -> None:
     try:
         if name == "tables":
             texts: Iterable[str] = text.split(",") if isinstance(text, str) else text
@@ -344,7 +277,7 @@ def _put(name: str, where: str, text: Any, values: _Values, problems: _Problems)
         problems.add(where, str(error))
 
 
-def _passwords(env: Mapping[str, str], values: _Values, problems: _Problems) -> None:
+def _passwords(env: Mapping[str, str], values: Values, problems: Problems) -> None:
     """Put passwords that came apart from their URL into it."""
     for variable, server in _PASSWORDS.items():
         password = _text_or_file(env, variable, problems)
@@ -354,50 +287,3 @@ def _passwords(env: Mapping[str, str], values: _Values, problems: _Problems) -> 
         if url.password:
             problems.add(variable, f"and {where} both give a password; keep one")
         values[server] = (where, url.with_password(password))
-
-
-def _tables(
-    settings: Settings,
-    sections: dict[str, dict[str, str]],
-    values: _Values,
-    problems: _Problems,
-) -> tuple[TableSettings, ...]:
-    """Return the tables, each with what its section, the environment and the flags say."""
-    where, names = values.get("tables", ("tables", tuple(sections)))
-    names = tuple(names)
-    full = {_qualified(name, settings): about for name, about in sections.items()}
-    if len({_qualified(name, settings) for name in names}) < len(names):
-        problems.add(where, "name a table twice")
-    shared = {name: values[name] for name in TABLE_HELP if name in values}
-    if "key" in shared and len(names) > 1 and "{table}" not in shared["key"][1]:
-        problems.add(
-            shared["key"][0], "is for every table, so with several it must contain {table}"
-        )
-    if "as" in shared and shared["as"][1] not in MODELS:
-        where, word = shared.pop("as")
-        problems.add(where, f"must be string or hash, not {word!r}{nearest(word, MODELS)}")
-    out = []
-    for name in names:
-        about = full.get(_qualified(name, settings), {})
-        about = about | {key: value for key, (_, value) in shared.items()}
-        at = shared.get("as", shared.get("value", (f"tables.{name}", None)))[0]
-        out.append(_table(name, about, at, problems))
-    return tuple(out)
-
-
-def _qualified(name: str, settings: Settings) -> str:
-    database = settings.mysql.database
-    return f"{database}.{name}" if database and "." not in name else name
-
-
-def _table(name: str, about: Mapping[str, str], where: str, problems: _Problems) -> TableSettings:
-    model: Model = "string"
-    for known in MODELS:
-        if about.get("as") == known:
-            model = known
-    if about.get("as", model) != model:
-        hint = nearest(about["as"], MODELS)
-        problems.add(where, f"as must be string or hash, not {about['as']!r}{hint}")
-    if model == "hash" and "value" in about:
-        problems.add(where, f"table {name}: value names one column, as = hash takes all; keep one")
-    return TableSettings(name=name, key=about.get("key"), value=about.get("value"), model=model)

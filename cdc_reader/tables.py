@@ -18,8 +18,9 @@ from cdc.errors import CdcError, PermissionDenied, PreflightError, UsageError
 from cdc.finding import Finding, together
 from cdc.key import DEFAULT_TEMPLATE, KeyColumn, KeyTemplate, parse_template
 from cdc.setting import nearest
-from cdc.settings import Settings, TableSettings
+from cdc.settings import Settings
 from cdc.table import Column, Table
+from cdc.table_settings import TableSettings
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 _CARRIED_TYPES = frozenset((

@@ -30,6 +30,7 @@ PURE = (
     "cdc.position",
     "cdc.setting",
     "cdc.table",
+    "cdc.table_settings",
     "cdc_reader.body_source",
     "cdc_reader.charset",
     "cdc_reader.column_source",

@@ -19,7 +19,8 @@ import pytest
 from cdc import message
 from cdc.cli import cli
 from cdc.errors import EXIT_CODES, REFRESH, SettingsError
-from cdc.settings import SPECS, TABLE_HELP, load
+from cdc.settings import SPECS, load
+from cdc.table_settings import TABLE_HELP
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cdc", "cdc_reader", "redis_sink")

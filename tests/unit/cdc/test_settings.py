@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cdc.errors import EXIT_CODES, SettingsError, UsageError
-from cdc.settings import SPECS, TABLE_HELP, Settings, TableSettings, load
+from cdc.settings import SPECS, Settings, load
+from cdc.table_settings import TABLE_HELP, TableSettings
 from cdc.url import Url
 
 ROOT = Path(__file__).parents[3]

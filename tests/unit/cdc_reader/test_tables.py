@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from cdc.errors import PreflightError, UsageError
-from cdc.settings import TableSettings
 from cdc.table import Column, Table
+from cdc.table_settings import TableSettings
 from cdc_reader.tables import Entry, Key, _shared_keys, table_of
 
 USERS = Entry(schema="shop", name="users", kind="BASE TABLE")
