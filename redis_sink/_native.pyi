@@ -9,6 +9,7 @@ def take(
     own: frozenset[str],
     max_bytes: int,
     writes: dict[str, Any],
+    counts: dict[str, int],
     /,
 ) -> tuple[int, str]: ...
 def deliveries(

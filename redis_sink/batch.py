@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cdc.errors import REFRESH, PositionLostError
 from cdc.message import Refresh, Schema
 from redis_sink.applied import Applied
+from redis_sink.counts import Counts
 
 Delivery = tuple[int, bytes, bytes]
 """``(stream sequence, subject, body)``."""
@@ -35,6 +37,8 @@ class Batch:
 
     commands: list[Command]
     applied: Applied
+    counts: Counts
+    """Rows that are in here, by table and operation."""
     dead: list[DeadLetter]
     consumed: int
     """How many of the deliveries are in here; the rest follows a barrier."""
@@ -51,3 +55,22 @@ class Batch:
 def cause_of(error: Exception) -> str:
     """Return what is wrong, without a piece of the body: msgspec names types and paths only."""
     return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+
+
+def missing(applied: Applied, last_id: str, seq: int, seen: str) -> PositionLostError:
+    """Return why it cannot go on: a message of ours is missing at or before a sequence."""
+    return PositionLostError(
+        f"a message is missing in the stream {applied.stream} at or before sequence {seq}: {seen}, "
+        f"but the last one here is {last_id or 'none'}",
+        safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
+        remedy=REFRESH,
+    )
+
+
+def why_not(hashed: bool | None, body: bytes, max_bytes: int) -> str:
+    """Return why a message can never be applied."""
+    if hashed is None:
+        return "its table is not captured here"
+    if len(body) > max_bytes:
+        return f"{len(body)} bytes: Redis takes {max_bytes} at most"
+    return "its key is one of cdc's own"

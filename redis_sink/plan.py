@@ -20,9 +20,8 @@ from typing import Literal, NoReturn
 
 import msgspec
 
-from cdc import errors
 from cdc.compiled import native
-from cdc.errors import PositionLostError, UsageError
+from cdc.errors import UsageError
 from cdc.message import (
     CONTRACT_VERSION,
     HEARTBEAT,
@@ -47,7 +46,8 @@ from cdc.message import (
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
 from redis_sink.applied import Applied, live_keys_key, position_keys
-from redis_sink.batch import Batch, Command, DeadLetter, Delivery, cause_of
+from redis_sink.batch import Batch, Command, DeadLetter, Delivery, cause_of, missing, why_not
+from redis_sink.counts import BARE, Counts, counts_key, is_half
 from redis_sink.refreshing import Refreshing
 from redis_sink.row_hash import hash_fields
 
@@ -91,7 +91,9 @@ class Planner:
         self._apply_bare = bare_messages == "apply"
         self._partition, self._partitions = partition, partitions
         self._pipeline = pipeline
-        self._position_keys = frozenset(position_keys(pipeline, partitions))
+        self._own_keys = frozenset(position_keys(pipeline, partitions)).union(
+            counts_key(pipeline, n, partitions) for n in range(partitions)
+        )
         self._ops = {
             row_subject(subject_prefix, op, partition, partitions).encode(): op for op in OPERATIONS
         }
@@ -113,7 +115,7 @@ class Planner:
             StreamError: a heartbeat says another number of partitions.
         """
         run = _Run(applied, self.live_keys)
-        ops, is_hash, own = self._ops, self._is_hash, self._position_keys
+        ops, is_hash, own = self._ops, self._is_hash, self._own_keys
         own = own.union(run.refreshing.live_keys)
         writes, consumed, change = run.writes, 0, None
         while consumed < len(deliveries):
@@ -149,11 +151,13 @@ class Planner:
             key, old_key, value = change.key, change.old_key, change.value
             hashed = is_hash.get(change.table)
             if hashed is None or key in own or old_key in own or len(body) > MAX_VALUE_BYTES:
-                run.refuse(delivery, _why_not(hashed, body), change)
+                run.refuse(delivery, why_not(hashed, body, MAX_VALUE_BYTES), change)
                 continue
             if old_key is not None:
                 writes[old_key] = None
             writes[key] = (value, delivery) if hashed and value is not None else value
+            if not is_half(change.id):
+                run.counts.add(change.table, op)
         return run.finish(deliveries, consumed, now_us)
 
     def _usual(self, run: _Run, deliveries: list[Delivery], at: int, own: frozenset[str]) -> int:
@@ -166,6 +170,7 @@ class Planner:
             return at
         after, run.last_id = _native.take(
             deliveries, at, run.last_id, self._ops, self._is_hash, own, MAX_VALUE_BYTES, run.writes,
+            run.counts,
         )  # fmt: skip
         if after > at:
             run.id_seq, _, body = deliveries[after - 1]
@@ -213,15 +218,16 @@ class Planner:
         if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
             return
         run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
-        own = self._position_keys.union(run.refreshing.live_keys)
+        own = self._own_keys.union(run.refreshing.live_keys)
         if hashed is None or any(row.key in own for row in snapshot.rows):
-            run.refuse(delivery, _why_not(hashed, body))
+            run.refuse(delivery, why_not(hashed, body, MAX_VALUE_BYTES))
             run.refreshing.passed_over += [row.key for row in snapshot.rows]
             return
         for row in snapshot.rows:
             value = row.value
             run.writes[row.key] = (value, delivery) if hashed and value is not None else value
         run.more_rows += len(snapshot.rows) - 1
+        run.counts.add(snapshot.table, SNAPSHOT, len(snapshot.rows))
 
     def _begin_refresh(self, run: _Run, seq: int, refresh: Refresh) -> None:
         """Take in that tables are read anew from here.
@@ -238,7 +244,7 @@ class Planner:
             run.last_id, run.id_seq, run.has_new_chain = last, seq, True
             run.gtid_set, run.began = boundary.gtid_set, boundary.began
         elif last != run.last_id and parse_id(last) > parse_id(run.last_id):
-            _gap(run, seq, f"the refresh there says that {last} was published")
+            run.gap(seq, f"the refresh there says that {last} was published")
         run.refreshing.begin(refresh, self._is_hash)
 
     def _bare_of_all(self, run: _Run, delivery: Delivery) -> None:
@@ -275,12 +281,13 @@ class Planner:
         elif run.catching_up:
             reason = "a bare message in a rewritten part of the stream: perhaps applied before"
             run.refuse(delivery, reason, key=bare.key)
-        elif bare.key in self._position_keys or len(body) > MAX_VALUE_BYTES:
-            run.refuse(delivery, _why_not(False, body), key=bare.key)
+        elif bare.key in self._own_keys or len(body) > MAX_VALUE_BYTES:
+            run.refuse(delivery, why_not(False, body, MAX_VALUE_BYTES), key=bare.key)
         elif not any(template.may_have_made(bare.key) for template in self._templates):
             run.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)
         else:
             run.writes[bare.key] = bare.value
+            run.counts.add("", BARE)
 
 
 class _Run:
@@ -288,6 +295,7 @@ class _Run:
 
     def __init__(self, applied: Applied, live_keys: Callable[[int], str]) -> None:
         self.applied = applied
+        self.counts = Counts()
         self.writes: dict[str, _State] = {}
         self.dead: list[DeadLetter] = []
         self.last_id, self.id_seq = applied.id, applied.id_seq
@@ -315,17 +323,20 @@ class _Run:
 
     def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
         if self.last_id and heartbeat.epoch < parse_id(self.last_id)[0]:
-            _gap(self, seq, "the heartbeat there is of an epoch before")
+            self.gap(seq, "the heartbeat there is of an epoch before")
         if last != self.last_id and parse_id(last) > parse_id(self.last_id):
-            _gap(self, seq, f"the heartbeat there says that {last} was published")
+            self.gap(seq, f"the heartbeat there says that {last} was published")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
-            _gap(self, seq, "the stream was begun anew there")
+            self.gap(seq, "the stream was begun anew there")
         self.began = heartbeat.began or self.began
         self.others += 1
         if not self.catching_up:
             self.gtid_set = heartbeat.gtid_set
         if seq > self.applied.seq:
             self.refreshing.look(heartbeat)
+
+    def gap(self, seq: int, seen: str) -> NoReturn:
+        raise missing(self.applied, self.last_id, seq, seen)
 
     def passes_over(
         self, delivery: Delivery, message: Change | Snapshot | Schema, prev: str
@@ -345,7 +356,7 @@ class _Run:
             # is missing; the last one was a row of a snapshot that is read again.
             if self.catching_up and len(last) == 5 and last[4] and before < last:
                 return False
-            _gap(self, delivery[0], f"{message.id} there follows {prev or 'nothing'}")
+            self.gap(delivery[0], f"{message.id} there follows {prev or 'nothing'}")
         self.skipped += 1
         if isinstance(message, Snapshot):
             self.refreshing.passed_over += [row.key for row in message.rows]
@@ -379,7 +390,7 @@ class _Run:
         before, newest, begun = self.applied, self.newest, self.refreshing.begun
         is_behind = self.last_id != before.id and parse_id(self.last_id) <= parse_id(before.id)
         if is_behind and not self.has_new_chain:
-            _gap(self, deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
+            self.gap(deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
         return Batch(
             commands=[*self._commands(), *self.refreshing.commands(self.writes)],
             applied=Applied(
@@ -397,6 +408,7 @@ class _Run:
                 refresh=begun.number if begun else before.refresh,
                 refreshing=self.refreshing.tables or msgspec.UNSET,
             ),
+            counts=self.counts,
             dead=self.dead,
             consumed=consumed,
             changes=consumed + self.more_rows - len(self.dead) - self.skipped - self.others,
@@ -422,6 +434,7 @@ class _Run:
                     fields = hash_fields(state[0])
                 except _MALFORMED as error:
                     self.refuse(state[1], f"no hash: {cause_of(error)}", key=key)
+                    self.counts.take_back(state[1][2])
                     continue
                 # The whole hash is replaced: a field that is NULL now must not stay.
                 gone.append(key)
@@ -429,21 +442,3 @@ class _Run:
                     hashes.append(("HSET", key, *fields))
         out: list[Command] = [tuple(part) for part in (gone, strings) if len(part) > 1]
         return out + hashes
-
-
-def _gap(run: _Run, seq: int, seen: str) -> NoReturn:
-    stream = run.applied.stream
-    raise PositionLostError(
-        f"a message is missing in the stream {stream} at or before sequence {seq}: {seen}, "
-        f"but the last one here is {run.last_id or 'none'}",
-        safe=f"Redis is right as of sequence {run.applied.seq}; nothing after it was written",
-        remedy=errors.REFRESH,
-    )
-
-
-def _why_not(hashed: bool | None, body: bytes) -> str:
-    if hashed is None:
-        return "its table is not captured here"
-    if len(body) > MAX_VALUE_BYTES:
-        return f"{len(body)} bytes: Redis takes {MAX_VALUE_BYTES} at most"
-    return "its key is that of the position"

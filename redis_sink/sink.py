@@ -49,6 +49,7 @@ from redis_sink.applied import (
 )
 from redis_sink.batch import Batch, Delivery
 from redis_sink.consumer import Consumer
+from redis_sink.counts import counts_key
 from redis_sink.dead_letter import DeadLetters
 from redis_sink.lookup import id_at, refresh_behind
 from redis_sink.owner import share_partitions
@@ -138,6 +139,7 @@ class _Sink:
         key = position_key(settings.pipeline, partition, several)
         self._writer = Writer(settings.redis, key=key, name=name)
         self._name = name
+        self._counts_key = counts_key(settings.pipeline, partition, several)
         self._consumer: Consumer | None = None
         self._owns = settings.adopt
         """The keys under the templates are known to be ours."""
@@ -197,7 +199,8 @@ class _Sink:
                     if batch.dead:
                         await dead_letters.send(batch.dead)
                     # 4. Data and position, both or neither.
-                    await self._writer.apply(batch.commands, encode(batch.applied))
+                    commands = [*batch.commands, *batch.counts.commands(self._counts_key)]
+                    await self._writer.apply(commands, encode(batch.applied))
                     # 5. It is so; say it.
                     applied = batch.applied
                     self._report(batch)
@@ -224,7 +227,7 @@ class _Sink:
             start = first_start(state, self._settings.partitions)
             self._refresh_seq = 0
             # From here on the keys are ours: a later start finds a position, not their absence.
-            await self._writer.apply((), encode(start.applied))
+            await self._writer.apply((("UNLINK", self._counts_key),), encode(start.applied))
         else:
             applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
             start = await self._resume(nc, applied, state)

@@ -17,7 +17,7 @@ from cdc.table import Table
 from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
-_OF_CDC = re.compile(r"cdc:[A-Za-z0-9_-]+:(position|refresh:[0-9]+)(:[0-9]+)?")
+_OF_CDC = re.compile(r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error)")
 
 
 class Sweep:
@@ -90,7 +90,7 @@ class Sweep:
 
 
 def is_of_cdc(key: str) -> bool:
-    """Say whether a key looks like a position or a set of live keys, of whatever pipeline.
+    """Say whether a key looks like one that cdc keeps for itself, of whatever pipeline.
 
     >>> is_of_cdc("cdc:default:position:3"), is_of_cdc("cdc:42")
     (True, False)

@@ -19,6 +19,7 @@ typedef struct {
 
 typedef struct {
     Text key, value, op, table, old_key, id, prev;
+    bool half; /* the other half of a row whose key went to another partition */
 } Change;
 
 /* -- reading a body ------------------------------------------------------------------------ */
@@ -61,8 +62,8 @@ static bool is_plain(const Text *text)
     return !text->escaped && seen < 0x80;
 }
 
-/* Four or five numbers with dots between. */
-static bool is_id(const Text *text)
+/* Four or five numbers with dots between; how many there are, 0: it is none. */
+static int id_numbers(const Text *text)
 {
     int numbers = 0;
     const char *at = text->at, *end = at + text->size;
@@ -71,12 +72,12 @@ static bool is_id(const Text *text)
         while (at < end && *at >= '0' && *at <= '9')
             at++;
         if (at == start)
-            return false;
+            return 0;
         numbers++;
         if (at == end)
-            return numbers == 4 || numbers == 5;
+            return numbers == 4 || numbers == 5 ? numbers : 0;
         if (*at++ != '.')
-            return false;
+            return 0;
     }
 }
 
@@ -84,6 +85,7 @@ static bool is_id(const Text *text)
 static bool change_of(const char *at, const char *end, Change *c)
 {
     Text gtid;
+    int numbers;
     c->value.there = c->old_key.there = false;
     if (!LITERAL("{\"key\":\"") || !string(&at, end, &c->key))
         return false;
@@ -96,10 +98,11 @@ static bool change_of(const char *at, const char *end, Change *c)
         return false;
     if (LITERAL(",\"gtid\":\"") && (!string(&at, end, &gtid) || !is_plain(&gtid)))
         return false;
-    if (!LITERAL(",\"id\":\"") || !string(&at, end, &c->id) || !is_id(&c->id) ||
-        !LITERAL(",\"prev\":\"") ||
+    if (!LITERAL(",\"id\":\"") || !string(&at, end, &c->id) ||
+        (numbers = id_numbers(&c->id)) == 0 || !LITERAL(",\"prev\":\"") ||
         !string(&at, end, &c->prev) || !LITERAL(",\"ts\":"))
         return false;
+    c->half = numbers == 5;
     const char *digits = at;
     while (at < end && *at >= '0' && *at <= '9')
         at++;
@@ -177,8 +180,18 @@ static PyObject *str_of(const Text *text, Scratch *scratch)
 
 /* -- taking it ------------------------------------------------------------------------------ */
 
+enum { SLOTS = 8 };
+
 typedef struct {
-    PyObject *ops, *is_hash, *own, *writes;
+    const char *op;
+    Text table;
+    Py_ssize_t rows;
+} Slot; /* rows of one operation on one table */
+
+typedef struct {
+    PyObject *ops, *is_hash, *own, *writes, *counts;
+    Slot slots[SLOTS];
+    int used;
     Py_ssize_t max_bytes;
     Scratch scratch;
     const char *last_id;
@@ -254,6 +267,47 @@ static int state_of(Take *t, const Text *value, PyObject *delivery, PyObject **s
     return *state == NULL ? FAILED : DONE;
 }
 
+/* Add what was counted to the dict: {"shop.users:update": 3}. */
+static int pour(Take *t)
+{
+    for (; t->used > 0; t->used--) {
+        const Slot *slot = &t->slots[t->used - 1];
+        PyObject *table = str_of(&slot->table, &t->scratch);
+        if (table == NULL)
+            return FAILED;
+        PyObject *name = PyUnicode_FromFormat("%U:%s", table, slot->op);
+        Py_DECREF(table);
+        if (name == NULL)
+            return FAILED;
+        PyObject *before = PyDict_GetItemWithError(t->counts, name);
+        PyObject *sum = NULL;
+        if (before != NULL || !PyErr_Occurred())
+            sum = PyLong_FromSsize_t((before ? PyLong_AsSsize_t(before) : 0) + slot->rows);
+        int set = sum == NULL ? -1 : PyDict_SetItem(t->counts, name, sum);
+        Py_DECREF(name);
+        Py_XDECREF(sum);
+        if (set < 0)
+            return FAILED;
+    }
+    return DONE;
+}
+
+static int count_row(Take *t)
+{
+    for (int i = 0; i < t->used; i++) {
+        Slot *slot = &t->slots[i];
+        if (slot->op == t->op && (slot->table.at == t->table.at ||
+                                  same(&slot->table, t->table.at, t->table.size))) {
+            slot->rows++;
+            return DONE;
+        }
+    }
+    if (t->used == SLOTS && pour(t) == FAILED)
+        return FAILED;
+    t->slots[t->used++] = (Slot){t->op, t->table, 1};
+    return DONE;
+}
+
 static int take_one(Take *t, PyObject *delivery)
 {
     if (!PyTuple_Check(delivery) || PyTuple_GET_SIZE(delivery) != 3)
@@ -284,6 +338,8 @@ static int take_one(Take *t, PyObject *delivery)
     Py_XDECREF(key);
     Py_XDECREF(old_key);
     Py_XDECREF(state);
+    if (found == DONE && !c.half)
+        found = count_row(t);
     if (found == DONE)
         t->last_id = c.id.at, t->last_id_size = c.id.size;
     return found;
@@ -295,9 +351,9 @@ static PyObject *take(PyObject *module, PyObject *args)
     Take t = {0};
     PyObject *deliveries;
     Py_ssize_t at;
-    if (!PyArg_ParseTuple(args, "O!ns#O!O!OnO!", &PyList_Type, &deliveries, &at, &t.last_id,
+    if (!PyArg_ParseTuple(args, "O!ns#O!O!OnO!O!", &PyList_Type, &deliveries, &at, &t.last_id,
                           &t.last_id_size, &PyDict_Type, &t.ops, &PyDict_Type, &t.is_hash, &t.own,
-                          &t.max_bytes, &PyDict_Type, &t.writes))
+                          &t.max_bytes, &PyDict_Type, &t.writes, &PyDict_Type, &t.counts))
         return NULL;
     if (!PyAnySet_Check(t.own)) {
         PyErr_SetString(PyExc_TypeError, "own is a set");
@@ -309,6 +365,8 @@ static PyObject *take(PyObject *module, PyObject *args)
         done = take_one(&t, delivery);
         at += done == DONE;
     }
+    if (done != FAILED && pour(&t) == FAILED)
+        done = FAILED;
     PyMem_Free(t.scratch.data);
     if (done == FAILED)
         return NULL;
@@ -374,7 +432,8 @@ static PyObject *deliveries_of(PyObject *module, PyObject *args)
 
 static PyMethodDef METHODS[] = {
     {"take", take, METH_VARARGS,
-     "take(deliveries, at, last_id, ops, is_hash, own, max_bytes, writes) -> (at, last_id)."},
+     "take(deliveries, at, last_id, ops, is_hash, own, max_bytes, writes, counts)"
+     " -> (at, last_id)."},
     {"deliveries", deliveries_of, METH_VARARGS,
      "deliveries(raws, n, out) -> (n, consumer sequence of the newest, or -1)."},
     {NULL, NULL, 0, NULL},

@@ -50,6 +50,7 @@ PURE = (
     "cdc_reader.value",
     "redis_sink.applied",
     "redis_sink.batch",
+    "redis_sink.counts",
     "redis_sink.plan",
     "redis_sink.refreshing",
     "redis_sink.row_hash",

@@ -147,7 +147,7 @@ def test_what_our_reader_writes_takes_the_compiled_way() -> None:
         deliveries.append((number, b"mysql.update", encode(message)))
     writes: dict[str, Any] = {}
     ops, hashes = {b"mysql.update": "update"}, {"shop.users": False}
-    at, last = take.take(deliveries, 0, "1.2.1.0", ops, hashes, frozenset(), 1 << 20, writes)
+    at, last = take.take(deliveries, 0, "1.2.1.0", ops, hashes, frozenset(), 1 << 20, writes, {})
 
     assert (at, last) == (38, "1.2.39.0")
     assert writes["users:2"] == '{"id":1,"t":"a\\"b\\n"}'

@@ -289,7 +289,7 @@ def test_a_snapshot_applied_before_is_passed_over_and_one_behind_a_gap_stops() -
     ("body", "reason"),
     [
         (snapshot(SnapshotRow(key="x", value="a"), table="shop.other"), "not captured"),
-        (snapshot(SnapshotRow(key="cdc:default:position", value="a")), "that of the position"),
+        (snapshot(SnapshotRow(key="cdc:default:position", value="a")), "one of cdc's own"),
         (snapshot(SnapshotRow(key="users:1", value="a"), v=2), "not ours"),
         (b'{"rows":7}', "not the contract"),
     ],
