@@ -60,6 +60,7 @@ _BATCH_UNKNOWN = 10208
 _FULL = {10077, 10122, 10023}
 """Stream limits, account limits, insufficient resources: back-pressure, not failure."""
 _FULL_PAUSE_S = 1.0
+_FULL_SAID_EVERY_S = 10.0
 _HEADERS_BYTES = 512
 """The server counts headers in; ours never take as many."""
 
@@ -105,6 +106,7 @@ class Publisher:
         self._max_messages = flush_max_messages
         self._max_bytes = flush_max_bytes
         self._log = log
+        self._said_full_s = -_FULL_SAID_EVERY_S
         self._inbox = nc.new_inbox()
         # Batches of all readers share one space of names.
         self._name = self._inbox.rpartition(".")[2]
@@ -302,11 +304,7 @@ class Publisher:
 
     async def _refused(self, code: int) -> None:
         if code in _FULL:
-            self._log.warning(
-                "the stream is full; waiting, the binlog keeps what comes",
-                stream=self._stream,
-                error_code=code,
-            )
+            self._say_full(code)
             await asyncio.sleep(_FULL_PAUSE_S)
         elif code not in (_WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT, 0):
             raise StreamError(
@@ -315,6 +313,16 @@ class Publisher:
                 remedy=f"nats stream info {self._stream}; the server's log has the error's text",
             )
         await self._step_over_foreign()
+
+    def _say_full(self, code: int) -> None:
+        if time.monotonic() < self._said_full_s + _FULL_SAID_EVERY_S:
+            return
+        self._said_full_s = time.monotonic()
+        self._log.warning(
+            "the stream is full; waiting, the binlog keeps what comes",
+            stream=self._stream,
+            error_code=code,
+        )
 
     async def _step_over_foreign(self) -> None:
         """Take the stream's new end as ours, if nobody but applications wrote behind us.

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
 
@@ -123,8 +123,8 @@ def soak(hours: float, seed: int) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         with MySQL(options=("--sync-binlog=0",)) as mysql, Nats() as nats, Redis() as server:
-            bench = Bench(mysql, nats, server, folder)
-            with bench.pipeline as pipeline:
+            bench = Bench(mysql, nats, server, folder, proxied=True)
+            with closing(bench), bench.pipeline as pipeline:
                 run = Soak(bench, pipeline.run(), seed, folder)
                 try:
                     run.run(time.monotonic() + hours * 3600)

@@ -49,6 +49,12 @@ class Faults:
             "NATS frozen": lambda: self._frozen(bench.nats),
             "Redis frozen": lambda: self._frozen(bench.redis),
             "dump connection reset": self._dump_reset,
+            "connections to MySQL cut": lambda: self._cut("mysql"),
+            "connections to NATS cut": lambda: self._cut("nats"),
+            "connections to Redis cut": lambda: self._cut("redis"),
+            "half-open to MySQL": lambda: self._half_open("mysql"),
+            "half-open to NATS": lambda: self._half_open("nats"),
+            "half-open to Redis": lambda: self._half_open("redis"),
             "NATS lost its tail": lambda: self._put_back(bench.nats),
             "Redis put back": lambda: self._put_back(bench.redis, self._on_roll_back),
         }
@@ -102,6 +108,12 @@ class Faults:
                 if "Binlog Dump" in str(row[4]):
                     with suppress(pymysql.MySQLError):
                         cursor.execute(f"KILL {row[0]}")
+
+    def _cut(self, name: str) -> None:
+        self._bench.links[name].cut(reset=self._chance.random() < 0.5)
+
+    def _half_open(self, name: str) -> None:
+        self._bench.links[name].swallow()
 
     def _put_back(self, server: Server, then: Callable[[], None] = lambda: None) -> None:
         """Put an older copy of the data in place: what lost writes leave."""
