@@ -94,6 +94,19 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     v: int = CONTRACT_VERSION
 
 
+class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Rows between two keys of a table, both within; a key is its parts as texts."""
+
+    refresh: int = 0
+    """`number` of the refresh that they are read for."""
+    first: tuple[str, ...] = ()
+    """Empty: from the first row on."""
+    last: tuple[str, ...] = ()
+    """Empty: to the last row."""
+    after: tuple[str, ...] = ()
+    """Key of the last row published; empty: none yet."""
+
+
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the snapshot of one table has come."""
 
@@ -102,6 +115,18 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Primary key of the last row published, as text; empty: not begun."""
     refresh: int | msgspec.UnsetType = msgspec.UNSET
     """`number` of the refresh that the table is read for; absent: its first start."""
+    ranges: tuple[KeyRange, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Ranges of keys that are still to be read, in this order, whatever stands above; absent:
+    none."""
+
+    @property
+    def open_ranges(self) -> tuple[KeyRange, ...]:
+        """Return the ranges of keys that are still to be read."""
+        return () if self.ranges is msgspec.UNSET else self.ranges
+
+    def with_ranges(self, ranges: tuple[KeyRange, ...]) -> TableProgress:
+        """Return the same with other ranges."""
+        return msgspec.structs.replace(self, ranges=ranges or msgspec.UNSET)
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +171,9 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Greater than that of every refresh before; the time in microseconds since 1970."""
     tables: tuple[str, ...]
-    """``schema.table`` of those that are read anew."""
+    """``schema.table`` of those that are read anew as a whole."""
+    ranges_of: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Tables of which ranges of keys are read, which stand in the boundary; absent: none."""
     gap: bool
     """Changes before it may be missing, of whatever table: nobody needs what stands before."""
     boundary: Heartbeat
@@ -180,6 +207,7 @@ def encode(message: Ours) -> bytes:
     fields = msgspec.structs.asdict(message)
     if isinstance(message, Refresh):
         fields["boundary"] = msgspec.Raw(encode(message.boundary))
+        fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     elif not isinstance(message, Heartbeat):
         fields = {name: value for name, value in fields.items() if value is not None}
     elif message.partitions == 1:

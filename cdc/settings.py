@@ -114,7 +114,17 @@ class Settings:
         2000, "Messages of one Redis transaction, at most.", unit="messages", low=1, high=100_000
     )
     snapshot_chunk_rows: int = _tuning(
-        5000, "Rows that the snapshot reads at once.", unit="rows", low=1, high=1_000_000
+        5000, "Rows that the snapshot reads at once, at most.", unit="rows", low=1, high=1_000_000
+    )
+    snapshot_chunk_ms: int = _tuning(
+        50,
+        "What one SELECT of the snapshot may take; it reads fewer rows where it takes longer.",
+        unit="ms",
+        low=1,
+        high=60_000,
+    )
+    snapshot_rows_per_s: int = _tuning(
+        0, "Rows a second that the snapshot reads, at most; 0: no limit.", unit="rows", low=0
     )
     report_every_s: float = _tuning(
         10.0, "How often a line says what flows.", unit="s", low=0.1, high=86_400

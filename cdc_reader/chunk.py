@@ -1,13 +1,12 @@
 """One chunk of a table: the SELECT by key, and the watermarks around it.
 
-Blocking IO, for a thread (`ChunkReader`); what makes the SQL is pure.
+Blocking IO, for a thread (`ChunkReader`); `cdc_reader.key_range` makes the SQL.
 See docs/adr/0006-snapshot-in-line.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -18,21 +17,19 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from cdc.errors import CdcError, PositionLostError, UnavailableError, UsageError
+from cdc.errors import CdcError, PositionLostError, UnavailableError
+from cdc.message import KeyRange
 from cdc.position import MySqlGtidSet, Watermark, file_number
+from cdc.settings import Settings
 from cdc.table import Column, Table
+from cdc_reader import catalog
+from cdc_reader.key_range import chunk_columns, estimate_of, select_of
 from cdc_reader.result_set import fetch_rows
-from cdc_reader.select_codec import Row, SelectCodec, quoted
+from cdc_reader.select_codec import CONNECTION, SESSION_SQL, Row, SelectCodec
 from cdc_reader.server_log import VISIBLE_WAIT_S, log_status
 
-_NUMBERS = frozenset(
-    ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
-)
-_BY_NUMBER = frozenset(("bit", "enum", "set"))
-_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
 _DEFINITION_CHANGED = {1054, 1146, 1412}
 """ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_TABLE_DEF_CHANGED."""
-_NUMBER = re.compile(rb"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,55 +41,13 @@ class Chunk:
     after: tuple[str, ...]
     """Chunk key of the last row, as text; empty when the table has none."""
     done: bool
+    """It was the rest of what was asked for."""
     high: Watermark
     size_bytes: int
     read_us: int
     """When it was read, in microseconds since 1970."""
-
-
-def key_expression(column: Column) -> str:
-    """Return what a chunk is ordered and compared by: ENUM, SET and BIT by their number."""
-    return quoted(column.name) + ("+0" if column.data_type in _BY_NUMBER else "")
-
-
-def key_literal(column: Column, text: str) -> tuple[str, tuple[str, ...]]:
-    """Return SQL and its bound values for one part of a chunk key.
-
-    Numbers stand unquoted, because a string would be compared as a floating-point number.
-    Source: MySQL manual, "Type Conversion in Expression Evaluation".
-
-    Raises:
-        UsageError: the text is not what the column's type prints.
-    """
-    if column.data_type in _BYTES:
-        return "UNHEX(%s)", (text,)
-    if column.data_type in _NUMBERS | _BY_NUMBER:
-        if not _NUMBER.fullmatch(text.encode()):
-            raise UsageError(f"not a value of column {column.name!r}")
-        return text, ()
-    return "%s", (text,)
-
-
-def after_clause(columns: Sequence[Column], after: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the WHERE clause for rows after a key, in the form that uses the index.
-
-    >>> column = Column(name="id", data_type="int", column_type="int", charset=None, nullable=False)
-    >>> after_clause([column], ["7"])
-    (' WHERE ((`id` > 7))', [])
-    """
-    if not after:
-        return "", []
-    alternatives: list[str] = []
-    bound: list[str] = []
-    for last in range(len(columns)):
-        terms: list[str] = []
-        for column, text in zip(columns[: last + 1], after, strict=False):
-            sql, values = key_literal(column, text)
-            sign = ">" if column is columns[last] else "="
-            terms.append(f"{key_expression(column)} {sign} {sql}")
-            bound.extend(values)
-        alternatives.append("(" + " AND ".join(terms) + ")")
-    return f" WHERE ({' OR '.join(alternatives)})", bound
+    took_s: float = 0.0
+    """How long the SELECT took, its rows included."""
 
 
 class ChunkReader:
@@ -130,20 +85,20 @@ class ChunkReader:
         raw._force_close()
 
     def begin(
-        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
     ) -> asyncio.Future[Chunk]:
         """Begin to `read` in a thread of the running loop."""
         reading = asyncio.get_running_loop().run_in_executor(
-            None, self.read, table, codec, after, limit, low
+            None, self.read, table, codec, rows, limit, low
         )
         # The loop may end before anybody asks; asyncio would print the error with its trace.
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return reading
 
     def read(
-        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
     ) -> Chunk:
-        """Return the rows after a key, all changes up to `low` included.
+        """Return the first rows of a range, all changes up to `low` included.
 
         Raises:
             UnavailableError: MySQL does not answer or does not get there in time.
@@ -154,7 +109,7 @@ class ChunkReader:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
-                return self._read(cursor, table, codec, after, limit, low)
+                return self._read(cursor, table, codec, rows, limit, low)
         except (pymysql.MySQLError, OSError) as error:
             self.close()
             raise self._in_words(table, error) from None
@@ -183,15 +138,15 @@ class ChunkReader:
         cursor: pymysql.cursors.Cursor,
         table: Table,
         codec: SelectCodec,
-        after: Sequence[str],
+        wanted: KeyRange,
         limit: int,
         low: Watermark,
     ) -> Chunk:
-        columns = [c for name in table.chunk_key for c in table.columns if c.name == name]
-        sql, bound = _select(table, codec, columns, after, limit)
+        columns = chunk_columns(table)
+        sql, bound = select_of(table, codec, wanted, limit)
         if self._mariadb:
             self._consistent_snapshot(cursor, low)
-            rows = fetch_rows(cursor.connection, sql, bound)
+            rows, took_s = _timed(cursor, sql, bound)
             cursor.execute("COMMIT")
         elif self._gtid:
             cursor.execute(
@@ -199,17 +154,17 @@ class ChunkReader:
             )
             if int(_one(cursor)[0] or 1):
                 raise UnavailableError("MySQL does not show what its binlog has")
-            rows = fetch_rows(cursor.connection, sql, bound)
+            rows, took_s = _timed(cursor, sql, bound)
         else:
             # Without GTIDs nothing can be waited for; a locking read waits by itself for
             # every transaction that is in the binlog and not yet visible.
-            rows = fetch_rows(cursor.connection, sql + " FOR SHARE", bound)
+            rows, took_s = _timed(cursor, sql + " FOR SHARE", bound)
         # Not where the SELECT stood: what is in the binlog may have been published before, on
         # another connection, though no SELECT shows it yet; a row must not go out before it.
         file, offset, executed = log_status(cursor)
         gtid_set = MySqlGtidSet.parse(executed) if self._gtid and not self._mariadb else None
         high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
-        return chunk_of(rows, columns, limit, high)
+        return chunk_of(rows, columns, limit, high, took_s)
 
     @staticmethod
     def _consistent_snapshot(cursor: pymysql.cursors.Cursor, low: Watermark) -> None:
@@ -231,24 +186,38 @@ class ChunkReader:
             time.sleep(0.005)
 
 
-def _select(
-    table: Table, codec: SelectCodec, columns: Sequence[Column], after: Sequence[str], limit: int
-) -> tuple[str, list[str]]:
-    keys = [_printed(column) for column in columns]
-    where, bound = after_clause(columns, after)
-    order = " ORDER BY " + ", ".join(map(key_expression, columns)) if columns else ""
-    name = f"{quoted(table.schema)}.{quoted(table.name)}"
-    what = ", ".join([codec.select_list, *keys])
-    return f"SELECT {what} FROM {name}{where}{order} LIMIT {limit}", bound
+def chunk_connection(settings: Settings) -> Any:
+    """Return a connection that reads chunks as `select_codec` wants them.
+
+    Raises:
+        CdcError: MySQL does not answer, or refuses.
+    """
+    connection = catalog.connect(settings.mysql, **CONNECTION)
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION_SQL)
+    return connection
 
 
-def _printed(column: Column) -> str:
-    """Return what to select so that its text is exactly the key's last value."""
-    if column.data_type in _BYTES:
-        return f"HEX({quoted(column.name)})"
-    # FLOAT alone is printed with six digits, which is another number: rows would be read
-    # twice for ever, or not at all.
-    return key_expression(column) + ("*1e0" if column.data_type == "float" else "")
+def about_rows(connection: Connection, table: Table, wanted: KeyRange) -> int:
+    """Return how many rows the server thinks a range has.
+
+    Raises:
+        pymysql.MySQLError: it refuses a key, or the connection broke.
+    """
+    sql, bound = estimate_of(table, wanted)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, tuple(bound))
+        names = [str(column[0]).lower() for column in cursor.description]
+        row = dict(zip(names, cursor.fetchone() or (), strict=False))
+    return int(row.get("rows") or 0)
+
+
+def _timed(
+    cursor: pymysql.cursors.Cursor, sql: str, bound: Sequence[str]
+) -> tuple[list[Row], float]:
+    began_s = time.monotonic()
+    rows = fetch_rows(cursor.connection, sql, bound)
+    return rows, time.monotonic() - began_s
 
 
 def _one(cursor: pymysql.cursors.Cursor) -> Row:
@@ -258,8 +227,10 @@ def _one(cursor: pymysql.cursors.Cursor) -> Row:
     return tuple(row)
 
 
-def chunk_of(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:
-    """Return what was read just now, and whether it was the rest of the table."""
+def chunk_of(
+    rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark, took_s: float = 0.0
+) -> Chunk:
+    """Return what was read just now, and whether it was the rest."""
     after: tuple[str, ...] = ()
     if rows and columns:
         after = tuple(bytes(part or b"").decode() for part in rows[-1][-len(columns) :])
@@ -271,4 +242,5 @@ def chunk_of(rows: list[Row], columns: Sequence[Column], limit: int, high: Water
         high=high,
         size_bytes=size_bytes,
         read_us=time.time_ns() // 1000,
+        took_s=took_s,
     )

@@ -21,20 +21,21 @@ from cdc.message import Heartbeat
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
-from cdc_reader.chunk import ChunkReader
+from cdc_reader.chunk import ChunkReader, chunk_connection
 from cdc_reader.failover import ask_server_log, follow_to
 from cdc_reader.lanes import Run
+from cdc_reader.pace import Pace
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import initial_progress, is_by_gtid, parsed_gtid_set, resume_from
 from cdc_reader.row_codec import Target
-from cdc_reader.select_codec import CONNECTION, SESSION_SQL
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
 from cdc_reader.transaction import Assembler
 
 READ_TIMEOUT_S = 0.25
-SNAPSHOT_READ_TIMEOUT_S = 0.005
+SNAPSHOT_READ_TIMEOUT_S = 0.05
+CHUNK_READ_TIMEOUT_S = 0.005
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
 
 
@@ -70,7 +71,7 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         # 2. Turn it into messages, in binlog order; what cannot be carried ends it here.
         refused = a.take(data)
         # 3. Put rows of the snapshot in line, where none of them is too old.
-        a.read_rows += a.snapshot.step(a.assembler)
+        a.snapshot.step(a.assembler)
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
         heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), settings) else None
@@ -96,10 +97,9 @@ class Attached:
     server: str
     began: int
     """When the stream's first reader began, microseconds since 1970."""
-    read_rows: int = 0
     silent_since_s: float = 0.0
     heartbeat_at_s: float = 0.0
-    heartbeat_progress: tuple[int, int] = (-1, -1)
+    heartbeat_chunks: int = -1
 
     def take(self, data: bytes) -> PositionLostError | None:
         """Take what came in; return why the first event that cannot be carried is refused.
@@ -115,6 +115,8 @@ class Attached:
 
     def read_timeout_s(self) -> float:
         """Return how long a read may wait: short while a chunk is on its way."""
+        if self.snapshot.window is not None:
+            return CHUNK_READ_TIMEOUT_S
         return SNAPSHOT_READ_TIMEOUT_S if self.snapshot.active else READ_TIMEOUT_S
 
     def watch_silence(self, something_came: bool) -> None:
@@ -136,9 +138,9 @@ class Attached:
         `heartbeat_idle_s`; with a finished chunk at once, so that a restart goes on there.
         """
         waited_s = time.monotonic() - self.heartbeat_at_s
-        progress = (self.read_rows, sum(p.done for p in self.snapshot.progress.values()))
-        if progress != self.heartbeat_progress or waited_s >= settings.heartbeat_idle_s:
-            self.heartbeat_progress = progress
+        chunks = self.snapshot.chunks
+        if chunks != self.heartbeat_chunks or waited_s >= settings.heartbeat_idle_s:
+            self.heartbeat_chunks = chunks
             return True
         return changed and waited_s >= settings.heartbeat_s
 
@@ -215,7 +217,7 @@ async def _attach(
             on_schema_change=settings.on_schema_change,
         )
         chunks = ChunkReader(
-            lambda: _snapshot_connection(settings),
+            lambda: chunk_connection(settings),
             mariadb=server.mariadb,
             gtid=server.newest.gtid_set is not None,
             translate=lambda error: catalog.translated(error, settings.mysql),
@@ -229,7 +231,11 @@ async def _attach(
             progress,
             chunks,
             mariadb=server.mariadb,
-            chunk_max_rows=settings.snapshot_chunk_rows,
+            pace=Pace(
+                max_rows=settings.snapshot_chunk_rows,
+                target_s=settings.snapshot_chunk_ms / 1000,
+                rows_per_s=settings.snapshot_rows_per_s,
+            ),
         )
         source = await Source.open(
             settings.mysql,
@@ -256,13 +262,6 @@ async def _attach(
         if chunks is not None:
             chunks.close()
         await stream.close(nc)
-
-
-def _snapshot_connection(settings: Settings) -> Any:
-    connection = catalog.connect(settings.mysql, **CONNECTION)
-    with connection.cursor() as cursor:
-        cursor.execute(SESSION_SQL)
-    return connection
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
+import pymysql
 
 from cdc import stream
 from cdc.errors import UnavailableError, UsageError
-from cdc.message import Heartbeat, Refresh, TableProgress, parse_id
+from cdc.message import Heartbeat, KeyRange, Refresh, TableProgress, parse_id
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc_reader.chunk import about_rows, chunk_connection
 from cdc_reader.failover import ask_server_log
+from cdc_reader.key_range import Ranges, checked, refuse_too_much
 from cdc_reader.publisher import FencedError, Publisher
 from cdc_reader.resume import ServerLog, Tail
 from cdc_reader.tail import newest_refresh, read_tail
@@ -41,16 +45,27 @@ async def run(settings: Settings, tables: tuple[Table, ...], *, log: Any, **_: A
 
 
 async def announce(
-    settings: Settings, tables: Collection[Table], only: Collection[str], log: Any = None
+    settings: Settings,
+    tables: Sequence[Table],
+    only: Collection[str],
+    log: Any = None,
+    *,
+    ranges: Ranges | None = None,
 ) -> tuple[Refresh, int]:
     """Store the announcement; return it and its sequence.
 
     Args:
         only: ``schema.table`` of those to read; empty: all, from the newest place of the binlog.
+        ranges: read these rows alone, ``{"shop.users": [(("1",), ("1000",))]}``, and remove
+            nothing; `only` is not looked at then.
 
     Raises:
+        UsageError: a range cannot be read.
         CdcError: a server refuses, or does not answer.
     """
+    if ranges is not None:
+        checked(tables, ranges)
+        await asyncio.to_thread(ask_for_ranges, settings, tables, ranges)
     deadline_s = time.monotonic() + CLAIM_S
     names = [table.qualified for table in tables]
     while True:
@@ -58,7 +73,7 @@ async def announce(
             settings.nats, name="cdc-refresh", inbox_prefix="_INBOX_reader", log=log
         )
         try:
-            return await _announce(nc, settings, names, only, log)
+            return await _announce(nc, settings, names, only, ranges, log)
         except FencedError:
             if time.monotonic() > deadline_s:
                 raise UnavailableError(
@@ -85,7 +100,7 @@ async def read_to_the_end(settings: Settings, refresh: Refresh, log: Any = None)
                 nc, settings.stream, settings.subject_prefix, settings.partitions
             )
             snapshot = tail.heartbeat.snapshot if tail.heartbeat else {}
-            if all(is_read(snapshot.get(table), refresh.number) for table in refresh.tables):
+            if is_done(refresh, snapshot):
                 return
             await asyncio.sleep(LOOK_S)
     finally:
@@ -97,8 +112,40 @@ def is_read(progress: TableProgress | None, number: int) -> bool:
     return bool(progress and progress.done and (progress.refresh or 0) >= number)
 
 
+def are_read(progress: TableProgress | None, number: int) -> bool:
+    """Say whether the ranges of a refresh were read, or the whole table for one after it."""
+    if progress is None:
+        return False
+    if progress.refresh is not msgspec.UNSET and progress.refresh > number:
+        return progress.done  # a whole reading that was announced later took their place
+    return all(part.refresh > number for part in progress.open_ranges)
+
+
+def is_done(refresh: Refresh, snapshot: Mapping[str, TableProgress]) -> bool:
+    """Say whether all that a refresh reads is in the stream.
+
+    Raises:
+        UnavailableError: the reader that runs does not follow one of the tables.
+    """
+    partly = () if refresh.ranges_of is msgspec.UNSET else refresh.ranges_of
+    if missing := [name for name in (*refresh.tables, *partly) if name not in snapshot]:
+        raise UnavailableError(
+            f"the cdc run that is running does not follow {', '.join(missing)}",
+            safe="nothing was changed by this",
+            remedy="give it the same tables, and ask again",
+        )
+    return all(is_read(snapshot[name], refresh.number) for name in refresh.tables) and all(
+        are_read(snapshot[name], refresh.number) for name in partly
+    )
+
+
 async def _announce(
-    nc: Any, settings: Settings, tables: Collection[str], only: Collection[str], log: Any
+    nc: Any,
+    settings: Settings,
+    tables: Collection[str],
+    only: Collection[str],
+    ranges: Ranges | None,
+    log: Any,
 ) -> tuple[Refresh, int]:
     await stream.declare_stream(nc, settings)
     tail = await read_tail(
@@ -106,7 +153,7 @@ async def _announce(
         settings.stream,
         settings.subject_prefix,
         settings.partitions,
-        needs_heartbeat=bool(only),
+        needs_heartbeat=bool(only) or ranges is not None,
     )
     publisher = Publisher(
         nc,
@@ -123,10 +170,14 @@ async def _announce(
         await publisher.open(claim(tail, tail.heartbeat))
     before = await newest_refresh(nc, settings.stream, settings.subject_prefix)
     # The place is asked for after the stream's end: nothing in the stream lies behind it.
-    server = None if only else (await asyncio.to_thread(ask_server_log, settings, None))[0]
+    is_in_line = bool(only) or ranges is not None
+    server = None if is_in_line else (await asyncio.to_thread(ask_server_log, settings, None))[0]
     now_us = time.time_ns() // 1000
     number = max(now_us, before[1].number + 1 if before else 0)
-    refresh = plan_refresh(tail, server, tables, only, number=number, now_us=now_us)
+    if ranges is not None:
+        refresh = plan_ranges(tail, ranges, number=number, now_us=now_us)
+    else:
+        refresh = plan_refresh(tail, server, tables, only, number=number, now_us=now_us)
     if tail.heartbeat is not None:
         return refresh, await publisher.announce(refresh)
     # Whoever begins at a boundary without the refresh would not know that a gap is before it.
@@ -161,12 +212,7 @@ def plan_refresh(
             )
     fresh = {name: TableProgress(refresh=number) for name in wanted}
     if server is None:
-        if tail.heartbeat is None:
-            raise UsageError(
-                "the stream has no place in the binlog yet, so there is nothing to read anew",
-                remedy="start cdc run, or refresh all tables",
-            )
-        boundary = msgspec.structs.replace(tail.heartbeat, snapshot={**progress, **fresh})
+        boundary = msgspec.structs.replace(_of_now(tail), snapshot={**progress, **fresh})
     else:
         boundary = Heartbeat(
             epoch=_newest_epoch(tail) + 1,
@@ -182,6 +228,66 @@ def plan_refresh(
         )
     boundary = msgspec.structs.replace(boundary, last=tail.last, last_of=tail.last_of, ts=now_us)
     return Refresh(number=number, tables=wanted, gap=server is not None, boundary=boundary)
+
+
+def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refresh:
+    """Return the announcement of ranges of keys, behind all that is being read anyway.
+
+    What a table has of a whole reading stays as it is: ranges stand beside it.
+
+    Raises:
+        UsageError: the stream is new, the reader that runs does not follow a table, or too many
+            ranges wait already.
+    """
+    heartbeat = _of_now(tail)
+    snapshot = dict(heartbeat.snapshot)
+    for name, wanted in ranges.items():
+        if name not in snapshot:
+            raise UsageError(
+                f"{name} is not followed by the cdc run that wrote to the stream last"
+                f"{nearest(name, snapshot)}",
+                remedy="start cdc run with it: it reads the table by itself",
+            )
+        more = (
+            KeyRange(refresh=number, first=tuple(first), last=tuple(last)) for first, last in wanted
+        )
+        snapshot[name] = snapshot[name].with_ranges((*snapshot[name].open_ranges, *more))
+        refuse_too_much(snapshot[name].open_ranges)
+    boundary = msgspec.structs.replace(
+        heartbeat, snapshot=snapshot, last=tail.last, last_of=tail.last_of, ts=now_us
+    )
+    return Refresh(number=number, tables=(), ranges_of=tuple(ranges), gap=False, boundary=boundary)
+
+
+def _of_now(tail: Tail) -> Heartbeat:
+    if tail.heartbeat is None:
+        raise UsageError(
+            "the stream has no place in the binlog yet, so there is nothing to read anew",
+            remedy="start cdc run, or refresh all tables",
+        )
+    return tail.heartbeat
+
+
+def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) -> int:
+    """Return about how many rows ranges have; MySQL takes their keys, or says why not.
+
+    Raises:
+        UsageError: a key is none that MySQL can compare.
+        CdcError: MySQL does not answer.
+    """
+    rows = 0
+    with closing(chunk_connection(settings)) as connection:
+        for table in tables:
+            for first, last in ranges.get(table.qualified, ()):
+                wanted = KeyRange(first=tuple(first), last=tuple(last))
+                try:
+                    rows += about_rows(connection, table, wanted)
+                except pymysql.MySQLError as error:
+                    number, text = (*error.args, 0, "")[:2]
+                    raise UsageError(
+                        f"{table.qualified} has no such key: the server says {number}, {text}"
+                    ) from None
+    return rows
 
 
 def _newest_epoch(tail: Tail) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 from msgspec import UNSET
 
 from cdc.errors import REFRESH, PositionLostError
@@ -275,5 +276,5 @@ def initial_progress(
     for table in tables:
         before = known.get(table, TableProgress())
         is_wanted = snapshot or before.refresh is not UNSET
-        progress[table] = before if is_wanted else TableProgress(done=True, after=before.after)
+        progress[table] = before if is_wanted else msgspec.structs.replace(before, done=True)
     return progress

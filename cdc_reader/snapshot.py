@@ -12,23 +12,22 @@ Decides only; `cdc_reader.chunk` reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from cdc.errors import CdcError, UsageError
-from cdc.message import OPERATIONS, TableProgress
+from cdc.message import OPERATIONS, KeyRange, TableProgress
 from cdc.position import Watermark
 from cdc.table import Table
 from cdc_reader.chunk import Chunk
 from cdc_reader.lanes import Run
+from cdc_reader.pace import Pace
 from cdc_reader.select_codec import SelectCodec
 from cdc_reader.transaction import Assembler
 
-CHUNK_FIRST_ROWS = 500
-CHUNK_TARGET_BYTES = 1_500_000
 WHOLE_TABLE_MAX_ROWS = 100_000
 """A table without a unique key is read at once; more rows would not fit in memory."""
 
@@ -57,9 +56,9 @@ class Chunks(Protocol):
     """What reads: a `cdc_reader.chunk.ChunkReader`."""
 
     def begin(
-        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
     ) -> Reading:
-        """Begin to read the rows after a key, all changes up to `low` included."""
+        """Begin to read the first rows of a range, all changes up to `low` included."""
 
 
 @dataclass(slots=True)
@@ -69,7 +68,8 @@ class Window:
     table: Table
     codec: SelectCodec
     reading: Reading
-    limit: int
+    rows: KeyRange | None
+    """The range that it belongs to; None: the whole table."""
     touched: set[str] = field(default_factory=set)
 
 
@@ -83,22 +83,36 @@ class Snapshot:
         reader: Chunks,
         *,
         mariadb: bool,
-        chunk_max_rows: int,
+        pace: Pace,
     ) -> None:
         """Go on where `progress`, from the newest heartbeat, says."""
         self.progress = progress
-        self._pending = [t for t in tables if not progress[t.qualified].done]
+        self.chunks = 0
+        """So many were put in line: progress that a heartbeat should carry."""
+        self._tables = tuple(tables)
         self._reader = reader
         self._mariadb = mariadb
-        self._chunk_max_rows = chunk_max_rows
-        self._chunk_rows = min(CHUNK_FIRST_ROWS, chunk_max_rows)
+        self._pace = pace
+        self._codecs: dict[str, SelectCodec] = {}
+        self._newest = ""
+        """Table of the newest chunk."""
         self.window: Window | None = None
         """The chunk that is being read."""
 
     @property
     def active(self) -> bool:
-        """Whether some table is not read to its end."""
-        return bool(self._pending)
+        """Whether some table, or a range of one, is not read to its end."""
+        return self._next() is not None
+
+    def _next(self) -> tuple[Table, KeyRange | None] | None:
+        """Return what is read next: ranges that were asked for, then tables as a whole."""
+        for table in self._tables:
+            if ranges := self.progress[table.qualified].open_ranges:
+                return table, ranges[0]
+        for table in self._tables:
+            if not self.progress[table.qualified].done:
+                return table, None
+        return None
 
     def step(self, assembler: Assembler) -> int:
         """Note what changed, put a finished chunk in line, begin the next; return its rows.
@@ -106,8 +120,6 @@ class Snapshot:
         Raises:
             UnavailableError: the chunk could not be read; the next step tries again.
         """
-        if not self._pending:
-            return 0
         published_rows = 0
         if (window := self.window) is not None:
             self._note(window, assembler.runs)
@@ -117,8 +129,10 @@ class Snapshot:
             if not assembler.has_passed(chunk.high):
                 return 0
             published_rows = self._put_in_line(window, chunk, assembler)
-        if self._pending and not assembler.is_behind_the_stream():
-            self._begin(assembler)
+        elif not self.active:
+            return 0
+        if (todo := self._next()) and not assembler.is_behind_the_stream() and self._pace.is_due():
+            self._begin(*todo, assembler)
         return published_rows
 
     def _result(self, window: Window) -> Chunk:
@@ -128,13 +142,18 @@ class Snapshot:
             self.window = None
             raise
 
-    def _begin(self, assembler: Assembler) -> None:
-        table = self._pending[0]
-        codec = SelectCodec(table, mariadb=self._mariadb)
-        after = [part or "" for part in self.progress[table.qualified].after]
-        limit = self._chunk_rows if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
-        reading = self._reader.begin(table, codec, after, limit, assembler.seen())
-        self.window = Window(table, codec, reading, limit)
+    def _begin(self, table: Table, rows: KeyRange | None, assembler: Assembler) -> None:
+        codec = self._codecs.get(table.qualified)
+        if codec is None:
+            codec = self._codecs[table.qualified] = SelectCodec(table, mariadb=self._mariadb)
+        if table.qualified != self._newest:
+            self._pace.begin_table()
+            self._newest = table.qualified
+        after = tuple(part or "" for part in self.progress[table.qualified].after)
+        wanted = rows or KeyRange(after=after)
+        limit = self._pace.chunk_rows() if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
+        reading = self._reader.begin(table, codec, wanted, limit, assembler.seen())
+        self.window = Window(table, codec, reading, rows)
 
     @staticmethod
     def _note(window: Window, runs: Iterable[Run]) -> None:
@@ -160,17 +179,19 @@ class Snapshot:
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)
-        self.progress[table.qualified] = msgspec.structs.replace(
-            self.progress[table.qualified], done=chunk.done, after=chunk.after
+        self.progress[table.qualified] = _moved(
+            self.progress[table.qualified], chunk, is_range=window.rows is not None
         )
-        if chunk.done:
-            self._pending.pop(0)
-        self._adapt(chunk)
+        self.chunks += 1
+        self._pace.took(len(chunk.rows), chunk.size_bytes, chunk.took_s)
         self.window = None
         return len(rows)
 
-    def _adapt(self, chunk: Chunk) -> None:
-        if chunk.size_bytes > 2 * CHUNK_TARGET_BYTES:
-            self._chunk_rows = max(1, self._chunk_rows // 2)
-        elif chunk.size_bytes < CHUNK_TARGET_BYTES // 2:
-            self._chunk_rows = min(self._chunk_max_rows, self._chunk_rows * 2)
+
+def _moved(progress: TableProgress, chunk: Chunk, *, is_range: bool) -> TableProgress:
+    """Return a table's progress behind a chunk, of its first open range or of the whole."""
+    if not is_range:
+        return msgspec.structs.replace(progress, done=chunk.done, after=chunk.after)
+    first, *others = progress.open_ranges
+    rest = [] if chunk.done else [msgspec.structs.replace(first, after=chunk.after)]
+    return progress.with_ranges((*rest, *others))

@@ -16,6 +16,7 @@ import msgspec
 from cdc.errors import CdcError
 from cdc.message import (
     SCHEMA,
+    KeyRange,
     TableProgress,
     decode_change,
     decode_heartbeat,
@@ -29,6 +30,7 @@ from cdc.table import Table
 from cdc_reader.chunk import Chunk, chunk_of
 from cdc_reader.event import Event
 from cdc_reader.flush import Message, parts
+from cdc_reader.pace import Pace
 from cdc_reader.reader import Attached
 from cdc_reader.resume import Resume, initial_progress, parsed_gtid_set
 from cdc_reader.select_codec import Row, SelectCodec
@@ -47,8 +49,6 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "schema": decode_schema,
     "snapshot": decode_snapshot,
 }
-Progress = tuple[bool, tuple[str | None, ...]]
-"""`TableProgress` of the only table."""
 
 
 class Read(NamedTuple):
@@ -73,7 +73,7 @@ class History(NamedTuple):
     """All that a reader's memory follows from."""
 
     resume: Resume
-    progress: Progress
+    progress: TableProgress
     began: int
     turns: tuple[Turn, ...] = ()
 
@@ -107,7 +107,7 @@ class View(NamedTuple):
     """A chunk is being read, with all changes of so many transactions; None: none is."""
     active: bool
     """The snapshot is not at its end."""
-    progress: Progress
+    progress: TableProgress
     waits: bool
     """No chunk is begun now, though the snapshot is not at its end."""
     refused: bool
@@ -120,25 +120,25 @@ class _Chunks:
     def __init__(self, binlog: Binlog, *, high_is_executed: bool) -> None:
         self._binlog = binlog
         self._high_is_executed = high_is_executed
-        self._asked: tuple[SelectCodec, Sequence[str], int] | None = None
+        self._asked: tuple[SelectCodec, KeyRange, int] | None = None
         self._chunk: Chunk | None = None
         self.low = 0
 
     def begin(
-        self, table: Table, codec: SelectCodec, after: Sequence[str], limit: int, low: Watermark
+        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
     ) -> _Chunks:
-        self._asked, self._chunk = (codec, after, limit), None
+        self._asked, self._chunk = (codec, rows, limit), None
         self.low = transactions_in(str(low.gtid_set))
         return self
 
     def answer(self, read: Read) -> None:
         assert self._asked is not None, "nothing was asked"
-        codec, after, limit = self._asked
+        codec, wanted, limit = self._asked
         rows = sorted(self._binlog.rows[read.visible].items())
         cells: list[Row] = [
             (*self._cells(codec, id_, ver), b"%d" % id_)
             for id_, ver in rows
-            if not after or id_ > int(after[0])
+            if _is_within(id_, wanted)
         ][:limit]
         executed = MySqlGtidSet.parse(gtids(read.visible))
         place = (0, 0) if self._high_is_executed else (1, self._binlog.ends[read.written])
@@ -157,6 +157,14 @@ class _Chunks:
     def result(self) -> Chunk:
         assert self._chunk is not None, "not read yet"
         return self._chunk
+
+
+def _is_within(id_: int, wanted: KeyRange) -> bool:
+    if wanted.after:
+        from_ok = id_ > int(wanted.after[0])
+    else:
+        from_ok = not wanted.first or id_ >= int(wanted.first[0])
+    return from_ok and (not wanted.last or id_ <= int(wanted.last[0]))
 
 
 class _KeepsTouchedRows(Snapshot):
@@ -199,7 +207,7 @@ class ReaderSide:
     ) -> int:
         """Return the memory of a reader that has just been attached."""
         progress = initial_progress([NAME], known, snapshot=snapshot)[NAME]
-        return self.histories.number(History(resume, (progress.done, progress.after), began))
+        return self.histories.number(History(resume, progress, began))
 
     def after(self, number: int, turn: Turn) -> int:
         """Return the memory after one turn more."""
@@ -217,13 +225,12 @@ class ReaderSide:
             on_schema_change="continue",
         )
         chunks = _Chunks(self.binlog, high_is_executed=self._high_is_executed)
-        done, after = history.progress
         snapshot = self._kind(
             [TABLE],
-            {NAME: TableProgress(done=done, after=after)},
+            {NAME: history.progress},
             chunks,
             mariadb=False,
-            chunk_max_rows=self._chunk_rows,
+            pace=Pace(max_rows=self._chunk_rows),
         )
         attached = Attached(
             source=cast("Any", None),
@@ -255,7 +262,7 @@ class ReaderSide:
             next_piece=next_piece,
             reading=chunks.low if is_reading else None,
             active=snapshot.active,
-            progress=(snapshot.progress[NAME].done, snapshot.progress[NAME].after),
+            progress=snapshot.progress[NAME],
             waits=bool(history.turns) and snapshot.window is None,
             refused=refused,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from cdc.message import KeyRange
 from tests.model.binlog import Rows, Transaction
 from tests.model.sides import Read
 
@@ -139,6 +140,8 @@ class Scenario:
     rows: Rows = field(default_factory=dict)
     snapshot: bool = False
     chunk_rows: int = 2
+    ranges: tuple[KeyRange, ...] = ()
+    """Of keys, that are read in place of the whole table."""
     lag: bool = False
     """A transaction may be in the binlog and not visible yet."""
     all_written: bool = True

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+from cdc.message import KeyRange
 from tests.model.binlog import Transaction
 from tests.model.search import Found, Search
 from tests.model.state import Rules, Scenario
@@ -42,6 +43,8 @@ TABLE_IS_READ = Scenario(
     all_written=False,
     may=frozenset({"crash", "lose"}),
 )
+RANGES = (KeyRange(refresh=1, last=("1",)), KeyRange(refresh=1, first=("2",)))
+"""All of `ROWS`, as two that were asked for."""
 ONE_CHANGE = replace(
     TABLE_IS_READ, transactions=BESIDE[:1], rows={1: 1, 2: 2}, chunk_rows=1, faults=1, beats=0
 )
@@ -58,6 +61,7 @@ HEALS = {
 """Depth, and what must come right by itself, whatever happens twice."""
 IS_NEVER_WRONG = {
     "a table is read": (12, TABLE_IS_READ),
+    "ranges of a table are read": (12, replace(TABLE_IS_READ, ranges=RANGES)),
     "a table is read by two": (8, replace(TABLE_IS_READ, readers=2, faults=1)),
     "the stream's head leaves": (12, Scenario(transactions=CHANGES, may=ANY | {"evict"})),
     "a tail is lost quietly": (

@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 from cdc.errors import CdcError, UnavailableError
-from cdc.message import Heartbeat, decode_heartbeat, parse_id
+from cdc.message import Heartbeat, TableProgress, decode_heartbeat, parse_id
 from cdc.position import MySqlGtidSet, Position
 from cdc.stream import StoredMessage
 from cdc_reader.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
 from cdc_reader.publisher import check_end
 from cdc_reader.resume import ServerLog, resume_from, tail_of
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
-from tests.model.sides import HEARTBEAT, PREFIX, Numbered, Read, ReaderSide, Turn, decoded
+from tests.model.sides import HEARTBEAT, NAME, PREFIX, Numbered, Read, ReaderSide, Turn, decoded
 from tests.model.sinks import Sinks
 from tests.model.state import (
     STOPPED,
@@ -195,7 +195,7 @@ class World:
             resume = resume_from(tail, log)
         except CdcError:
             return _with_reader(s, n, STOPPED)
-        known = heartbeat.snapshot if heartbeat else {}
+        known = heartbeat.snapshot if heartbeat else self._asked_for()
         began = heartbeat.began if heartbeat else s.clock
         history = self._reader.begin(resume, known, began=began, snapshot=self.scenario.snapshot)
         claim = self._reader.view(history).heartbeat
@@ -203,6 +203,11 @@ class World:
         after = _with_reader(s, n, Reader(history, s.last, "claim"))
         clock = s.clock if heartbeat else s.clock + CLOCK_STEP
         return after._replace(flights=(*s.flights, flight), clock=clock)
+
+    def _asked_for(self) -> dict[str, TableProgress]:
+        """Return what a new stream's first reader has to read; with ranges only those."""
+        ranges = self.scenario.ranges
+        return {NAME: TableProgress(done=True, ranges=ranges)} if ranges else {}
 
     def _fence(self, sequence: int, message: int) -> int:
         is_heartbeat = self.messages[message][0] == HEARTBEAT.encode()

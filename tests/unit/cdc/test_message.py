@@ -14,6 +14,7 @@ from cdc.message import (
     Bare,
     Change,
     Heartbeat,
+    KeyRange,
     Refresh,
     Schema,
     Snapshot,
@@ -82,6 +83,29 @@ MESSAGES: dict[str, Any] = {
             gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-9120",
             last="1.2.27999999.41",
             snapshot={"shop.users": TableProgress(refresh=1795414891568123)},
+            ts=1795414891568123,
+        ),
+    ),
+    "refresh_ranges": Refresh(
+        number=1795414891568123,
+        tables=(),
+        ranges_of=("shop.users",),
+        gap=False,
+        boundary=Heartbeat(
+            epoch=1,
+            server="7271e0ec-e705-11f1-8850-02fc00000001",
+            began=1795414000000000,
+            file="binlog.000002",
+            offset=27999999,
+            gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
+            last="1.2.27999999.41",
+            snapshot={
+                "shop.users": TableProgress(
+                    done=True,
+                    after=("999",),
+                    ranges=(KeyRange(refresh=1795414891568123, first=("7",), last=("42",)),),
+                )
+            },
             ts=1795414891568123,
         ),
     ),

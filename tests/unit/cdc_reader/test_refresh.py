@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from cdc.errors import UsageError
-from cdc.message import TableProgress
-from cdc_reader.refresh import claim, plan_refresh
+from cdc.errors import UnavailableError, UsageError
+from cdc.message import KeyRange, Refresh, TableProgress
+from cdc_reader.refresh import claim, is_done, plan_ranges, plan_refresh
 from cdc_reader.resume import Tail
 from tests.unit.cdc_reader.test_resume import log, tail
 
@@ -69,3 +69,61 @@ def test_the_claim_before_it_says_what_the_newest_heartbeat_said() -> None:
 
     assert (before.epoch, before.file, before.offset) == (3, "b.000002", 400)
     assert before.last == "3.2.500.1"
+
+
+def asked(end: Tail, number: int = 7, name: str = "a.x") -> Refresh:
+    """Announce rows 1 to 9 of a table."""
+    return plan_ranges(end, {name: [(("1",), ("9",))]}, number=number, now_us=5)
+
+
+def with_progress(progress: TableProgress) -> Tail:
+    """Return a stream's end at which a.x is so far."""
+    end = tail()
+    assert end.heartbeat is not None
+    heartbeat = msgspec.structs.replace(end.heartbeat, snapshot={"a.x": progress})
+    return Tail(sequence=9, heartbeat=heartbeat, last=end.last)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        TableProgress(done=True, after=("99",), refresh=3),
+        TableProgress(after=("50",)),
+        TableProgress(after=("50",), refresh=3),
+    ],
+)
+def test_ranges_stand_beside_what_is_read_as_a_whole(before: TableProgress) -> None:
+    """A first reading, or a refresh that is not done or not swept yet, loses nothing."""
+    made = asked(with_progress(before))
+    progress = made.boundary.snapshot["a.x"]
+
+    assert (made.gap, made.tables, made.ranges_of) == (False, (), ("a.x",))
+    assert progress.open_ranges == (KeyRange(refresh=7, first=("1",), last=("9",)),)
+    assert progress.with_ranges(()) == before
+    again = asked(with_progress(progress), number=8).boundary.snapshot["a.x"]
+    assert [part.refresh for part in again.open_ranges] == [7, 8]
+
+
+def test_ranges_are_done_when_none_of_them_is_left() -> None:
+    """Later ones do not count; a whole reading that was announced later takes their place."""
+    made = asked(with_progress(TableProgress(done=True)))
+    later = (KeyRange(refresh=8),)
+
+    assert not is_done(made, dict(made.boundary.snapshot))
+    assert is_done(made, {"a.x": TableProgress(done=True)})
+    assert is_done(made, {"a.x": TableProgress(ranges=later)})
+    assert not is_done(made, {"a.x": TableProgress(refresh=8)})
+    assert is_done(made, {"a.x": TableProgress(done=True, refresh=8)})
+    with pytest.raises(UnavailableError, match=r"does not follow a\.x"):
+        is_done(made, {"a.y": TableProgress(done=True)})
+
+
+def test_ranges_of_what_is_not_followed_are_refused() -> None:
+    """A table that no reader follows, a stream without a place, more than heartbeats carry."""
+    with pytest.raises(UsageError, match=r"a\.z is not followed"):
+        asked(with_progress(TableProgress()), name="a.z")
+    with pytest.raises(UsageError, match="no place in the binlog"):
+        asked(Tail(sequence=0, heartbeat=None, last=""))
+    many = tuple(KeyRange(refresh=n, first=("k" * 1000,)) for n in range(200))
+    with pytest.raises(UsageError, match="too many ranges"):
+        asked(with_progress(TableProgress(ranges=many)))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cdc.errors import PositionLostError
-from cdc.message import Heartbeat, Placed, TableProgress
+from cdc.message import Heartbeat, KeyRange, Placed, TableProgress
 from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc_reader.published import Published
 from cdc_reader.resume import ServerLog, Tail, initial_progress, is_by_gtid, resume_from
@@ -191,3 +191,11 @@ def test_finished_snapshots_are_not_read_again_and_new_tables_are() -> None:
     assert initial_progress(["a.y"], known, snapshot=False)["a.y"].done
     refreshing = {"a.x": TableProgress(refresh=7)}
     assert initial_progress(["a.x"], refreshing, snapshot=False) == refreshing
+
+
+def test_ranges_that_were_asked_for_are_read_even_with_no_snapshot() -> None:
+    """The flag is for what nobody asked for."""
+    asked = TableProgress(ranges=(KeyRange(refresh=7, first=("1",)),))
+    found = initial_progress(["a.x"], {"a.x": asked}, snapshot=False)["a.x"]
+
+    assert (found.done, found.open_ranges) == (True, asked.open_ranges)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cdc.errors import PositionLostError
-from cdc.message import Change, Heartbeat, Operation, Refresh, TableProgress, encode
+from cdc.message import Change, Heartbeat, KeyRange, Operation, Refresh, TableProgress, encode
 from redis_sink.applied import Applied, refreshed
 from redis_sink.batch import Batch, Delivery
 from redis_sink.plan import Planner
@@ -150,3 +150,20 @@ def test_a_heartbeat_of_an_epoch_before_is_a_gap() -> None:
     applied = msgspec.structs.replace(AT_7, id="3.1.1.0")
     with pytest.raises(PositionLostError, match="epoch before"):
         plan(applied, heartbeat(last="2.9.9.0"))
+
+
+def test_ranges_of_keys_sweep_nothing() -> None:
+    """No key is remembered and none removed; a sweep that is under way goes on."""
+    progress = TableProgress(done=True, ranges=(KeyRange(refresh=60, first=("1",)),))
+    ranges = Refresh(
+        number=60,
+        tables=(),
+        ranges_of=("shop.users",),
+        gap=False,
+        boundary=heartbeat(last="1.2.100.0", epoch=1, users=progress),
+    )
+    batch = plan(AT_7, ranges)
+
+    assert (batch.applied.refresh, batch.applied.open_refreshes) == (60, {})
+    swept = msgspec.structs.replace(AT_7, refresh=50, refreshing={"shop.users": 50})
+    assert plan(swept, ranges).applied.open_refreshes == {"shop.users": 50}
