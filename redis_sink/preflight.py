@@ -16,12 +16,15 @@ from cdc.finding import Finding, Fix, Report, of_error
 from cdc.settings import Settings
 from cdc.table import Table
 from redis_sink.applied import decode, live_keys_key, other_stream, position_key, position_keys
+from redis_sink.counts import counts_key
 from redis_sink.server_check import (
+    OwnKeys,
     check_info,
     check_persistence,
     check_rights,
     check_role,
     commands_needed,
+    info_refused,
 )
 from redis_sink.sweep import escaped
 from redis_sink.writer import Writer
@@ -53,18 +56,17 @@ async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
     (role,) = await writer.ask(("ROLE",))
     if found := list(check_role(writer.url, role)):
         return found, {}
-    # Where MULTI is forbidden, what follows it would run outside a transaction.
-    await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
+    info: dict[str, str] = {}
     try:
         info = await _info(writer)
+        found = list(check_info(writer.url, info))
     except PermissionDenied as error:
+        found = [info_refused(writer.url, error)]
         await writer.open()
-        return [_info_refused(error)], {}
-    return list(check_info(writer.url, info)), info
-
-
-def _info_refused(error: CdcError) -> Finding:
-    return Finding(id="redis.info", seen=error.seen, fix=Fix(advice=error.remedy), stops=False)
+    if not any(finding.id in _STOPPED for finding in found):
+        # Where MULTI is forbidden, what follows it would run outside a transaction.
+        await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
+    return found, info
 
 
 async def _info(writer: Writer) -> dict[str, str]:
@@ -133,18 +135,23 @@ async def _rights(
     writer: Writer, settings: Settings, tables: Sequence[Table], report: Report
 ) -> set[tuple[str, ...]]:
     """Try what the sink will do, and do nothing; return what is refused."""
-    live = live_keys_key(settings.pipeline, 0)
+    own = OwnKeys(
+        position=writer.key,
+        counts=counts_key(settings.pipeline, 0, settings.partitions),
+        live=live_keys_key(settings.pipeline, 0, 0, settings.partitions),
+    )
     owned = [table for table in tables if table.key.literal_prefix]
-    wanted = commands_needed(None, writer.key, live)
+    wanted = commands_needed(None, own)
     for table in owned:
-        wanted += commands_needed(table, writer.key, live)
+        wanted += commands_needed(table, own)
     if not settings.adopt:
         wanted.append((("SCAN", "0"), True))
     allowed = await writer.may(*(command for command, _ in wanted))
     denied = [one for one, may in zip(wanted, allowed, strict=True) if not may]
     patterns = [f"{table.key.literal_prefix}*" for table in owned]
     several = ":*" if settings.partitions > 1 else ""
-    patterns += [f"cdc:{settings.pipeline}:position{several}", f"cdc:{settings.pipeline}:refresh:*"]
+    kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
+    patterns += [f"cdc:{settings.pipeline}:{name}" for name in kept]
     user = settings.redis.user or "default"
     report.findings += check_rights(writer.url, user, denied, patterns)
     if len(owned) < len(tables):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from cdc.errors import PermissionDenied, PreflightError, UnavailableError
+from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
 from cdc.finding import Finding, Fix
 from cdc.table import Table
 from cdc.url import Url
 
 OLDEST = (6, 2)
 """The first with SMISMEMBER."""
+KEPT = "and ACL SAVE or CONFIG REWRITE"
 Command = tuple[str, ...]
 
 
@@ -85,6 +87,14 @@ def check_info(url: Url, info: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
+def info_refused(url: Url, error: CdcError) -> Finding:
+    """Return what a login without INFO means."""
+    command = f"{redis_cli(url)} ACL SETUSER {url.user or 'default'} +info"
+    return Finding(
+        id="redis.info", seen=error.seen, fix=Fix(command=command, advice=KEPT), stops=False
+    )
+
+
 def check_persistence(url: Url, info: Mapping[str, str], save: str | None) -> Iterator[Finding]:
     """Look at what is left after a restart.
 
@@ -108,21 +118,31 @@ def check_persistence(url: Url, info: Mapping[str, str], save: str | None) -> It
 # -- rights ----------------------------------------------------------------------------
 
 
-def commands_needed(table: Table | None, position: str, live: str) -> list[tuple[Command, bool]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnKeys:
+    """Keys that a pipeline keeps for itself."""
+
+    position: str
+    counts: str
+    live: str
+    """What a refresh keeps."""
+
+
+def commands_needed(table: Table | None, keys: OwnKeys) -> list[tuple[Command, bool]]:
     """Return commands as the sink will send them, and whether it stops without them.
 
     Args:
         table: one whose keys begin with a text; None: what is needed whatever the tables.
-        position: the key of the position.
-        live: the key that a refresh keeps.
+        keys: of the pipeline itself.
     """
     if table is None:
         return [
-            (("GET", position), True),
-            (("SET", position, ""), True),
-            (("SADD", live, "x"), False),
-            (("SMISMEMBER", live, "x"), False),
-            (("UNLINK", live), False),
+            (("GET", keys.position), True),
+            (("SET", keys.position, ""), True),
+            (("HINCRBY", keys.counts, "x", "1"), True),
+            (("SADD", keys.live, "x"), False),
+            (("SMISMEMBER", keys.live, "x"), False),
+            (("UNLINK", keys.live), False),
         ]
     key = f"{table.key.literal_prefix}cdc-check"
     write: list[Command] = [("SET", key, ""), ("MSET", key, ""), ("UNLINK", key)]
@@ -158,6 +178,6 @@ def check_rights(
             fix=Fix(
                 command=f"{redis_cli(url)} ACL SETUSER {user} "
                 + " ".join((*rights, *(f"'~{pattern}'" for pattern in patterns))),
-                advice="and ACL SAVE or CONFIG REWRITE",
+                advice=KEPT,
             ),
         )
