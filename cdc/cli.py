@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cdc.check_command import check_command
 from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared
@@ -26,6 +27,7 @@ RUN_EXAMPLES = """\
 """
 EXAMPLES = """\
   cdc demo                       see it work, on servers of its own
+  cdc check --table your_table   what would go wrong, and what mends it; changes nothing
   cdc run --table your_table     keep Redis right
   cdc refresh                    after exit code 65: read the tables anew and go on
   cdc dead list                  what could not be applied, and its reason
@@ -102,6 +104,7 @@ def _run_command() -> click.Command:
 
 
 cli.add_command(_run_command())
+cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(dead_command())
 

@@ -80,7 +80,7 @@ def _examples_first(command: click.Command, examples: str, formatter: click.Help
 
 @contextlib.contextmanager
 def prepared(
-    config: str | None, debug: bool, role: str, flags: dict[str, Any]
+    config: str | None, debug: bool, role: str, flags: dict[str, Any], *, start_nats: bool = True
 ) -> Iterator[tuple[Any, Any, list[Any]]]:
     """Load the settings, begin the log, start an embedded NATS and what keeps it."""
     from cdc import role as roles
@@ -93,7 +93,7 @@ def prepared(
     log = setup(settings, "cdc" if role == "both" else role)
     with contextlib.ExitStack() as stack:
         companions = []
-        if settings.nats.scheme == "embedded":
+        if settings.nats.scheme == "embedded" and start_nats:
             settings, nats = _embedded(settings, role, stack)
             companions.append(nats.keep(log))
         yield settings, log, companions

@@ -1,32 +1,25 @@
-"""Before a role starts: all three servers are asked, and all problems told at once.
+"""Before a role starts, and for ``cdc check``: all three servers asked, all problems told at once.
 
 Only asked: nothing is created, nothing written.  Each side's questions belong to that side and
-are loaded by name.
+are loaded by name.  What takes long (counting, scanning) is asked by ``cdc check`` alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from cdc.errors import CdcError, UsageError
-from cdc.finding import Finding, together
+from cdc.errors import CdcError, PermissionDenied, UnavailableError, UsageError
+from cdc.finding import Finding, Report, of_error, together
 from cdc.key import DEFAULT_TEMPLATE, parse_template
+from cdc.room_check import check_room
 from cdc.settings import Settings
 from cdc.table import Table
 
-
-@dataclass(slots=True)
-class _Report:
-    errors: list[CdcError] = field(default_factory=list)
-    warnings: list[Finding] = field(default_factory=list)
-    tables: tuple[Table, ...] = ()
-
-    def take(self, findings: list[Finding]) -> None:
-        self.errors += [finding.error() for finding in findings if finding.stops]
-        self.warnings += [finding for finding in findings if not finding.stops]
+EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
+"""nats-server's default."""
+_ORDER = ("mysql", "nats", "redis")
 
 
 async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
@@ -38,11 +31,11 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     Raises:
         CdcError: all problems in one, of the class of the first: MySQL's, NATS', Redis'.
     """
-    report = await _ask_all(settings, role, log)
+    report = await ask(settings, role)
     if report.errors:
-        raise together(report.errors)
+        raise together([finding.error() for finding in report.errors])
     for finding in report.warnings:
-        log.warning(finding.seen, next=finding.remedy or None)
+        log.warning(finding.sentence(), next=finding.remedy or None)
     log.info(
         "starting",
         tables=" ".join(table.qualified for table in report.tables),
@@ -53,24 +46,61 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     return report.tables
 
 
-async def _ask_all(settings: Settings, role: str, log: Any) -> _Report:
-    report = _Report()
-    asked = [_nats_problem(settings, role, log)]
-    if role != "reader":
-        asked.append(_redis_problem(settings, log))
-    answers = asyncio.gather(*asked)
-    if role == "sink":
-        try:
-            report.tables = sink_tables(settings)
-        except CdcError as error:
-            report.errors.append(error)
+async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:
+    """Ask every server that the role needs, and return all that they said.
+
+    Args:
+        thorough: what takes long as well: sizes of the tables, keys that stand in Redis.
+    """
+    from cdc.stream_check import ask_nats
+
+    report = Report()
+    tables: asyncio.Future[Sequence[Table]] = asyncio.get_running_loop().create_future()
+    asked = []
+    if settings.nats.scheme == "embedded":
+        report.notes.append("NATS: the embedded one starts with cdc run and was not asked")
+        report.max_payload_bytes = EMBEDDED_MAX_PAYLOAD_BYTES
     else:
-        await asyncio.to_thread(_ask_mysql, settings, report)
-    report.errors += [error for error in await answers if error]
+        asked.append(ask_nats(settings, role, report))
+    if role != "reader":
+        from redis_sink.preflight import ask_redis
+
+        asked.append(ask_redis(settings, tables, report, thorough=thorough))
+    answers = asyncio.gather(*asked)
+    try:
+        if role == "sink":
+            _ask_settings(settings, report)
+        else:
+            await asyncio.to_thread(_ask_mysql, settings, report, thorough)
+    finally:
+        tables.set_result(report.tables or _named(settings))
+    await answers
+    if thorough:
+        report.findings += check_room(settings, report)
+    report.findings.sort(key=_place)
     return report
 
 
-def _ask_mysql(settings: Settings, report: _Report) -> None:
+def _place(finding: Finding) -> int:
+    return _ORDER.index(finding.id.partition(".")[0])
+
+
+def _ask_settings(settings: Settings, report: Report) -> None:
+    try:
+        report.tables = sink_tables(settings)
+    except CdcError as error:
+        report.findings.append(of_error("mysql.table", error))
+
+
+def _named(settings: Settings) -> Sequence[Table]:
+    """Return what the settings alone say of the tables, for what is asked of Redis."""
+    try:
+        return sink_tables(settings)
+    except CdcError:
+        return ()
+
+
+def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
     import pymysql
 
     from cdc_reader import catalog
@@ -78,61 +108,56 @@ def _ask_mysql(settings: Settings, report: _Report) -> None:
     try:
         connection = catalog.connect(settings.mysql)
     except CdcError as error:
-        report.errors.append(error)
+        report.findings.append(_of_mysql(error))
         return
     try:
         facts = catalog.server_facts(connection)
-        report.take(catalog.check_source(facts))
-        report.take(catalog.check_rights(connection, facts, settings.mysql))
-        report.tables = catalog.resolve_tables(connection, settings)
-        report.take(catalog.check_tables(connection, settings, report.tables))
+        report.servers["mysql"] = f"{facts.kind} {facts.version_text} at {settings.mysql.address}"
+        report.findings += catalog.check_source(facts)
+        if not thorough:
+            report.findings += catalog.check_retention(facts)
+        report.findings += catalog.check_rights(connection, facts, settings.mysql)
+        report.tables, found = catalog.find_tables(connection, settings)
+        report.findings += found
+        state = catalog.server_state(connection, facts)
+        report.findings += catalog.check_state(facts, state, report.tables, settings.server_id)
+        report.findings += catalog.check_tables(connection, settings, report.tables)
+        if thorough:
+            report.notes += catalog.notes(facts, state, settings.server_id)
+            _size(connection, settings, report)
+            backfill_s = sum(size.backfill_s for size in report.sizes.values())
+            report.findings += catalog.check_retention(facts, backfill_s)
     except CdcError as error:
-        report.errors.append(error)
+        report.findings.append(_of_mysql(error))
     except (pymysql.MySQLError, OSError) as error:
-        report.errors.append(catalog.translated(error, settings.mysql))
+        report.findings.append(_of_mysql(catalog.translated(error, settings.mysql)))
     finally:
         connection.close()
 
 
-async def _nats_problem(settings: Settings, role: str, log: Any) -> CdcError | None:
-    from cdc import stream
+def _size(connection: Any, settings: Settings, report: Report) -> None:
+    from cdc_reader.table_size import check_order, read_size
 
-    async def ask() -> None:
-        side = "sink" if role == "sink" else "reader"
-        nc = await stream.connect(
-            settings.nats, name="cdc-preflight", inbox_prefix=f"_INBOX_{side}", log=log
-        )
-        try:
-            await stream.api(nc, "INFO")
-        finally:
-            await stream.close(nc)
-
-    return await _problem(ask())
-
-
-async def _redis_problem(settings: Settings, log: Any) -> CdcError | None:
-    from redis_sink.applied import position_key
-    from redis_sink.preflight import check_server
-    from redis_sink.writer import Writer
-
-    async def ask() -> None:
-        key = position_key(settings.pipeline, 0, settings.partitions)
-        writer = Writer(settings.redis, key=key, name="cdc-preflight")
-        try:
-            await writer.open()
-            await check_server(writer, log)
-        finally:
-            writer.close()
-
-    return await _problem(ask())
+    refused = {finding.table for finding in report.findings if finding.id == "mysql.select"}
+    for table in report.tables:
+        if table.qualified in refused:
+            continue
+        size = read_size(connection, table)
+        report.sizes[table.qualified] = size
+        if not size.is_exact:
+            report.notes.append(f"{table.qualified}: too large to be counted; estimated")
+        if settings.snapshot:
+            report.findings += check_order(table, size)
 
 
-async def _problem(asking: Awaitable[None]) -> CdcError | None:
-    try:
-        await asking
-    except CdcError as error:
-        return error
-    return None
+def _of_mysql(error: CdcError) -> Finding:
+    if isinstance(error, UsageError):
+        return of_error("mysql.database", error)
+    away = isinstance(error, UnavailableError)
+    refused = isinstance(error, PermissionDenied)
+    return of_error(
+        "mysql.unreachable" if away else "mysql.refused" if refused else "mysql.unexpected", error
+    )
 
 
 def sink_tables(settings: Settings) -> tuple[Table, ...]:

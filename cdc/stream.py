@@ -30,9 +30,12 @@ __all__ = [
     "api",
     "close",
     "connect",
+    "dead_letter_config",
     "dead_letter_subject",
     "declare_dead_letters",
     "declare_stream",
+    "differences",
+    "fast_ingest_offered",
     "message_get",
     "stream_config",
     "stream_state",
@@ -188,7 +191,7 @@ async def declare_stream(nc: Client, settings: Settings) -> StreamState:
     """
     wanted = stream_config(settings, await fast_ingest_offered(nc))
     state = await _created(nc, wanted)
-    different = _differences(wanted, state.config)
+    different = differences(wanted, state.config)
     if different == ["allow_batched"]:
         await api(nc, f"STREAM.UPDATE.{settings.stream}", state.config | {"allow_batched": True})
         return await stream_state(nc, settings.stream)
@@ -217,7 +220,8 @@ async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
         ) from None
 
 
-def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Return the names of the fields that a stream has otherwise than is wanted."""
     return [name for name, value in wanted.items() if found.get(name, False) != value]
 
 
@@ -249,6 +253,11 @@ def dead_letter_subject(settings: Settings) -> str:
     return f"cdc.dead.{settings.pipeline}"
 
 
+def dead_letter_config(name: str) -> dict[str, Any]:
+    """Return what a stream that keeps dead letters must have."""
+    return {"name": name, "retention": "limits", "storage": "file", "discard": "new"}
+
+
 async def declare_dead_letters(nc: Client, settings: Settings) -> str:
     """Return the name of the stream that keeps the dead letters, created when missing.
 
@@ -260,15 +269,10 @@ async def declare_dead_letters(nc: Client, settings: Settings) -> str:
     """
     subject = dead_letter_subject(settings)
     found = await api(nc, "STREAM.NAMES", {"subject": subject})
-    config = {
-        "name": (found.get("streams") or [f"{settings.stream}_DEAD"])[0],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-    }
+    config = dead_letter_config((found.get("streams") or [f"{settings.stream}_DEAD"])[0])
     if found.get("streams"):
         state = await stream_state(nc, config["name"])
-        if different := _differences(config, state.config):
+        if different := differences(config, state.config):
             raise _mismatch(config, state.config, different)
         return state.name
     config |= {

@@ -1,6 +1,7 @@
-"""What MySQL says about itself: version, binlog, rights.  The tables are in `tables`.
+"""What MySQL says about itself: version, binlog, replication, rights.
 
-Read alone; nothing is changed on the source.
+Read alone; nothing is changed on the source.  What follows from it is in `source_check`; the
+tables are in `tables` and `table_check`.
 """
 
 from __future__ import annotations
@@ -8,28 +9,50 @@ from __future__ import annotations
 import random
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND
+from pymysql.cursors import DictCursor
 
 from cdc.errors import PermissionDenied
-from cdc.finding import Finding
+from cdc.finding import Finding, Fix
 from cdc.url import Url
-from cdc_reader.connection import STATEMENT_REFUSED, connect, connection_settings, translated
-from cdc_reader.tables import check_tables, resolve_tables
+from cdc_reader.connection import (
+    STATEMENT_REFUSED,
+    connect,
+    connection_settings,
+    current_user,
+    translated,
+)
+from cdc_reader.source_check import (
+    ServerFacts,
+    ServerState,
+    check_retention,
+    check_source,
+    check_state,
+    notes,
+)
+from cdc_reader.table_check import check_tables
+from cdc_reader.tables import find_tables, resolve_tables
 
 __all__ = [
     "ServerFacts",
+    "ServerState",
+    "check_retention",
     "check_rights",
     "check_source",
+    "check_state",
     "check_tables",
     "connect",
     "connection_settings",
+    "find_tables",
+    "notes",
     "resolve_tables",
     "server_facts",
+    "server_state",
     "translated",
 ]
 
@@ -42,33 +65,18 @@ _VARIABLES = (
     "binlog_row_image",
     "binlog_row_metadata",
     "binlog_row_value_options",
+    "binlog_transaction_compression",
+    "log_bin_compress",
     "binlog_expire_logs_seconds",
-    "binlog_do_db",
+    "binlog_expire_logs_auto_purge",
+    "log_replica_updates",
+    "log_slave_updates",
     "gtid_mode",
     "max_allowed_packet",
     "lower_case_table_names",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
-    """A server as it described itself; a variable that it does not have is ``""``."""
-
-    mariadb: bool
-    version: tuple[int, ...]
-    """``(9, 7, 4)``"""
-    version_text: str
-    gtid: bool
-    """Whether positions are GTIDs: MySQL with gtid_mode ON; MariaDB always."""
-    server: str
-    """``server_uuid`` of MySQL, ``server_id`` of MariaDB: whose coordinates these are."""
-    variables: dict[str, str]
-    """Global variables by lower-case name, such as ``{"binlog_format": "ROW"}``."""
-
-    @property
-    def max_allowed_packet_bytes(self) -> int:
-        """Size of the largest row, more or less."""
-        return int(self.variables.get("max_allowed_packet") or 0)
+_XA_REFUSED = 1401
+"""ER_XAER_RMERR, which XA RECOVER answers without XA_RECOVER_ADMIN."""
 
 
 def server_facts(connection: Connection[Any]) -> ServerFacts:
@@ -94,90 +102,63 @@ def server_facts(connection: Connection[Any]) -> ServerFacts:
     )
 
 
-def check_source(facts: ServerFacts) -> list[Finding]:
-    """Return what of the server's configuration would lose or blur changes.
+def server_state(connection: Connection[Any], facts: ServerFacts) -> ServerState:
+    """Return what the server says of its replication, as far as this login may ask.
 
-    Pure: MySQL's and MariaDB's defaults differ, and so do the statements that mend them.
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
     """
-    found = facts.variables
-    name = "MariaDB" if facts.mariadb else "MySQL"
-    if found.get("log_bin") != "ON":
-        return [_binlog_off(name)]
-    out = [
-        Finding(
-            seen=f"{name}: {variable} = {found.get(variable) or '(not there)'}; {why}",
-            remedy=_set(facts, variable, wanted),
-        )
-        for variable, wanted, why in (
-            ("binlog_format", "ROW", "changes would be written as statements"),
-            ("binlog_row_image", "FULL", "rows would lack columns"),
-            ("binlog_row_metadata", "FULL", "columns would have no names"),
-        )
-        if found.get(variable, "").upper() != wanted
-    ]
-    if found.get("binlog_row_value_options"):
-        out.append(
-            Finding(
-                seen=f"{name}: binlog_row_value_options = {found['binlog_row_value_options']}; "
-                "JSON columns would be written as differences",
-                remedy=_set(facts, "binlog_row_value_options", ""),
-            )
-        )
-    if found.get("server_id") == "0":
-        out.append(
-            Finding(
-                seen=f"{name}: server_id = 0; it serves no binlog",
-                remedy=_set(facts, "server_id", 1),
-            )
-        )
-    return out + _warnings(facts, name)
-
-
-def _warnings(facts: ServerFacts, name: str) -> list[Finding]:
-    out = []
-    if not facts.gtid:
-        out.append(
-            Finding(
-                seen=f"{name}: gtid_mode = {facts.variables.get('gtid_mode') or 'OFF'}; "
-                "after a failover to another server cdc cannot find its place",
-                remedy="see the manual, 'Changing GTID Mode on Online Servers'",
-                stops=False,
-            )
-        )
-    kept_s = int(float(facts.variables.get("binlog_expire_logs_seconds") or 0))
-    if 0 < kept_s < 86_400:
-        out.append(
-            Finding(
-                seen=f"{name}: binlogs are kept for {kept_s} s; an outage that lasts longer "
-                "cannot be caught up with",
-                remedy=_set(facts, "binlog_expire_logs_seconds", 604_800),
-                stops=False,
-            )
-        )
-    return out
-
-
-def _binlog_off(name: str) -> Finding:
-    return Finding(
-        seen=f"{name}: the binlog is off (log_bin = OFF); there is nothing to follow",
-        remedy="put  log_bin = binlog  under [mysqld] in the server's configuration file\n"
-        "(and take out skip-log-bin, disable-log-bin), then restart it"
-        + (
-            "; there also belong\nserver_id = 1, binlog_format = ROW, binlog_row_metadata = FULL"
-            if name == "MariaDB"
-            else ""
-        ),
+    (log,) = _asked(connection, _log_status(facts)) or [{}]
+    new_words = not facts.mariadb and facts.version >= (8, 0, 22)
+    sources = _asked(
+        connection,
+        "SHOW ALL SLAVES STATUS"
+        if facts.mariadb
+        else f"SHOW {'REPLICA' if new_words else 'SLAVE'} STATUS",
+    )
+    replicas = _asked(connection, f"SHOW {'REPLICAS' if new_words else 'SLAVE HOSTS'}")
+    prepared = _asked(
+        connection, "XA RECOVER FORMAT='SQL'" if facts.mariadb else "XA RECOVER CONVERT XID"
+    )
+    return ServerState(
+        do_dbs=_names(log.get("Binlog_Do_DB")),
+        ignore_dbs=_names(log.get("Binlog_Ignore_DB")),
+        source=None if sources is None else (sources[0] if sources else {}),
+        replica_ids=None
+        if replicas is None
+        else frozenset(int(row["Server_Id" if new_words else "Server_id"]) for row in replicas),
+        prepared=None if prepared is None else tuple(map(_xid, prepared)),
     )
 
 
-def _set(facts: ServerFacts, variable: str, value: str | int) -> str:
-    literal = f"'{value}'" if isinstance(value, str) else str(value)
-    if not facts.mariadb:
-        return f"SET PERSIST {variable} = {literal};   -- then let applications connect anew"
-    return (
-        f"SET GLOBAL {variable} = {literal};   -- then let applications connect anew\n"
-        f"and, to keep it over a restart, under [mysqld] in my.cnf:  {variable} = {value}"
-    )
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(name for name in (listed or "").split(",") if name)
+
+
+def _xid(row: Mapping[str, Any]) -> str:
+    """Return a transaction's id as XA COMMIT takes it: ``X'61',X'',1``."""
+    data = str(row["data"])
+    if not data.startswith("0x"):  # MariaDB's FORMAT='SQL' writes it out
+        return data
+    cut = 2 + 2 * int(row["gtrid_length"])
+    return f"X'{data[2:cut]}',X'{data[cut:]}',{row['formatID']}"
+
+
+def _asked(connection: Connection[Any], statement: str) -> list[dict[str, Any]] | None:
+    """Return the rows of a statement; None: this login may not ask."""
+    try:
+        with connection.cursor(DictCursor) as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in {*STATEMENT_REFUSED, _XA_REFUSED}:
+            return None
+        raise
+
+
+def _log_status(facts: ServerFacts) -> str:
+    new_words = not facts.mariadb and facts.version >= (8, 2)
+    return "SHOW BINARY LOG STATUS" if new_words else "SHOW MASTER STATUS"
 
 
 def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> list[Finding]:
@@ -186,39 +167,21 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
     Roles and wildcards are thereby counted as the server counts them.
     """
     client = "BINLOG MONITOR" if facts.mariadb else "REPLICATION CLIENT"
-    status = (
-        "SHOW BINARY LOG STATUS"
-        if not facts.mariadb and facts.version >= (8, 2)
-        else "SHOW MASTER STATUS"
-    )
-    missing = [] if _may(connection, status) else [client]
+    missing = [client] if _asked(connection, _log_status(facts)) is None else []
     if not _may_replicate(connection):
         missing.append("REPLICATION SLAVE")
     if not missing:
         return []
     rights = ", ".join(missing)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT CURRENT_USER()")
-        row = cursor.fetchone()
-    user, _, host = str(row[0] if row else url.user).rpartition("@")
+    user, login = current_user(connection)
     return [
         Finding(
+            id="mysql.rights",
             seen=f"MySQL at {url.address}: the user {user!r} lacks {rights}",
-            remedy=f"GRANT {rights} ON *.* TO '{user}'@'{host}';",
+            fix=Fix(sql=(f"GRANT {rights} ON *.* TO {login};",)),
             kind=PermissionDenied,
         )
     ]
-
-
-def _may(connection: Connection[Any], statement: str) -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    except pymysql.MySQLError as error:
-        if error.args and error.args[0] in STATEMENT_REFUSED:
-            return False
-        raise
-    return True
 
 
 def _may_replicate(connection: Connection[Any]) -> bool:

@@ -94,6 +94,20 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
         raise _unreachable(url, str(error)) from None
 
 
+def current_user(connection: Connection[Any]) -> tuple[str, str]:
+    """Return the login's name, and its account as GRANT takes it: ``'cdc'@'10.0.0.%'``.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CURRENT_USER()")
+        (account,) = cursor.fetchone() or ("",)
+    user, _, host = str(account).rpartition("@")
+    quoted = [name.replace("\\", "\\\\").replace("'", "''") for name in (user, host)]
+    return user, f"'{quoted[0]}'@'{quoted[1]}'"
+
+
 def translated(error: BaseException, url: Url) -> CdcError:
     """Return a PyMySQL error in words for a person; retryable when waiting may help."""
     number, text = _parts(error)

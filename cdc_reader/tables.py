@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import pymysql
 from pymysql.connections import Connection
 
-from cdc.errors import CdcError, PermissionDenied, PreflightError, UsageError
-from cdc.finding import Finding, together
+from cdc.errors import CdcError, PreflightError, UsageError
+from cdc.finding import Finding, Fix, of_error, together
 from cdc.key import DEFAULT_TEMPLATE, KeyColumn, KeyTemplate, parse_template
 from cdc.setting import nearest
 from cdc.settings import Settings
@@ -30,7 +29,6 @@ _CARRIED_TYPES = frozenset((
     "date", "datetime", "timestamp", "time", "year",
 ))  # fmt: skip
 _CARRIED_CHARSETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "binary"))
-_SELECT_REFUSED = {1142, 1143}
 NAMES_LISTED = 8
 
 Key = tuple[str, ...]
@@ -51,6 +49,11 @@ class Entry:
         """``schema.table``."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def sql(self) -> str:
+        """As it stands in a statement without bound values."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
 
 def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Table, ...]:
     """Return the tables that the settings name, with columns and keys from the catalog.
@@ -61,48 +64,53 @@ def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Tab
         CdcError: the first of several, which are all told.
         pymysql.MySQLError: the connection broke; see `cdc_reader.connection.translated`.
     """
+    tables, findings = find_tables(connection, settings)
+    if findings:
+        raise together([finding.error() for finding in findings])
+    return tables
+
+
+def find_tables(
+    connection: Connection[Any], settings: Settings
+) -> tuple[tuple[Table, ...], list[Finding]]:
+    """Return the tables that the settings name and that can be captured, and what is wrong.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `cdc_reader.connection.translated`.
+    """
     if not settings.tables:
-        raise UsageError(
+        none = UsageError(
             "no table is named",
             remedy="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml)",
         )
+        return (), [of_error("mysql.table", none)]
     found: list[Table] = []
-    errors: list[CdcError] = []
+    findings: list[Finding] = []
     for wanted in settings.tables:
         try:
             entry = _entry(connection, wanted.name, settings.mysql.database)
-            columns, keys = _columns(connection, entry), _unique_keys(connection, entry)
+            columns, keys = _columns(connection, entry), unique_keys(connection, entry)
             found.append(table_of(entry, wanted, columns, keys))
+        except Refused as refused:
+            findings += refused.findings
         except CdcError as error:
-            errors.append(error)
-    errors.extend(_shared_keys(found))
-    if errors:
-        raise together(errors)
-    return tuple(found)
+            findings.append(of_error("mysql.table", error, wanted.name))
+    findings += [of_error("mysql.table", error) for error in _shared_keys(found)]
+    return tuple(found), findings
 
 
-def check_tables(
-    connection: Connection[Any], settings: Settings, tables: Sequence[Table]
-) -> list[Finding]:
-    """Return what of the tables stops a run, or should be known before it."""
-    out: list[Finding] = []
-    for table in tables:
-        if settings.snapshot and not _may_select(connection, table):
-            out.append(
-                Finding(
-                    seen=f"MySQL: {settings.mysql.user!r} may not SELECT from {table.qualified}",
-                    remedy=f"GRANT SELECT ON {_quoted(table.schema)}.{_quoted(table.name)} TO "
-                    "the user;   (or --no-snapshot)",
-                    kind=PermissionDenied,
-                )
-            )
-        out.extend(_key_warnings(table, _unique_keys(connection, _entry_of(table))))
-        out.extend(_cascade_warnings(connection, table))
-    return out
+class Refused(PreflightError):
+    """Raised for a table that cannot be captured as it is; says everything about it."""
 
+    findings: tuple[Finding, ...] = ()
 
-def _entry_of(table: Table) -> Entry:
-    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
+    @classmethod
+    def by(cls, findings: Sequence[Finding]) -> Refused:
+        """Return the findings as one error."""
+        said = together([finding.error() for finding in findings])
+        refused = cls(said.seen, safe=said.safe, remedy=said.remedy)
+        refused.findings = tuple(findings)
+        return refused
 
 
 # -- which table -----------------------------------------------------------------------
@@ -156,7 +164,7 @@ def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> Usag
 
 
 def _entries(connection: Connection[Any]) -> list[Entry]:
-    rows = _rows(
+    rows = rows_of(
         connection,
         "SELECT table_schema, table_name, table_type FROM information_schema.tables"
         " WHERE table_schema NOT IN (%s, %s, %s, %s)",
@@ -166,7 +174,7 @@ def _entries(connection: Connection[Any]) -> list[Entry]:
 
 
 def _names_fold(connection: Connection[Any]) -> bool:
-    return any(number != 0 for (number,) in _rows(connection, "SELECT @@lower_case_table_names"))
+    return any(number != 0 for (number,) in rows_of(connection, "SELECT @@lower_case_table_names"))
 
 
 # -- what it is made of ----------------------------------------------------------------
@@ -174,7 +182,7 @@ def _names_fold(connection: Connection[Any]) -> bool:
 
 def _columns(connection: Connection[Any], entry: Entry) -> tuple[Column, ...]:
     """Return all columns, generated and invisible ones too, as row images have them."""
-    rows = _rows(
+    rows = rows_of(
         connection,
         "SELECT column_name, data_type, column_type, character_set_name, is_nullable"
         " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
@@ -193,9 +201,9 @@ def _columns(connection: Connection[Any], entry: Entry) -> tuple[Column, ...]:
     )
 
 
-def _unique_keys(connection: Connection[Any], entry: Entry) -> list[Key]:
+def unique_keys(connection: Connection[Any], entry: Entry) -> list[Key]:
     """Return the keys that tell every row from every other, the primary key first."""
-    rows = _rows(
+    rows = rows_of(
         connection,
         "SELECT s.index_name, s.column_name, s.sub_part, c.is_nullable"
         " FROM information_schema.statistics s LEFT JOIN information_schema.columns c"
@@ -217,29 +225,25 @@ def _unique_keys(connection: Connection[Any], entry: Entry) -> list[Key]:
     return [tuple(found[index]) for index in names]
 
 
-def _may_select(connection: Connection[Any], table: Table) -> bool:
-    columns = ", ".join(map(_quoted, table.column_names))
-    try:
-        _rows(
-            connection,
-            f"SELECT {columns} FROM {_quoted(table.schema)}.{_quoted(table.name)} LIMIT 0",
-        )
-    except pymysql.MySQLError as error:
-        if error.args and error.args[0] in _SELECT_REFUSED:
-            return False
-        raise
-    return True
-
-
-def _rows(
+def rows_of(
     connection: Connection[Any], statement: str, bound: Sequence[str] = ()
 ) -> Sequence[tuple[Any, ...]]:
+    """Return the rows of a statement with bound values.
+
+    Raises:
+        pymysql.MySQLError: it is refused, or the connection broke.
+    """
     with connection.cursor() as cursor:
         cursor.execute(statement, tuple(bound) or None)
         return list(cursor.fetchall())
 
 
-def _quoted(name: str) -> str:
+def identifier(name: str) -> str:
+    """Return a name as it stands in a statement without bound values.
+
+    >>> identifier("a`b")
+    '`a``b`'
+    """
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -261,7 +265,8 @@ def table_of(
     names = [column.name for column in columns]
     text = wanted.key or DEFAULT_TEMPLATE
     if not keys and "{pk}" in text:
-        raise _no_key(entry, names)
+        needed_at_least = columns if wanted.value is None else ()
+        raise Refused.by([_no_key(entry, names), *_not_carried(entry, needed_at_least)])
     template = parse_template(
         _cased(text, names),
         schema=entry.schema,
@@ -271,14 +276,9 @@ def table_of(
     )
     value = _value_column(entry, wanted.value, names)
     needed = {*template.columns, *(names if value is None else (value,))}
-    refused = [_refused_type(c) for c in columns if c.name in needed and _refused_type(c)]
+    refused = _not_carried(entry, [c for c in columns if c.name in needed])
     if refused:
-        raise PreflightError(
-            f"table {entry.qualified} has columns that cannot be carried exactly: "
-            + ", ".join(refused),
-            safe="nothing was written",
-            remedy="carry one other column: --value COLUMN",
-        )
+        raise Refused.by(refused)
     return Table(
         schema=entry.schema,
         name=entry.name,
@@ -300,13 +300,54 @@ def _cased(text: str, names: Sequence[str]) -> str:
     return text
 
 
-def _no_key(entry: Entry, names: Sequence[str]) -> PreflightError:
-    return PreflightError(
-        f"table {entry.qualified} has neither a primary key nor a unique key of NOT NULL columns",
-        safe="nothing was written",
-        remedy="add a primary key, or name columns that tell its rows apart:\n"
-        f"--key '{{table}}:{{{names[0]}}}'",
+def add_key(schema: str, table: str, names: Sequence[str]) -> str:
+    """Return the statement that gives a table a primary key which ``SELECT *`` does not show."""
+    name = next(n for n in ("cdc_id", "cdc_id_", "cdc_id__") if n not in names)
+    return (
+        f"ALTER TABLE {identifier(schema)}.{identifier(table)} ADD COLUMN {identifier(name)} "
+        "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY;"
     )
+
+
+def _no_key(entry: Entry, names: Sequence[str]) -> Finding:
+    return Finding(
+        id="mysql.table-key",
+        seen=f"table {entry.qualified} has neither a primary key nor a unique key of NOT NULL "
+        "columns",
+        table=entry.qualified,
+        fix=Fix(
+            sql=(add_key(entry.schema, entry.name, names),),
+            is_invasive=True,
+            advice="(SELECT * does not show it; the table is rebuilt), or name columns that tell\n"
+            f"its rows apart: --key '{{table}}:{{{names[0]}}}'",
+        ),
+    )
+
+
+def _not_carried(entry: Entry, columns: Sequence[Column]) -> list[Finding]:
+    def told(id: str, named: Sequence[str], fix: Fix) -> Finding:
+        seen = f"table {entry.qualified} has columns that cannot be carried exactly: "
+        return Finding(id=id, seen=seen + ", ".join(named), fix=fix, table=entry.qualified)
+
+    types = [f"{c.name} ({c.column_type})" for c in columns if not _has_carried_type(c)]
+    charsets = [
+        f"{c.name} ({c.column_type} in {c.charset})"
+        for c in columns
+        if _has_carried_type(c) and c.charset is not None and c.charset not in _CARRIED_CHARSETS
+    ]
+    other = "carry one other column: --value COLUMN"
+    out = []
+    if types:
+        out.append(told("mysql.column-type", types, Fix(advice=other)))
+    if charsets:
+        convert = f"ALTER TABLE {entry.sql} CONVERT TO CHARACTER SET utf8mb4;"
+        fix = Fix(sql=(convert,), is_invasive=True, advice=f"(rebuilds the table), or {other}")
+        out.append(told("mysql.column-charset", charsets, fix))
+    return out
+
+
+def _has_carried_type(column: Column) -> bool:
+    return column.data_type in _CARRIED_TYPES
 
 
 def _value_column(entry: Entry, wanted: str | None, names: Sequence[str]) -> str | None:
@@ -319,64 +360,6 @@ def _value_column(entry: Entry, wanted: str | None, names: Sequence[str]) -> str
         f"table {entry.qualified} has no column {wanted!r}{nearest(wanted, names)}",
         remedy="its columns are " + ", ".join(names),
     )
-
-
-def _refused_type(column: Column) -> str:
-    if column.data_type not in _CARRIED_TYPES:
-        return f"{column.name} ({column.column_type})"
-    if column.charset is not None and column.charset not in _CARRIED_CHARSETS:
-        return f"{column.name} ({column.column_type} in {column.charset})"
-    return ""
-
-
-def _key_warnings(table: Table, keys: Sequence[Key]) -> Iterator[Finding]:
-    used = set(table.key.columns)
-    if not any(used.issuperset(key) for key in keys):
-        yield Finding(
-            seen=f"{table.qualified}: the key template {table.key.text!r} contains no unique key; "
-            "rows with the same key overwrite each other in Redis",
-            stops=False,
-        )
-    nullable = [c.name for c in table.columns if c.name in used and c.nullable]
-    if nullable:
-        yield Finding(
-            seen=f"{table.qualified}: {', '.join(nullable)} may be NULL, and a NULL in a key stops "
-            "the reader",
-            remedy=f"ALTER TABLE {table.qualified} MODIFY … NOT NULL, or another --key",
-            stops=False,
-        )
-
-
-def _cascade_warnings(connection: Connection[Any], table: Table) -> Iterator[Finding]:
-    """Tell of changes that InnoDB makes by itself and that stand in no binlog.
-
-    Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
-    by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.
-    """
-    parents = _rows(
-        connection,
-        "SELECT DISTINCT referenced_table_name FROM information_schema.referential_constraints"
-        " WHERE constraint_schema = %s AND table_name = %s AND (delete_rule IN ('CASCADE',"
-        " 'SET NULL', 'SET DEFAULT') OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))",
-        (table.schema, table.name),
-    )
-    if parents and _cascades_inside_innodb(connection):
-        yield Finding(
-            seen=f"{table.qualified}: its foreign key to {', '.join(name for (name,) in parents)} "
-            "changes rows inside InnoDB (CASCADE, SET NULL), which no binlog shows: Redis will not "
-            "see them",
-            remedy="let the application change the child rows itself, with ON DELETE RESTRICT;\n"
-            "MySQL 9.6 and newer write cascades to the binlog",
-            stops=False,
-        )
-
-
-def _cascades_inside_innodb(connection: Connection[Any]) -> bool:
-    ((version,),) = _rows(connection, "SELECT VERSION()")
-    numbers = tuple(int(n) for n in str(version).split("-")[0].split(".")[:2])
-    native = _rows(connection, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
-    is_on = bool(native) and native[0][1] == "ON"
-    return "mariadb" in str(version).lower() or numbers < (9, 6) or is_on
 
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:

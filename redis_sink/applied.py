@@ -184,11 +184,7 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             position belongs to a stream of another name.
     """
     if applied.stream != state.name:
-        raise PositionLostError(
-            f"Redis holds what came from the stream {applied.stream}, not {state.name}",
-            safe="nothing was written",
-            remedy=f"set stream to {applied.stream}, or give this pipeline another name",
-        )
+        raise other_stream(applied, state.name)
     first = max(state.first_seq, 1)
     again = msgspec.structs.replace(applied, id_seq=0, created=state.created, seq=first - 1)
     is_shorter = state.last_seq < applied.seq
@@ -209,6 +205,15 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             remedy=REFRESH + "\n(and give stream_max_age_s more room)",
         )
     return Start(seq, applied, "resume")
+
+
+def other_stream(applied: Applied, stream: str) -> PositionLostError:
+    """Return the error of a position that belongs to a stream of another name."""
+    return PositionLostError(
+        f"Redis holds what came from the stream {applied.stream}, not {stream}",
+        safe="nothing was written",
+        remedy=f"set stream to {applied.stream}, or give this pipeline another name",
+    )
 
 
 def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:

@@ -1,17 +1,38 @@
-"""What is asked of Redis before the first write."""
+"""What is asked of Redis: before a role starts, and by the sink before its first write."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from cdc.errors import PermissionDenied, PreflightError, UnavailableError
+from cdc.errors import (
+    CdcError,
+    PermissionDenied,
+    PositionLostError,
+    PreflightError,
+    UnavailableError,
+)
+from cdc.finding import Finding, Fix, Report, of_error
+from cdc.settings import Settings
 from cdc.table import Table
+from redis_sink.applied import decode, live_keys_key, other_stream, position_key, position_keys
+from redis_sink.counts import counts_key
+from redis_sink.server_check import (
+    OwnKeys,
+    check_info,
+    check_persistence,
+    check_rights,
+    check_role,
+    commands_needed,
+    info_refused,
+)
 from redis_sink.sweep import escaped
 from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
 SAMPLES = 3
+_STOPPED = ("redis.role", "redis.cluster")
+"""Where one of these is found, nothing else is asked."""
 
 
 async def check_server(writer: Writer, log: Any) -> None:
@@ -19,81 +40,211 @@ async def check_server(writer: Writer, log: Any) -> None:
 
     Raises:
         UnavailableError: it is a replica now (a failover may be under way).
-        PreflightError: it is part of a cluster.
+        PreflightError: it is part of a cluster, or too old.
         PermissionDenied: ROLE or a transaction is not allowed.
     """
-    role = (await writer.ask(("ROLE",)))[0][0]
-    if role != b"master":
-        raise UnavailableError(
-            f"Redis at {writer.address} is a replica and takes no writes",
-            remedy="point the Redis URL at the master",
-        )
-    # Where MULTI is forbidden, what follows it would run outside a transaction.
-    await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
+    found, _ = await _server(writer)
+    for finding in found:
+        if finding.stops:
+            raise finding.error()
+    for finding in found:
+        log.warning(finding.sentence(), next=finding.remedy or None)
+
+
+async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
+    """Return what the server as such breaks, and its INFO; empty: it may not be asked."""
+    (role,) = await writer.ask(("ROLE",))
+    if found := list(check_role(writer.url, role)):
+        return found, {}
+    info: dict[str, str] = {}
     try:
         info = await _info(writer)
-    except PermissionDenied:
-        log.warning("redis does not allow INFO: cluster mode and eviction are not checked")
+        found = list(check_info(writer.url, info))
+    except PermissionDenied as error:
+        found = [info_refused(writer.url, error)]
         await writer.open()
-        return
-    if info.get("cluster_enabled") == "1":
-        raise PreflightError(
-            f"Redis at {writer.address} is part of a cluster",
-            safe="nothing was written",
-            remedy="use a Redis that is not a cluster: data and position need one transaction",
-        )
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy.startswith("allkeys-"):
-        log.warning(
-            "redis may evict keys that cdc keeps, and the position with them",
-            maxmemory_policy=policy,
-            remedy="redis-cli CONFIG SET maxmemory-policy noeviction",
-        )
+    if not any(finding.id in _STOPPED for finding in found):
+        # Where MULTI is forbidden, what follows it would run outside a transaction.
+        await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
+    return found, info
 
 
 async def _info(writer: Writer) -> dict[str, str]:
-    replies = await writer.ask(("INFO", "cluster"), ("INFO", "memory"))
+    parts = ("server", "cluster", "memory", "persistence")
+    replies = await writer.ask(*(("INFO", part) for part in parts))
     lines = b"\r\n".join(replies).decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+# -- before a role starts --------------------------------------------------------------
+
+
+async def ask_redis(
+    settings: Settings, tables: Awaitable[Sequence[Table]], report: Report, *, thorough: bool
+) -> None:
+    """Ask Redis everything that can break the promise; what it finds goes into the report.
+
+    Args:
+        tables: those that will be captured, known once MySQL has answered.
+        thorough: look through all keys, and compare memory with what the tables need.
+    """
+    key = position_key(settings.pipeline, 0, settings.partitions)
+    writer = Writer(settings.redis, key=key, name="cdc-preflight")
+    try:
+        await writer.open()
+        found, info = await _server(writer)
+        report.findings += found
+        version = info.get("redis_version", "")
+        report.servers["redis"] = f"Redis {version} at {writer.address}".replace("  ", " ")
+        if any(finding.id in _STOPPED for finding in found):
+            return
+        if thorough:
+            await _storage(writer, info, report)
+        captured = await tables
+        denied = await _rights(writer, settings, captured, report)
+        if ("GET", key) not in denied:
+            await _position(writer, settings, captured, report, thorough=thorough)
+    except CdcError as error:
+        away = isinstance(error, UnavailableError)
+        name = "redis.unreachable" if away else "redis.refused"
+        cluster = isinstance(error, PreflightError)
+        report.findings.append(of_error("redis.cluster" if cluster else name, error))
+    finally:
+        writer.close()
+
+
+async def _storage(writer: Writer, info: dict[str, str], report: Report) -> None:
+    if not info:
+        return
+    report.redis_used_bytes = int(info.get("used_memory", 0))
+    limit = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
+    if limit:
+        report.redis_room_bytes = max(0, limit - report.redis_used_bytes)
+    save: str | None = None
+    if info.get("aof_enabled") == "0":
+        try:
+            ((_, value),) = await writer.ask(("CONFIG", "GET", "save"))
+            save = value.decode()
+        except (CdcError, ValueError):
+            report.notes.append("Redis: appendonly no; whether it saves at all may not be asked")
+            await writer.open()
+    report.findings += check_persistence(writer.url, info, save)
+
+
+async def _rights(
+    writer: Writer, settings: Settings, tables: Sequence[Table], report: Report
+) -> set[tuple[str, ...]]:
+    """Try what the sink will do, and do nothing; return what is refused."""
+    own = OwnKeys(
+        position=writer.key,
+        counts=counts_key(settings.pipeline, 0, settings.partitions),
+        live=live_keys_key(settings.pipeline, 0, 0, settings.partitions),
+    )
+    owned = [table for table in tables if table.key.literal_prefix]
+    wanted = commands_needed(None, own)
+    for table in owned:
+        wanted += commands_needed(table, own)
+    if not settings.adopt:
+        wanted.append((("SCAN", "0"), True))
+    allowed = await writer.may(*(command for command, _ in wanted))
+    denied = [one for one, may in zip(wanted, allowed, strict=True) if not may]
+    patterns = [f"{table.key.literal_prefix}*" for table in owned]
+    several = ":*" if settings.partitions > 1 else ""
+    kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
+    patterns += [f"cdc:{settings.pipeline}:{name}" for name in kept]
+    user = settings.redis.user or "default"
+    report.findings += check_rights(writer.url, user, denied, patterns)
+    if len(owned) < len(tables):
+        report.notes.append(
+            "Redis: keys of a template that begins with a column are not known before:\n"
+            "rights on them are not tried, and what stands there is not looked for"
+        )
+    await writer.open()
+    return {command for command, _ in denied}
+
+
+async def _position(
+    writer: Writer,
+    settings: Settings,
+    tables: Sequence[Table],
+    report: Report,
+    *,
+    thorough: bool,
+) -> None:
+    keys = position_keys(settings.pipeline, settings.partitions)
+    (raw,) = await writer.ask(("GET", writer.key))
+    if raw is not None:
+        try:
+            applied = decode(raw, key=writer.key, partitions=settings.partitions)
+        except PositionLostError as error:
+            report.findings.append(of_error("redis.position", error))
+            return
+        if applied.stream != settings.stream:
+            report.findings.append(
+                of_error("redis.position", other_stream(applied, settings.stream))
+            )
+    elif thorough and not settings.adopt:
+        try:
+            report.findings += await foreign_keys(writer, tables, keys)
+        except PermissionDenied:
+            return  # SCAN, which is among the rights that lack
+
+
+async def foreign_keys(
+    writer: Writer, tables: Sequence[Table], positions: Sequence[str]
+) -> list[Finding]:
+    """Return what stands already under the keys that the tables will own.
+
+    Looks at names only, with a whole SCAN.  Where a partition has begun, it looked, and what
+    stands there is ours.
+
+    Args:
+        positions: keys of all partitions' positions.
+    """
+    if await _begun(writer, positions):
+        return []
+    prefixes: dict[str, str] = {}
+    for table in tables:
+        if table.key.literal_prefix:
+            prefixes.setdefault(table.key.literal_prefix, table.qualified)
+    out = []
+    for prefix, name in prefixes.items():
+        count, samples = await _under(writer, prefix, positions)
+        # A position is written before the keys of its partition: asked again, it is there.
+        if count and not await _begun(writer, positions):
+            out.append(
+                Finding(
+                    id="redis.foreign-keys",
+                    seen=f"{count} {'key stands' if count == 1 else 'keys stand'} in Redis already "
+                    f"where {name} will write ({prefix}*), such as "
+                    + ", ".join(map(repr, samples)),
+                    fix=Fix(
+                        advice="start with --adopt to let cdc take them over, choose another key\n"
+                        "template, or remove them"
+                    ),
+                    table=name,
+                )
+            )
+    return out
 
 
 async def refuse_foreign_keys(
     writer: Writer, tables: Sequence[Table], positions: Sequence[str], log: Any
 ) -> None:
-    """Make sure that nothing stands yet under the keys that the tables will own.
-
-    Looks at names only, once, before a pipeline's first write: a whole SCAN.  Where another
-    partition has begun, it looked, and what stands there is ours.
-
-    Args:
-        positions: keys of all partitions' positions.
+    """Make sure, once, before a pipeline's first write, that `foreign_keys` finds none.
 
     Raises:
         PreflightError: keys stand there; says how many and shows three.
     """
-    if await _begun(writer, positions):
-        return
-    prefixes: dict[str, str] = {}
     for table in tables:
-        if table.key.literal_prefix:
-            prefixes.setdefault(table.key.literal_prefix, table.qualified)
-        else:
+        if not table.key.literal_prefix:
             log.info(
                 "keys that stand already are not looked for: the template begins with a column",
                 table=table.qualified,
                 key=table.key.text,
             )
-    for prefix, name in prefixes.items():
-        count, samples = await _under(writer, prefix, positions)
-        # A position is written before the keys of its partition: asked again, it is there.
-        if count and not await _begun(writer, positions):
-            raise PreflightError(
-                f"{count} {'key stands' if count == 1 else 'keys stand'} in Redis already where "
-                f"{name} will write ({prefix}*), such as " + ", ".join(map(repr, samples)),
-                safe="nothing was written",
-                remedy="start with --adopt to let cdc take them over, choose another key\n"
-                "template, or remove them",
-            )
+    for finding in await foreign_keys(writer, tables, positions):
+        raise finding.error()
 
 
 async def _begun(writer: Writer, positions: Sequence[str]) -> bool:

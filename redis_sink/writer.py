@@ -54,8 +54,9 @@ class Writer:
 
     def __init__(self, url: Url, *, key: str, name: str) -> None:
         self.address = url.address
+        self.url = url
         self.key = key
-        self._url, self._name = url, name
+        self._name = name
         self._connection: Connection | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -70,7 +71,7 @@ class Writer:
             PermissionDenied: the login or a right is refused.
         """
         self.close()
-        connection = _connection(self._url, self._name)
+        connection = _connection(self.url, self._name)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
@@ -156,6 +157,20 @@ class Writer:
                 raise refusal(self.address, str(reply), str(command[0]))
         return replies
 
+    async def may(self, *commands: Command) -> list[bool]:
+        """Say of each command whether this login may run it on these keys; none is run.
+
+        Redis looks at rights when a command is queued; the connection is dropped before EXEC.
+
+        Raises:
+            CdcError: MULTI itself is refused; or as `ask`.
+        """
+        # By itself: what follows a MULTI that is refused would be run.
+        await self.ask(("MULTI",))
+        replies = await self._exchange(list(commands))
+        self.close()
+        return [not _is_denied(reply) for reply in replies]
+
     def close(self) -> None:
         """Drop the connection at once; what is still on its way to Redis is cut off."""
         connection, self._connection = self._connection, None
@@ -224,6 +239,10 @@ class Writer:
             f"Redis at {self.address} {how}",
             remedy="check the host and the port in the Redis URL, and that the server runs",
         )
+
+
+def _is_denied(reply: object) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM")
 
 
 def _connection(url: Url, name: str) -> Connection:

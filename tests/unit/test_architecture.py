@@ -21,13 +21,17 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 PURE = (
     "cdc_reader.resume",
+    "cdc.check_report",
     "cdc.compiled",
     "cdc.errors",
+    "cdc.estimate",
     "cdc.finding",
     "cdc.key",
     "cdc.message",
     "cdc.partition",
     "cdc.position",
+    "cdc.reasons",
+    "cdc.room_check",
     "cdc.setting",
     "cdc.table",
     "cdc.table_settings",
@@ -46,6 +50,7 @@ PURE = (
     "cdc_reader.row_codec",
     "cdc_reader.row_plan",
     "cdc_reader.select_codec",
+    "cdc_reader.source_check",
     "cdc_reader.statement",
     "cdc_reader.table_map",
     "cdc_reader.transaction",
@@ -56,6 +61,7 @@ PURE = (
     "redis_sink.plan",
     "redis_sink.refreshing",
     "redis_sink.row_hash",
+    "redis_sink.server_check",
     "redis_sink.share",
     "redis_sink.verdict",
 )

@@ -19,6 +19,7 @@ import pytest
 from cdc import message
 from cdc.cli import cli
 from cdc.errors import EXIT_CODES, REFRESH, SettingsError
+from cdc.reasons import REASONS
 from cdc.settings import SPECS, load
 from cdc.table_settings import TABLE_HELP
 
@@ -329,6 +330,24 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 def test_every_error_has_its_part_in_the_operations(code: int) -> None:
     """docs/operations.md is keyed by error: ``### StreamError (73)``."""
     assert f"\n### {EXIT_CODES[code].__name__} ({code})\n" in _text("docs/operations.md")
+
+
+def test_every_finding_is_in_the_page_of_the_check() -> None:
+    """docs/check.md has each id with its reason, and no other; each is made somewhere."""
+    rows = re.findall(
+        r"^\| `([a-z]+\.[a-z-]+)` \| [^|]+ \| ([^|]+) \|", _text("docs/check.md"), re.MULTILINE
+    )
+    texts = " ".join(path.read_text("utf-8") for path in SOURCES if path.name != "reasons.py")
+
+    assert dict(rows) == REASONS
+    assert len(rows) == len(REASONS)
+    assert [] == [name for name in REASONS if f'"{name}"' not in texts and name not in _BY_VARIABLE]
+
+
+_BY_VARIABLE = {
+    f"mysql.binlog-{name}" for name in ("format", "row-image", "row-metadata", "row-value-options")
+}
+"""Made from the name of a variable."""
 
 
 def test_the_command_that_errors_name_is_explained() -> None:

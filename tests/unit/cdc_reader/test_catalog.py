@@ -15,7 +15,7 @@ from cdc.errors import (
     UsageError,
 )
 from cdc.url import parse_url
-from cdc_reader.catalog import ServerFacts, check_source, translated
+from cdc_reader.catalog import ServerFacts, check_retention, check_source, translated
 
 URL = parse_url("mysql://ada:Kanarienvogel@db.example/shop", ("mysql",))
 GOOD = {
@@ -34,8 +34,8 @@ def facts(
 ) -> ServerFacts:
     return ServerFacts(
         mariadb=mariadb,
-        version=(9, 7, 4),
-        version_text="9.7.4",
+        version=(11, 8, 9) if mariadb else (9, 7, 4),
+        version_text="11.8.9-MariaDB" if mariadb else "9.7.4",
         gtid=gtid,
         server="uuid",
         variables=GOOD | (changed or {}),
@@ -102,7 +102,8 @@ def test_all_findings_come_together() -> None:
 
 def test_what_may_hurt_later_is_said_and_does_not_stop() -> None:
     """No GTIDs; binlogs that are kept for an hour."""
-    found = check_source(facts({"binlog_expire_logs_seconds": "3600"}, gtid=False))
+    short = facts({"binlog_expire_logs_seconds": "3600"}, gtid=False)
+    found = [*check_source(short), *check_retention(short)]
 
     assert [finding.stops for finding in found] == [False, False]
 

@@ -1,0 +1,209 @@
+"""What of the captured tables stops a run, or should be known before it.
+
+Asks information_schema and, once for each table, for no rows of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.errors import PermissionDenied
+from cdc.finding import Finding, Fix
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_reader.connection import current_user
+from cdc_reader.tables import Entry, Key, identifier, rows_of, unique_keys
+
+_SELECT_REFUSED = {1142, 1143}
+_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
+
+
+def check_tables(
+    connection: Connection[Any], settings: Settings, tables: Sequence[Table]
+) -> list[Finding]:
+    """Return what the tables' rights, keys and foreign keys break.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `cdc_reader.connection.translated`.
+    """
+    out: list[Finding] = []
+    for table in tables:
+        if settings.snapshot and not _may_select(connection, table):
+            user, account = current_user(connection)
+            out.append(
+                Finding(
+                    id="mysql.select",
+                    seen=f"MySQL: the user {user!r} may not SELECT from {table.qualified}",
+                    fix=Fix(
+                        sql=(f"GRANT SELECT ON {sql_name(table)} TO {account};",),
+                        advice="(or --no-snapshot)",
+                    ),
+                    kind=PermissionDenied,
+                    table=table.qualified,
+                )
+            )
+        out.extend(_keys(connection, table, unique_keys(connection, _entry_of(table))))
+        out.extend(_cascades(connection, table))
+    return out
+
+
+def sql_name(table: Table) -> str:
+    """Return a table as it stands in a statement without bound values."""
+    return _entry_of(table).sql
+
+
+def _entry_of(table: Table) -> Entry:
+    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
+
+
+def _may_select(connection: Connection[Any], table: Table) -> bool:
+    columns = ", ".join(map(identifier, table.column_names))
+    try:
+        rows_of(connection, f"SELECT {columns} FROM {sql_name(table)} LIMIT 0")
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in _SELECT_REFUSED:
+            return False
+        raise
+    return True
+
+
+def _keys(connection: Connection[Any], table: Table, keys: Sequence[Key]) -> Iterator[Finding]:
+    used = set(table.key.columns)
+    if not any(used.issuperset(key) for key in keys):
+        yield Finding(
+            id="mysql.key-not-unique",
+            seen=f"{table.qualified}: the key template {table.key.text!r} contains no unique key",
+            fix=Fix(
+                advice="name the columns of one: --key '{table}:{pk}'"
+                if keys
+                else "make sure that its columns tell rows apart"
+            ),
+            stops=False,
+            table=table.qualified,
+        )
+    nullable = [c.name for c in table.columns if c.name in used and c.nullable]
+    if nullable:
+        definitions = _definitions(connection, table)
+        changes = ", ".join(f"MODIFY COLUMN {not_null(definitions[name])}" for name in nullable)
+        yield Finding(
+            id="mysql.key-nullable",
+            seen=f"{table.qualified}: {', '.join(nullable)} may be NULL",
+            fix=Fix(
+                sql=(f"ALTER TABLE {sql_name(table)} {changes};",),
+                is_invasive=True,
+                advice="(it refuses where a NULL stands), or another --key",
+            ),
+            stops=False,
+            table=table.qualified,
+        )
+
+
+def _definitions(connection: Connection[Any], table: Table) -> dict[str, str]:
+    """Return each column's own line of SHOW CREATE TABLE, by name."""
+    ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {sql_name(table)}")
+    lines = [line.strip().rstrip(",") for line in str(text).splitlines()]
+    return {
+        name: line
+        for name in table.column_names
+        for line in lines
+        if line.startswith(f"{identifier(name)} ")
+    }
+
+
+def not_null(definition: str) -> str:
+    """Return a column's definition with NOT NULL.
+
+    >>> not_null("`a` varchar(9) COLLATE utf8mb4_bin DEFAULT NULL COMMENT 'x'")
+    "`a` varchar(9) COLLATE utf8mb4_bin NOT NULL COMMENT 'x'"
+    >>> not_null("`a` timestamp NULL DEFAULT NULL")
+    '`a` timestamp NOT NULL'
+    """
+    if re.search(r" DEFAULT NULL(?= |$)", definition):
+        without = re.sub(r" NULL(?= DEFAULT NULL( |$))", "", definition, count=1)
+        return re.sub(r" DEFAULT NULL(?= |$)", " NOT NULL", without, count=1)
+    head, comment, rest = definition.partition(" COMMENT ")
+    return f"{re.sub(r' NULL(?= |$)', '', head, count=1)} NOT NULL{comment}{rest}"
+
+
+# -- foreign keys ----------------------------------------------------------------------
+
+
+def _cascades(connection: Connection[Any], table: Table) -> Iterator[Finding]:
+    """Tell of changes that InnoDB makes by itself and that stand in no binlog.
+
+    Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
+    by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.
+    """
+    actions = ", ".join(["%s"] * len(_ACTIONS))
+    rows = rows_of(
+        connection,
+        "SELECT r.constraint_name, r.referenced_table_name, k.referenced_table_schema,"
+        " k.column_name, k.referenced_column_name"
+        " FROM information_schema.referential_constraints r"
+        " JOIN information_schema.key_column_usage k"
+        " ON k.constraint_schema = r.constraint_schema AND k.table_name = r.table_name"
+        " AND k.constraint_name = r.constraint_name"
+        " WHERE r.constraint_schema = %s AND r.table_name = %s"
+        f" AND (r.delete_rule IN ({actions}) OR r.update_rule IN ({actions}))"
+        " ORDER BY r.constraint_name, k.ordinal_position",
+        (table.schema, table.name, *_ACTIONS, *_ACTIONS),
+    )
+    if not rows:
+        return
+    is_native = _native_foreign_keys(connection)
+    if is_native is False:
+        return
+    columns: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for name, parent, schema, column, referenced in rows:
+        columns.setdefault((name, schema, parent), []).append((column, referenced))
+    parents = sorted({parent for _, _, parent in columns})
+    yield Finding(
+        id="mysql.cascade",
+        seen=f"{table.qualified}: its foreign key to {', '.join(parents)} changes rows inside "
+        "InnoDB (CASCADE, SET NULL)",
+        fix=Fix(
+            sql=tuple(
+                statement
+                for (name, schema, parent), pairs in columns.items()
+                for statement in _restricted(table, name, (schema, parent), pairs)
+            ),
+            is_invasive=True,
+            file=("my.cnf", "[mysqld]\ninnodb_native_foreign_keys = OFF") if is_native else None,
+            advice="either of them: with the second MySQL writes cascades to the binlog"
+            if is_native
+            else "after that the application has to change the child rows itself;\n"
+            "MySQL 9.6 and newer write cascades to the binlog",
+        ),
+        stops=False,
+        table=table.qualified,
+    )
+
+
+def _restricted(
+    table: Table, name: str, parent: tuple[str, str], pairs: Sequence[tuple[str, str]]
+) -> tuple[str, str]:
+    own = ", ".join(identifier(column) for column, _ in pairs)
+    theirs = ", ".join(identifier(column) for _, column in pairs)
+    where = ".".join(map(identifier, parent))
+    key = identifier(name)
+    # MySQL cannot drop and add a constraint of one name at once.
+    return (
+        f"ALTER TABLE {sql_name(table)} DROP FOREIGN KEY {key};",
+        f"ALTER TABLE {sql_name(table)} ADD CONSTRAINT {key} FOREIGN KEY ({own}) "
+        f"REFERENCES {where} ({theirs});",
+    )
+
+
+def _native_foreign_keys(connection: Connection[Any]) -> bool | None:
+    """Say whether InnoDB cascades by itself; None: this server knows no other way."""
+    found = rows_of(connection, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
+    ((version,),) = rows_of(connection, "SELECT VERSION()")
+    numbers = tuple(int(n) for n in str(version).split("-")[0].split(".")[:2])
+    if "mariadb" in str(version).lower() or numbers < (9, 6):
+        return None
+    return bool(found) and found[0][1] == "ON"

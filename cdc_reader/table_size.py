@@ -1,0 +1,115 @@
+"""How many rows a table has and how large they are, for ``cdc check``: one scan, with a time limit.
+
+Where the scan would take longer, the catalog's estimates are used, and it is said.
+Source: MySQL manual, "Optimizer Hints", MAX_EXECUTION_TIME; MariaDB, "SET STATEMENT".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.estimate import TableSize
+from cdc.finding import Finding, Fix
+from cdc.table import Column, Table
+from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
+from cdc_reader.table_check import sql_name
+from cdc_reader.tables import add_key, identifier, rows_of
+
+SCAN_S = 10
+MESSAGE_BYTES = 250
+"""What stands in a message beside key and value, at least."""
+_INTERRUPTED = {3024, 1969, 1317}
+_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
+_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"))
+
+
+def read_size(connection: Connection[Any], table: Table) -> TableSize:
+    """Return the size of a table; takes `SCAN_S` at most.
+
+    Raises:
+        pymysql.MySQLError: a right is missing, or the connection broke.
+    """
+    ((version,),) = rows_of(connection, "SELECT VERSION()")
+    mariadb = "mariadb" in str(version).lower()
+    if not mariadb:
+        # Of this session alone: else the numbers may be a day old.
+        rows_of(connection, "SET SESSION information_schema_stats_expiry = 0")
+    ((estimated, average, data, indexes),) = rows_of(
+        connection,
+        "SELECT table_rows, avg_row_length, data_length, index_length"
+        " FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
+        (table.schema, table.name),
+    )
+    size_bytes = int(data or 0) + int(indexes or 0)
+    length = " + ".join(["0", *(value_length(column) for column in _carried(table))])
+    try:
+        ((rows, mean, largest),) = rows_of(connection, _limited(table, length, mariadb=mariadb))
+    except pymysql.MySQLError as error:
+        if not error.args or error.args[0] not in _INTERRUPTED:
+            raise
+        return TableSize(
+            rows=int(estimated or 0),
+            is_exact=False,
+            size_bytes=size_bytes,
+            value_bytes=int(average or 0) + _names_bytes(table),
+        )
+    return TableSize(
+        rows=int(rows),
+        is_exact=True,
+        size_bytes=size_bytes,
+        value_bytes=int(mean or 0) + _names_bytes(table),
+        largest_bytes=int(largest or 0) + _names_bytes(table) + MESSAGE_BYTES if rows else 0,
+    )
+
+
+def _limited(table: Table, length: str, *, mariadb: bool) -> str:
+    what = f"COUNT(*), AVG({length}), MAX({length}) FROM {sql_name(table)}"
+    if mariadb:
+        return f"SET STATEMENT max_statement_time = {SCAN_S} FOR SELECT {what}"
+    return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_S * 1000}) */ {what}"
+
+
+def _carried(table: Table) -> list[Column]:
+    return [c for c in table.columns if table.value_column in (None, c.name)]
+
+
+def value_length(column: Column) -> str:
+    """Return SQL for the least bytes that a column's value has in a message.
+
+    >>> value_length(Column(name="b", data_type="blob", column_type="blob", charset=None,
+    ...                     nullable=True))
+    'COALESCE(OCTET_LENGTH(`b`) * 4 DIV 3, 4)'
+    """
+    name = identifier(column.name)
+    if column.data_type in _BYTES:
+        return f"COALESCE(OCTET_LENGTH({name}) * 4 DIV 3, 4)"
+    if column.data_type in _TEXTS:
+        return f"COALESCE(OCTET_LENGTH({name}), 4)"
+    return "12"
+
+
+def _names_bytes(table: Table) -> int:
+    """Return what names, quotes and commas of the row's JSON take."""
+    if table.value_column is not None:
+        return 0
+    return 2 + sum(len(column.name.encode()) + 6 for column in _carried(table))
+
+
+def check_order(table: Table, size: TableSize) -> Iterator[Finding]:
+    """Find a table that is too large to be read in one piece and has no key to go by."""
+    if table.chunk_key or size.rows <= WHOLE_TABLE_MAX_ROWS:
+        return
+    yield Finding(
+        id="mysql.table-unordered",
+        seen=f"{table.qualified} has {size.rows:,} rows and no primary or unique NOT NULL key",
+        fix=Fix(
+            sql=(add_key(table.schema, table.name, table.column_names),),
+            is_invasive=True,
+            advice="(SELECT * does not show it; the table is rebuilt), or run with --no-snapshot",
+        ),
+        table=table.qualified,
+    )
