@@ -88,7 +88,7 @@ async def _ask(
 ) -> None:
     rights = await try_rights(nc, settings, role, refusals, report.notes)
     report.findings += rights
-    if refusals.has_denied("$JS.API.INFO"):
+    if refusals.has_denied("$JS.API.INFO") or refusals.hears_nothing:
         return
     info = await api(nc, "INFO")
     fast = await fast_ingest_offered(nc)

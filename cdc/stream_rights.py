@@ -46,6 +46,11 @@ class Refusals:
     def __contains__(self, words: str) -> bool:
         return any(words.lower() in text for text in self.texts)
 
+    @property
+    def hears_nothing(self) -> bool:
+        """Whether a right to subscribe was refused, so that no answer may come."""
+        return "for subscription to" in self
+
     def has_denied(self, subject: str) -> bool:
         """Say whether the right to publish there was refused."""
         return f'for publish to "{subject}"' in self
@@ -100,18 +105,18 @@ async def try_rights(
     Raises:
         UnavailableError: the connection is gone.
     """
-    await write_block(nc, _publishing(["$JS.API.INFO"]))
+    needed = rights_needed(settings, role, created=True)
+    await write_block(nc, _publishing(["$JS.API.INFO"]) + _subscribing(needed.subscribe.values()))
     await nc.flush()
     info_refused = refusals.has_denied("$JS.API.INFO")
     if not info_refused and "with reply of" not in refusals:
         notes.append("NATS: the rights on this server cannot be tried without an effect")
         return []
-    created = info_refused
-    if not info_refused:
-        created = await _are_created(nc, settings, role, refusals)
-    needed = rights_needed(settings, role, created)
+    # Where no answer would come, only what is needed in every case is tried.
+    if not info_refused and not refusals.hears_nothing:
+        needed = rights_needed(settings, role, await _are_created(nc, settings, role, refusals))
     subjects = [subject for tried in needed.publish.values() for subject in tried]
-    await write_block(nc, _publishing(subjects) + _subscribing(needed.subscribe.values()))
+    await write_block(nc, _publishing(subjects))
     await nc.flush()
     publish = [
         pattern

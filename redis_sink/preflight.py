@@ -146,14 +146,17 @@ async def _rights(
         wanted += commands_needed(table, own)
     if not settings.adopt:
         wanted.append((("SCAN", "0"), True))
-    allowed = await writer.may(*(command for command, _ in wanted))
-    denied = [one for one, may in zip(wanted, allowed, strict=True) if not may]
+    # WATCH is allowed by now, so what is said of it is about the key.
+    keys = dict.fromkeys(command[1] for command, _ in wanted if command[0] != "SCAN")
+    watched = [("WATCH", key) for key in keys]
+    lacks = await writer.refused(*watched, *(command for command, _ in wanted))
+    denied = [one for one, lacking in zip(wanted, lacks[len(watched) :], strict=True) if lacking]
     patterns = [f"{table.key.literal_prefix}*" for table in owned]
     several = ":*" if settings.partitions > 1 else ""
     kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
     patterns += [f"cdc:{settings.pipeline}:{name}" for name in kept]
     user = settings.redis.user or "default"
-    report.findings += check_rights(writer.url, user, denied, patterns)
+    report.findings += check_rights(writer.url, user, denied, patterns if "key" in lacks else ())
     if len(owned) < len(tables):
         report.notes.append(
             "Redis: keys of a template that begins with a column are not known before:\n"

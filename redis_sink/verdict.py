@@ -60,6 +60,17 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
     )
 
 
+def lacking(reply: object) -> str:
+    """Return what a login lacks by a reply: ``command``, ``key``, or nothing.
+
+    Source: redis/src/acl.c getAclErrorMessage; 6.0 to 8.0 say "access" of keys alone.
+    """
+    text = str(reply)
+    if not isinstance(reply, Exception) or not text.startswith("NOPERM"):
+        return ""
+    return "key" if " access " in text else "command"
+
+
 def refused_transaction(address: str, queued: list[str]) -> CdcError:
     """Return why EXEC was aborted (nothing is applied): the first refusal in its queue."""
     return refusal(address, queued[0] if queued else "EXECABORT", "in MULTI")

@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, UnavailableError
 from cdc.url import Url
 from redis_sink.batch import Command
-from redis_sink.verdict import refusal, refused_transaction
+from redis_sink.verdict import lacking, refusal, refused_transaction
 
 CONNECT_TIMEOUT_S = 5
 REPLY_TIMEOUT_S = 15.0
@@ -157,10 +157,13 @@ class Writer:
                 raise refusal(self.address, str(reply), str(command[0]))
         return replies
 
-    async def may(self, *commands: Command) -> list[bool]:
-        """Say of each command whether this login may run it on these keys; none is run.
+    async def refused(self, *commands: Command) -> list[str]:
+        """Say of each command what this login lacks for it; none is run.
 
         Redis looks at rights when a command is queued; the connection is dropped before EXEC.
+
+        Returns:
+            ``command``, ``key``, or an empty text where it may.
 
         Raises:
             CdcError: MULTI itself is refused; or as `ask`.
@@ -169,7 +172,7 @@ class Writer:
         await self.ask(("MULTI",))
         replies = await self._exchange(list(commands))
         self.close()
-        return [not _is_denied(reply) for reply in replies]
+        return [lacking(reply) for reply in replies]
 
     def close(self) -> None:
         """Drop the connection at once; what is still on its way to Redis is cut off."""
@@ -239,10 +242,6 @@ class Writer:
             f"Redis at {self.address} {how}",
             remedy="check the host and the port in the Redis URL, and that the server runs",
         )
-
-
-def _is_denied(reply: object) -> bool:
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM")
 
 
 def _connection(url: Url, name: str) -> Connection:

@@ -344,6 +344,17 @@ def test_every_finding_is_in_the_page_of_the_check() -> None:
     assert [] == [name for name in REASONS if f'"{name}"' not in texts and name not in _BY_VARIABLE]
 
 
+def test_every_finding_is_provoked_on_a_real_server() -> None:
+    """Each id stands in a test of the check, but for what the servers here cannot show."""
+    tests = ROOT.glob("tests/*/test_check*.py")
+    provoked = set(re.findall(r"(?:mysql|nats|redis)\.[a-z-]+", " ".join(map(_text, tests))))
+    # Made from the name of the variable there as well.
+    provoked |= _BY_VARIABLE | {"mysql.server-id", "mysql.binlog-retention"}
+    shown_by_values_alone = {"mysql.version", "nats.version", "redis.version", "mysql.unexpected"}
+
+    assert set(REASONS) - provoked == shown_by_values_alone
+
+
 _BY_VARIABLE = {
     f"mysql.binlog-{name}" for name in ("format", "row-image", "row-metadata", "row-value-options")
 }

@@ -1,0 +1,349 @@
+"""Every finding about MySQL and MariaDB, provoked for real, and gone once its fix has been run."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from pymysql.constants import COMMAND
+
+from cdc.demo.servers import MariaDB, MySQL, start_together
+from cdc.finding import Finding
+from tests.support.checking import check, found, run_sql, with_file
+
+SqlServer = MySQL | MariaDB
+UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[dict[str, SqlServer]]:
+    """A MySQL and a MariaDB whose settings these tests turn."""
+    servers: dict[str, SqlServer] = {"mysql": MySQL(), "mariadb": MariaDB()}
+    with ExitStack() as stack:
+        start_together(stack, *servers.values())
+        for server in servers.values():
+            sql(
+                server,
+                "CREATE DATABASE shop",
+                "CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(90))",
+            )
+        yield servers
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def server(request: pytest.FixtureRequest, odd: dict[str, SqlServer]) -> SqlServer:
+    """Both, one after the other."""
+    return odd[request.param]
+
+
+def sql(server: SqlServer, *statements: str) -> None:
+    with server.connect() as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def findings(server: SqlServer | str, *tables: str, **flags: Any) -> dict[str, Finding]:
+    return found(check(server, tables=tables or ("shop.users",), **flags), "mysql")
+
+
+def made(server: SqlServer, definition: str) -> str:
+    """Return a new table of that definition."""
+    name = f"shop.t_{uuid.uuid4().hex[:8]}"
+    sql(server, f"CREATE TABLE {name} ({definition})")
+    return name
+
+
+def test_a_server_that_is_set_up_well_has_no_findings(server: SqlServer) -> None:
+    """And its table is measured."""
+    sql(server, "REPLACE INTO shop.users VALUES (1, REPEAT('a', 80))")
+    report = check(server, tables=("shop.users",))
+    size = report.sizes["shop.users"]
+
+    assert found(report, "mysql") == {}
+    assert (size.rows, size.is_exact) == (1, True)
+    assert size.largest_bytes is not None
+    assert 300 < size.largest_bytes < 500
+    assert report.servers["mysql"].startswith(
+        "MariaDB 1" if isinstance(server, MariaDB) else "MySQL 9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "default"),
+    [
+        ("mysql", "binlog_format", "'MIXED'", "'ROW'"),
+        ("mysql", "binlog_row_image", "'MINIMAL'", "'FULL'"),
+        ("mysql", "binlog_row_metadata", "'MINIMAL'", "'FULL'"),
+        ("mysql", "binlog_row_value_options", "'PARTIAL_JSON'", "''"),
+        ("mysql", "server_id", "0", "1"),
+        ("mysql", "binlog_expire_logs_seconds", "3600", "2592000"),
+        ("mariadb", "binlog_format", "'MIXED'", "'ROW'"),
+        ("mariadb", "binlog_row_image", "'NOBLOB'", "'FULL'"),
+        ("mariadb", "binlog_row_metadata", "'NO_LOG'", "'FULL'"),
+        ("mariadb", "binlog_expire_logs_seconds", "3600", "0"),
+    ],
+)
+def test_a_setting(
+    odd: dict[str, SqlServer], kind: str, variable: str, value: str, default: str
+) -> None:
+    """Its statement sets it right."""
+    server = odd[kind]
+    name = {"binlog_expire_logs_seconds": "binlog-retention"}.get(
+        variable, variable.replace("_", "-")
+    )
+    sql(server, f"SET GLOBAL {variable} = {value}")
+    try:
+        (finding,) = findings(server).values()
+        assert finding.id == f"mysql.{name}"
+        assert finding.stops == (name != "binlog-retention")
+        run_sql(server, finding)
+        assert findings(server) == {}
+    finally:
+        sql(server, f"SET GLOBAL {variable} = {default}")
+
+
+def test_binlogs_must_outlast_the_first_reading(odd: dict[str, SqlServer]) -> None:
+    """A retention of a day and a second is enough for this table; see the unit test for others."""
+    sql(odd["mysql"], "SET GLOBAL binlog_expire_logs_seconds = 86401")
+    try:
+        assert findings(odd["mysql"]) == {}
+    finally:
+        sql(odd["mysql"], "SET GLOBAL binlog_expire_logs_seconds = 2592000")
+
+
+def test_gtids_can_be_switched_on_by_the_statements(odd: dict[str, SqlServer]) -> None:
+    """In steps; off again, also in steps."""
+    mysql = odd["mysql"]
+    sql(mysql, *(f"SET GLOBAL gtid_mode = {m}" for m in ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF")))
+    sql(mysql, "SET GLOBAL enforce_gtid_consistency = OFF")
+
+    (finding,) = findings(mysql).values()
+    assert (finding.id, finding.stops) == ("mysql.gtid-mode", False)
+    run_sql(mysql, finding)
+    assert findings(mysql) == {}
+
+
+def test_prepared_xa_transactions(server: SqlServer) -> None:
+    """Each is named so that the statement ends it; ids of any bytes."""
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("XA START 'a''b', X'00ff', 7")
+        cursor.execute(f"INSERT INTO shop.users VALUES ({uuid.uuid4().int % 10**9}, 'x')")
+        cursor.execute("XA END 'a''b', X'00ff', 7")
+        cursor.execute("XA PREPARE 'a''b', X'00ff', 7")
+    (finding,) = findings(server).values()
+
+    assert (finding.id, finding.stops, finding.fix.is_invasive) == ("mysql.xa", False, True)
+    run_sql(server, finding)
+    assert findings(server) == {}
+
+
+def test_a_number_that_a_replica_has(odd: dict[str, SqlServer]) -> None:
+    """A replica that has registered, and the server itself; without the setting it is gone."""
+    mysql = odd["mysql"]
+    with mysql.connect() as replica:
+        raw: Any = replica
+        raw._execute_command(
+            COMMAND.COM_REGISTER_SLAVE, struct.pack("<IBBBHII", 4711, 0, 0, 0, 0, 0, 0)
+        )
+        raw._read_packet()
+        (finding,) = findings(mysql, server_id=4711).values()
+        assert (finding.id, finding.stops) == ("mysql.server-id-taken", True)
+        assert list(findings(mysql, server_id=1)) == ["mysql.server-id-taken"]
+        assert findings(mysql, server_id=4712) == findings(mysql) == {}
+
+
+def test_filters_of_a_replica(odd: dict[str, SqlServer]) -> None:
+    """Said; the statements take them away."""
+    mysql = odd["mysql"]
+    sql(
+        mysql,
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1",
+        "CHANGE REPLICATION FILTER REPLICATE_IGNORE_DB = (crm), REPLICATE_DO_TABLE = (shop.users)",
+    )
+    try:
+        (finding,) = findings(mysql).values()
+        assert (finding.id, finding.stops) == ("mysql.replica-filter", False)
+        run_sql(mysql, finding)
+        assert findings(mysql) == {}
+    finally:
+        sql(mysql, "STOP REPLICA", "RESET REPLICA ALL")
+
+
+# -- rights and tables -----------------------------------------------------------------
+
+
+def test_rights(server: SqlServer) -> None:
+    """The printed GRANTs are all that lacks; the user's name needs quotes."""
+    user = f"o'{uuid.uuid4().hex[:8]}"
+    account = "'" + user.replace("'", "''") + "'@'127.0.0.1'"
+    sql(
+        server,
+        f"CREATE USER {account} IDENTIFIED BY 'pw'",
+        f"GRANT INSERT ON shop.users TO {account}",
+    )
+    url = f"mysql://{user}:pw@127.0.0.1:{server.port}"
+    lacking = findings(url)
+
+    assert set(lacking) == {"mysql.rights", "mysql.select"}
+    for finding in lacking.values():
+        run_sql(server, finding)
+    assert findings(url) == {}
+
+
+def test_logins_databases_and_servers_that_are_not_there(odd: dict[str, SqlServer]) -> None:
+    """Each is one finding, and the other servers are asked all the same."""
+    mysql = odd["mysql"]
+
+    assert list(findings(f"{UNKNOWN_USER}{mysql.port}")) == ["mysql.refused"]
+    assert list(findings(f"{mysql.url}/nowhere")) == ["mysql.database"]
+    assert {f.id for f in check(tables=("shop.users",)).findings} == {
+        "mysql.unreachable",
+        "nats.unreachable",
+        "redis.unreachable",
+    }
+    assert findings(mysql.url) == {}
+
+
+def test_a_table_that_is_not_there(server: SqlServer) -> None:
+    """A typo is told with the nearest name, and every table's mistakes at once."""
+    (finding,) = findings(server, "shop.usres").values()
+    report = check(server, tables=("shop.usres", "shop.orders"))
+
+    assert finding.id == "mysql.table"
+    assert "did you mean 'shop.users'" in finding.seen
+    assert [f.id for f in report.findings if f.id == "mysql.table"] == ["mysql.table"] * 2
+
+
+def test_a_table_without_a_key(server: SqlServer) -> None:
+    """The statement gives it one that the application does not see."""
+    table = made(server, "a INT, b TEXT")
+    sql(server, f"INSERT INTO {table} VALUES (1, 'x'), (1, 'x')")
+    (finding,) = findings(server, table).values()
+
+    assert (finding.id, finding.stops) == ("mysql.table-key", True)
+    run_sql(server, finding)
+    assert findings(server, table) == {}
+    sql(server, f"INSERT INTO {table} VALUES (2, 'y')")
+
+
+def test_a_large_table_without_a_key(server: SqlServer) -> None:
+    """With --key it can be followed; its rows cannot be read in parts until it has a key."""
+    table = made(server, "a INT NOT NULL")
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO {table} VALUES (%s)", [(n,) for n in range(100_001)])
+    lacking = findings(server, table, key="t:{a}")
+
+    assert set(lacking) == {"mysql.table-unordered", "mysql.key-not-unique"}
+    assert set(findings(server, table, key="t:{a}", snapshot=False)) == {"mysql.key-not-unique"}
+    run_sql(server, lacking["mysql.table-unordered"])
+    assert set(findings(server, table, key="t:{a}")) == {"mysql.key-not-unique"}
+    assert findings(server, table) == {}
+
+
+def test_types_and_character_sets(server: SqlServer) -> None:
+    """Both at once; the text is converted by the statement, the type is left out."""
+    table = made(server, "id INT PRIMARY KEY, p POINT, s VARCHAR(9) CHARACTER SET sjis")
+    lacking = findings(server, table)
+
+    assert set(lacking) == {"mysql.column-type", "mysql.column-charset"}
+    run_sql(server, lacking["mysql.column-charset"])
+    assert set(findings(server, table)) == {"mysql.column-type"}
+    assert findings(server, table, value="s") == {}
+
+
+def test_keys_that_may_be_null_or_twice(server: SqlServer) -> None:
+    """The statement keeps the rest of the column's definition."""
+    table = made(
+        server,
+        "id INT PRIMARY KEY, name VARCHAR(9) CHARACTER SET latin1 DEFAULT NULL COMMENT 'a, b'",
+    )
+    lacking = findings(server, table, key="t:{id}:{name}")
+    assert set(lacking) == {"mysql.key-nullable"}
+    run_sql(server, lacking["mysql.key-nullable"])
+    assert findings(server, table, key="t:{id}:{name}") == {}
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SHOW CREATE TABLE {table}")
+        assert "latin1" in str(row := cursor.fetchone())
+        assert "NOT NULL COMMENT 'a, b'" in str(row).replace("\\", "")
+
+    assert set(findings(server, table, key="t:{name}")) == {"mysql.key-not-unique"}
+    assert findings(server, table, key="t:{id}") == {}
+
+
+def test_cascades_on_mariadb(odd: dict[str, SqlServer]) -> None:
+    """MariaDB's are in no binlog; the statements make the key one that refuses."""
+    server = odd["mariadb"]
+    table = made(server, "id INT PRIMARY KEY, u INT, KEY (u)")
+    sql(
+        server,
+        f"ALTER TABLE {table} ADD CONSTRAINT fk_{uuid.uuid4().hex[:8]} FOREIGN KEY (u)"
+        " REFERENCES shop.users (id) ON DELETE CASCADE",
+    )
+    (finding,) = findings(server, table).values()
+
+    assert (finding.id, finding.stops) == ("mysql.cascade", False)
+    run_sql(server, finding)
+    assert findings(server, table) == {}
+    sql(server, f"DROP TABLE {table}")
+
+
+# -- what is set at the server's start -------------------------------------------------
+
+
+def test_settings_that_need_a_restart() -> None:
+    """One server with all of them; restarted with the lines, it has none."""
+    options = (
+        "--disable-log-bin",
+        "--binlog-ignore-db=shop",
+        "--log-replica-updates=OFF",
+        "--innodb-native-foreign-keys=ON",
+    )
+    with MySQL(options=options) as mysql:
+        sql(
+            mysql,
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.users (id INT PRIMARY KEY)",
+            "CREATE TABLE shop.orders (id INT PRIMARY KEY, u INT, FOREIGN KEY (u)"
+            " REFERENCES shop.users (id) ON DELETE SET NULL ON UPDATE CASCADE)",
+        )
+        lacking = findings(mysql, "shop.orders")
+        assert set(lacking) >= {"mysql.log-bin", "mysql.cascade"}
+        with_file(mysql, lacking["mysql.log-bin"])
+
+        sql(mysql, "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1")
+        lacking = findings(mysql, "shop.orders")
+        stops = {"mysql.binlog-filter": True, "mysql.replica-updates": True}
+        assert {f.id: f.stops for f in lacking.values()} == stops | {"mysql.cascade": False}
+        with_file(mysql, *lacking.values())
+        assert findings(mysql, "shop.orders") == {}
+
+
+def test_a_filter_that_leaves_out_no_captured_table(new_mysql: Any) -> None:
+    """Is said: an ALTER from another database is not in the binlog."""
+    mysql = new_mysql(options=("--binlog-do-db=shop",))
+    sql(mysql, "CREATE DATABASE shop", "CREATE TABLE shop.users (id INT PRIMARY KEY)")
+    (finding,) = findings(mysql).values()
+
+    assert (finding.id, finding.stops) == ("mysql.binlog-filter", False)
+
+
+def test_what_may_not_be_asked_is_said(odd: dict[str, SqlServer]) -> None:
+    """A login with the least rights: no finding, but a line for each question."""
+    for server in odd.values():
+        account = f"'u{uuid.uuid4().hex[:8]}'@'%'"
+        client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
+        sql(
+            server,
+            f"CREATE USER {account} IDENTIFIED BY 'pw'",
+            f"GRANT REPLICATION SLAVE, {client} ON *.* TO {account}",
+            f"GRANT SELECT ON shop.users TO {account}",
+        )
+        user = account.split("'")[1]
+        report = check(f"mysql://{user}:pw@127.0.0.1:{server.port}", tables=("shop.users",))
+
+        assert found(report, "mysql") == {}
+        assert any("may not be asked" in note for note in report.notes)
