@@ -14,6 +14,7 @@ from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared
 from cdc.refresh_command import refresh_command
+from cdc.wait_command import wait_command
 
 ROLES = ("both", "reader", "sink")
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ EXAMPLES = """\
   cdc run --table your_table     keep Redis right
   cdc refresh                    after exit code 65: read the tables anew and go on
   cdc dead list                  what could not be applied, and its reason
+  cdc wait --gtid GTID           return when Redis shows that transaction
   cdc run --help                 all that can be set
 """
 
@@ -104,6 +106,7 @@ def _run_command() -> click.Command:
 cli.add_command(_run_command())
 cli.add_command(refresh_command())
 cli.add_command(dead_command())
+cli.add_command(wait_command())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
