@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cdc.errors import UsageError
-from cdc.options import WithSettings, prepared
+from cdc.options import WithSettings, settled
 
 EXAMPLES = """\
   cdc check --table your_table
@@ -72,8 +72,8 @@ def _check(
 
     if as_json and as_sql:
         raise UsageError("--json and --fix-sql are two outputs; keep one")
-    with prepared(config, debug, role, flags, start_nats=False) as (settings, _, _):
-        report = asyncio.run(preflight.ask(settings, role, thorough=True))
+    settings, _ = settled(config, debug, role, flags)
+    report = asyncio.run(preflight.ask(settings, role, thorough=True))
     if as_json:
         click.echo(json.dumps(check_report.as_json(report, strict=strict)))
     elif as_sql:

@@ -150,6 +150,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     last_of: tuple[str, ...] = ()
     """With several partitions: `id` of the newest message of ours in each of them."""
     snapshot: dict[str, TableProgress]
+    upto: int = 0
+    """All that was committed up to this time, microseconds since 1970, stands before this
+    message; left out: not known."""
     ts: int
     v: int = CONTRACT_VERSION
 
@@ -210,8 +213,11 @@ def encode(message: Ours) -> bytes:
         fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     elif not isinstance(message, Heartbeat):
         fields = {name: value for name, value in fields.items() if value is not None}
-    elif message.partitions == 1:
-        del fields["partitions"], fields["last_of"]
+    else:
+        if message.partitions == 1:
+            del fields["partitions"], fields["last_of"]
+        if not message.upto:
+            del fields["upto"]
     return msgspec.json.encode(fields)
 
 

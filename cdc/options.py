@@ -80,9 +80,20 @@ def _examples_first(command: click.Command, examples: str, formatter: click.Help
 
 @contextlib.contextmanager
 def prepared(
-    config: str | None, debug: bool, role: str, flags: dict[str, Any], *, start_nats: bool = True
+    config: str | None, debug: bool, role: str, flags: dict[str, Any]
 ) -> Iterator[tuple[Any, Any, list[Any]]]:
     """Load the settings, begin the log, start an embedded NATS and what keeps it."""
+    settings, log = settled(config, debug, role, flags)
+    with contextlib.ExitStack() as stack:
+        companions = []
+        if settings.nats.scheme == "embedded":
+            settings, nats = _embedded(settings, role, stack)
+            companions.append(nats.keep(log))
+        yield settings, log, companions
+
+
+def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -> tuple[Any, Any]:
+    """Load the settings and begin the log; for a command that starts nothing."""
     from cdc import role as roles
     from cdc.settings import load
     from cdc.telemetry import setup
@@ -90,13 +101,7 @@ def prepared(
     if debug:
         os.environ[roles.DEBUG] = "1"
     settings = load(flags, os.environ, Path(config) if config else None)
-    log = setup(settings, "cdc" if role == "both" else role)
-    with contextlib.ExitStack() as stack:
-        companions = []
-        if settings.nats.scheme == "embedded" and start_nats:
-            settings, nats = _embedded(settings, role, stack)
-            companions.append(nats.keep(log))
-        yield settings, log, companions
+    return settings, setup(settings, "cdc" if role == "both" else role)
 
 
 def _embedded(settings: Any, role: str, stack: contextlib.ExitStack) -> tuple[Any, Any]:

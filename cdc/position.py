@@ -140,6 +140,16 @@ class MySqlGtidSet:
             for low, high in spans
         )
 
+    def intersects(self, other: MySqlGtidSet) -> bool:
+        """Say whether some transaction is in both sets."""
+        ours = self.intervals()
+        return any(
+            a < high and low < b
+            for name, spans in other.intervals().items()
+            for low, high in spans
+            for a, b in ours.get(name, ())
+        )
+
     def intervals(self) -> dict[str, list[tuple[int, int]]]:
         """Return ``{"uuid[:tag]": [(first, last + 1), …]}``."""
         self._fold()

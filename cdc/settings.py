@@ -96,6 +96,13 @@ class Settings:
     heartbeat_idle_s: float = _tuning(
         5.0, "How often the position is stored while nothing flows.", unit="s", low=0.1, high=600
     )
+    heartbeat_early_bytes: int = _tuning(
+        4_000,
+        "Bytes a second of positions stored early, so that cdc wait returns at once; 0: none.",
+        unit="bytes",
+        low=0,
+        high=10_000_000,
+    )
     flush_max_messages: int = _tuning(
         1000,
         "Messages that the reader publishes at once, at most.",

@@ -17,10 +17,11 @@ from typing import Any
 
 from cdc import stream
 from cdc.errors import PositionLostError, UnavailableError
-from cdc.message import Heartbeat
+from cdc.message import Heartbeat, encode
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
+from cdc_reader.beat import Beat
 from cdc_reader.chunk import ChunkReader, chunk_connection
 from cdc_reader.failover import ask_server_log, follow_to
 from cdc_reader.lanes import Run
@@ -54,7 +55,7 @@ async def run(
         began_s = time.monotonic()
         try:
             async with _attach(settings, tables, log) as attached:
-                await _stream_changes(attached, settings, stop, meter)
+                await _stream_changes(attached, stop, meter)
         except UnavailableError as error:
             if time.monotonic() - began_s > 2 * BACKOFF_MAX_S:
                 pause_s = BACKOFF_FIRST_S
@@ -63,7 +64,7 @@ async def run(
             pause_s = min(pause_s * 2, BACKOFF_MAX_S)
 
 
-async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, meter: Any) -> None:
+async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Any) -> None:
     while not stop.is_set():
         # 1. Read what came.
         data = await a.source.read(a.read_timeout_s())
@@ -74,7 +75,7 @@ async def _stream_changes(a: Attached, settings: Settings, stop: asyncio.Event, 
         a.snapshot.step(a.assembler)
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
-        heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), settings) else None
+        heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), len(data)) else None
         # 5. Publish, fenced; the flush before is stored when this returns.
         await a.publisher.send(runs, heartbeat)
         a.count(runs, meter)
@@ -98,8 +99,9 @@ class Attached:
     began: int
     """When the stream's first reader began, microseconds since 1970."""
     silent_since_s: float = 0.0
-    heartbeat_at_s: float = 0.0
-    heartbeat_chunks: int = -1
+    quiet_us: int = 0
+    """When MySQL had nothing more for us, microseconds since 1970."""
+    beat: Beat
 
     def take(self, data: bytes) -> PositionLostError | None:
         """Take what came in; return why the first event that cannot be carried is refused.
@@ -115,9 +117,10 @@ class Attached:
 
     def read_timeout_s(self) -> float:
         """Return how long a read may wait: short while a chunk is on its way."""
+        longest_s = SNAPSHOT_READ_TIMEOUT_S if self.snapshot.active else READ_TIMEOUT_S
         if self.snapshot.window is not None:
-            return CHUNK_READ_TIMEOUT_S
-        return SNAPSHOT_READ_TIMEOUT_S if self.snapshot.active else READ_TIMEOUT_S
+            longest_s = CHUNK_READ_TIMEOUT_S
+        return min(longest_s, self.beat.due_in_s())
 
     def watch_silence(self, something_came: bool) -> None:
         """Notice a half-open connection: even an idle server sends heartbeats.
@@ -128,27 +131,20 @@ class Attached:
         now_s = time.monotonic()
         if something_came:
             self.silent_since_s = now_s
-        elif now_s - self.silent_since_s > SILENCE_S:
+            return
+        if now_s - self.silent_since_s > SILENCE_S:
             raise UnavailableError(f"MySQL has been silent for {SILENCE_S:.0f} s")
+        self.quiet_us = time.time_ns() // 1000
 
-    def heartbeat_due(self, changed: bool, settings: Settings) -> bool:
-        """Say whether a boundary is published now.
-
-        After `heartbeat_s` when changes or snapshot rows went out since, else after
-        `heartbeat_idle_s`; with a finished chunk at once, so that a restart goes on there.
-        """
-        waited_s = time.monotonic() - self.heartbeat_at_s
-        chunks = self.snapshot.chunks
-        if chunks != self.heartbeat_chunks or waited_s >= settings.heartbeat_idle_s:
-            self.heartbeat_chunks = chunks
-            return True
-        return changed and waited_s >= settings.heartbeat_s
+    def heartbeat_due(self, changed: bool, read_bytes: int) -> bool:
+        """Say whether a boundary is published now: see `cdc_reader.beat`."""
+        chunks, boundary = self.snapshot.chunks, self.assembler.boundary
+        return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
 
     def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
-        self.heartbeat_at_s = time.monotonic()
         position, lanes = self.assembler.position, self.assembler.lanes
-        return Heartbeat(
+        heartbeat = Heartbeat(
             epoch=self.epoch,
             server=self.server,
             began=self.began,
@@ -159,8 +155,17 @@ class Attached:
             partitions=lanes.partitions if lanes else 1,
             last_of=tuple(lanes.last_of) if lanes else (),
             snapshot=dict(self.snapshot.progress),
+            # Of a transaction that is open, a part may be missing still.
+            upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
             ts=time.time_ns() // 1000,
         )
+        self.beat.sent(
+            self.snapshot.chunks,
+            self.assembler.boundary,
+            size_bytes=len(encode(heartbeat)),
+            in_transaction=self.assembler.in_transaction,
+        )
+        return heartbeat
 
     def count(self, runs: list[Run], meter: Any) -> None:
         """Tell the meter what went out and how far behind MySQL it is."""
@@ -252,6 +257,11 @@ async def _attach(
             server=server.server,
             began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,
             silent_since_s=time.monotonic(),
+            beat=Beat(
+                heartbeat_s=settings.heartbeat_s,
+                idle_s=settings.heartbeat_idle_s,
+                early_bytes_per_s=settings.heartbeat_early_bytes,
+            ),
         )
         await publisher.open(attached.heartbeat())
         log.info("streaming", position=str(resume.position), after=resume.last or None)

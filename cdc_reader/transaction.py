@@ -92,8 +92,12 @@ class Assembler:
     def position(self) -> Position:
         """The newest transaction boundary."""
         gtid_set = None if self._gtid_set is None else str(self._gtid_set)
-        at = self._at
-        return Position(file=at.boundary_file, offset=at.boundary[1], gtid_set=gtid_set)
+        return Position(file=self._at.boundary_file, offset=self.boundary[1], gtid_set=gtid_set)
+
+    @property
+    def boundary(self) -> tuple[int, int]:
+        """File number and offset of that."""
+        return self._at.boundary
 
     def seen(self) -> Watermark:
         """Return all that has been read, the open transaction included."""
@@ -220,12 +224,10 @@ class Assembler:
 
     def _begin(self, event: Event) -> None:
         gtid, commit_us, standalone = ev.parse_gtid(event)
-        self._gtid = gtid
-        self.event_us = commit_us
+        self._gtid, self.event_us = gtid, commit_us
         self.in_transaction = True
         self._begun = event.kind == ev.MARIADB_GTID and not standalone
-        self._xa = False
-        self._transaction_messages = 0
+        self._xa, self._transaction_messages = False, 0
         self._context = f'"gtid":"{gtid}",' if gtid else ""
         self._suffix = f',"ts":{commit_us},"v":1}}'
 

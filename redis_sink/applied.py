@@ -70,6 +70,13 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """Commit time of the newest change, microseconds since 1970."""
     applied: int = 0
     """When this was written, microseconds since 1970."""
+    upto: int = 0
+    """Of the newest heartbeat: all that was committed up to this time is in Redis; 0: unknown."""
+    reading: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Tables whose rows are being read, as of the newest heartbeat; absent: none."""
+    unread: str | msgspec.UnsetType | None = msgspec.UNSET
+    """GTID set where the reading began: until it has ended, and what is gone has been removed,
+    Redis need not show these transactions, although `gtid_set` has them.  Absent: it has ended."""
     refresh: int | msgspec.UnsetType = msgspec.UNSET
     """`number` of the newest refresh taken in; absent: none yet."""
     refreshing: dict[str, int] | msgspec.UnsetType = msgspec.UNSET

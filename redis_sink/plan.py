@@ -300,7 +300,7 @@ class _Run:
         self.dead: list[DeadLetter] = []
         self.last_id, self.id_seq = applied.id, applied.id_seq
         self.gtid_set = applied.gtid_set
-        self.began = applied.began
+        self.began, self.upto = applied.began, applied.upto
         self.newest: Change | Snapshot | None = None
         self.barrier: Schema | None = None
         self.refreshing = Refreshing(applied, live_keys)
@@ -331,7 +331,7 @@ class _Run:
         self.began = heartbeat.began or self.began
         self.others += 1
         if not self.catching_up:
-            self.gtid_set = heartbeat.gtid_set
+            self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
         if seq > self.applied.seq:
             self.refreshing.look(heartbeat)
 
@@ -406,7 +406,8 @@ class _Run:
                 ts=newest.ts if newest else before.ts,
                 applied=now_us,
                 refresh=begun.number if begun else before.refresh,
-                refreshing=self.refreshing.tables or msgspec.UNSET,
+                upto=self.upto,
+                **self.refreshing.noted(),
             ),
             counts=self.counts,
             dead=self.dead,

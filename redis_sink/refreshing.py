@@ -9,6 +9,9 @@ its end, keys under its template that are not in the set are of rows that are go
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+from msgspec import UNSET
 
 from cdc.message import Heartbeat, Refresh
 from redis_sink.applied import Applied
@@ -28,6 +31,10 @@ class Refreshing:
         """The announcement that ends the batch."""
         self.read_anew: dict[str, int] = {}
         """Tables that are read to their end, with the number of the refresh."""
+        self.reading = () if applied.reading is UNSET else applied.reading
+        """Tables whose rows are being read, those of a gap's refresh included."""
+        self.unread = applied.unread
+        """The GTID set where that began."""
         self._open = {number: key_of(number) for number in sorted(set(self.tables.values()))}
         self.passed_over: list[str] = []
         """Keys of messages that were skipped or refused: their rows are no less alive."""
@@ -49,15 +56,31 @@ class Refreshing:
         for table in refresh.tables:
             if table in captured:
                 self.tables[table] = refresh.number
+        if refresh.gap:
+            self.reading, self.unread = refresh.tables, refresh.boundary.gtid_set
 
     def look(self, heartbeat: Heartbeat) -> None:
-        """Note which tables have been read."""
+        """Note which tables have been read, and which are being read."""
+        reading = tuple(name for name, of in heartbeat.snapshot.items() if not of.done)
+        # A refresh without a gap reads what Redis has shown before.
+        if set(reading).difference(self.reading, self.tables):
+            self.unread = heartbeat.gtid_set
+        self.reading = reading
         for table, number in list(self.tables.items()):
             progress = heartbeat.snapshot.get(table)
             if progress is None:
                 del self.tables[table]  # the reader does not capture it any more
             elif progress.done and progress.refresh == number:
                 self.read_anew[table] = number
+
+    def noted(self) -> dict[str, Any]:
+        """Return what of it the position keeps."""
+        is_over = not (self.reading or self.tables)
+        return {
+            "reading": self.reading or UNSET,
+            "unread": UNSET if is_over else self.unread,
+            "refreshing": self.tables or UNSET,
+        }
 
     def commands(self, writes: Mapping[str, object]) -> list[tuple[str, ...]]:
         """Return what remembers the keys that this batch spoke of.

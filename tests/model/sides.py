@@ -27,6 +27,7 @@ from cdc.message import (
 )
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
+from cdc_reader.beat import Beat
 from cdc_reader.chunk import Chunk, chunk_of
 from cdc_reader.event import Event
 from cdc_reader.flush import Message, parts
@@ -240,6 +241,7 @@ class ReaderSide:
             epoch=resume.epoch,
             server="s",
             began=history.began,
+            beat=Beat(heartbeat_s=1, idle_s=5, early_bytes_per_s=0),
         )
         next_piece = self.binlog.first_piece(resume.position.gtid_set or "")
         flushes: tuple[tuple[int, ...], ...] = ()
@@ -254,7 +256,7 @@ class ReaderSide:
             runs, assembler.runs = assembler.runs, []
             made = parts(runs, PREFIX, max_messages=2, max_bytes=1 << 20)
             flushes = tuple(tuple(map(self._messages.number, flush)) for flush in made)
-        heartbeat = msgspec.structs.replace(attached.heartbeat(), ts=0)
+        heartbeat = msgspec.structs.replace(attached.heartbeat(), ts=0, upto=0)
         is_reading = snapshot.window is not None and not chunks.done()
         return View(
             flushes=flushes,

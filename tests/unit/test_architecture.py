@@ -35,6 +35,7 @@ PURE = (
     "cdc.setting",
     "cdc.table",
     "cdc.table_settings",
+    "cdc_reader.beat",
     "cdc_reader.body_source",
     "cdc_reader.charset",
     "cdc_reader.column_source",

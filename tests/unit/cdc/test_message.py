@@ -68,6 +68,7 @@ MESSAGES: dict[str, Any] = {
         gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
         last="1.2.27999999.41",
         snapshot={"shop.users": TableProgress(done=False, after=("42",))},
+        upto=1795414891567000,
         ts=1795414891568123,
     ),
     "refresh": Refresh(
