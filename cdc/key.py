@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.errors import UsageError
+from cdc.setting import nearest
 
 DEFAULT_TEMPLATE = "{table}:{pk}"
 
@@ -71,6 +72,8 @@ class KeyTemplate:
         Escaped characters are not looked for inside values, so this errs on the side of yes
         only where a value may be anything.
         """
+        if not self.columns:
+            return key == "".join(map(str, self.parts))
         literals = [p for p in self.parts if isinstance(p, str)]
         if isinstance(self.parts[0], str):
             if not key.startswith(literals[0]):
@@ -89,13 +92,20 @@ class KeyTemplate:
 
 
 def parse_template(
-    text: str, *, schema: str, table: str, pk: Sequence[str], columns: Sequence[str] | None = None
+    text: str,
+    *,
+    schema: str,
+    table: str,
+    pk: Sequence[str],
+    columns: Sequence[str] | None = None,
+    may_be_constant: bool = False,
 ) -> KeyTemplate:
     """Return the template of a table.
 
     Args:
         pk: the columns that identify a row, for ``{pk}``.
         columns: the table's columns, to refuse an unknown one; None: not known here.
+        may_be_constant: a template without a column is one too: an index of all rows.
 
     Raises:
         UsageError: unbalanced braces, an unknown column, no column at all, or two
@@ -103,7 +113,7 @@ def parse_template(
     """
     pieces = _pieces(text, schema=schema, table=table, pk=tuple(pk))
     names = [p[1] for p in pieces if p[0] == "column"]
-    if not names:
+    if not names and not may_be_constant:
         raise UsageError(
             f"key template {text!r} of {schema}.{table} names no column",
             remedy="name the columns that identify a row: --key '{table}:{pk}'",
@@ -111,7 +121,8 @@ def parse_template(
     for name in names:
         if columns is not None and name not in columns:
             raise UsageError(
-                f"key template {text!r}: {schema}.{table} has no column {name!r}",
+                f"key template {text!r}: {schema}.{table} has no column {name!r}"
+                + nearest(name, columns),
                 remedy="its columns are " + ", ".join(columns),
             )
     _refuse_neighbours(text, pieces)

@@ -26,6 +26,18 @@ SCHEMA = "schema"
 REFRESH = "refresh"
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A row's entry in a set or sorted set: ``{"set":"orders:of:7","member":"orders:42"}``."""
+
+    set: str | None = None
+    """Key of the set; None: of a sorted set."""
+    zset: str | None = None
+    """Key of the sorted set; None: of a set."""
+    member: str
+    score: str | None = None
+    """A number as text, for a sorted set, where the entry is made."""
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row was inserted, updated or deleted.
 
@@ -40,6 +52,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``schema.table``."""
     old_key: str | None = None
     """The key that the row had before, where it changed: removed in the same step."""
+    field: str | None = None
+    """The field of the hash `key` that `value` is for, where a hash holds a parent's rows."""
+    old_field: str | None = None
+    """Beside `old_key`: the field there that is to go, and nothing else of it."""
+    index: tuple[Member, ...] | None = None
+    """The row's entries in indexes; None: it has none."""
+    old_index: tuple[Member, ...] | None = None
+    """Entries that the row had before and has no more."""
     gtid: str | None = None
     id: str
     """Place in the binlog, ``epoch.file.offset.row``; rows of the snapshot, and a key that a
@@ -57,6 +77,8 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     key: str
     value: str | None = None
     """As of `Change`; None: the one column is NULL, and the key is to go."""
+    field: str | None = None
+    index: tuple[Member, ...] | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,11 @@ from typing import Any
 
 from cdc.errors import CdcError, PermissionDenied, UnavailableError, UsageError
 from cdc.finding import Finding, Report, of_error, together
-from cdc.key import DEFAULT_TEMPLATE, parse_template
+from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template
 from cdc.room_check import check_room
 from cdc.settings import Settings
-from cdc.table import Table
+from cdc.table import Index, Table
+from cdc.table_settings import TableSettings
 
 EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
 """nats-server's default."""
@@ -168,27 +169,42 @@ def sink_tables(settings: Settings) -> tuple[Table, ...]:
     """
     if not settings.tables:
         raise UsageError("no table is named", remedy="cdc run --role sink --table shop.users")
-    out = []
-    for wanted in settings.tables:
-        name = wanted.name if "." in wanted.name else f"{settings.mysql.database}.{wanted.name}"
-        schema, _, table = name.partition(".")
-        if not schema:
-            raise UsageError(
-                f"the sink alone does not ask MySQL in which database {wanted.name!r} stands",
-                remedy=f"write it with its database: --table shop.{wanted.name}",
-            )
-        text = wanted.key or DEFAULT_TEMPLATE
-        out.append(
-            Table(
-                schema=schema,
-                name=table,
-                columns=(),
-                identity=(),
-                chunk_key=(),
-                # Keys come ready-made in messages; only the literal parts matter here.
-                key=parse_template(text, schema=schema, table=table, pk=("pk",)),
-                value_column=wanted.value,
-                model=wanted.model,
-            )
+    return tuple(_sink_table(settings, wanted) for wanted in settings.tables)
+
+
+def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
+    name = wanted.name if "." in wanted.name else f"{settings.mysql.database}.{wanted.name}"
+    schema, _, table = name.partition(".")
+    if not schema:
+        raise UsageError(
+            f"the sink alone does not ask MySQL in which database {wanted.name!r} stands",
+            remedy=f"write it with its database: --table shop.{wanted.name}",
         )
-    return tuple(out)
+
+    def template(text: str, *, is_index: bool = False) -> KeyTemplate:
+        # Keys come ready-made in messages; only the literal parts matter here.
+        return parse_template(
+            text, schema=schema, table=table, pk=("pk",), may_be_constant=is_index
+        )
+
+    return Table(
+        schema=schema,
+        name=table,
+        columns=(),
+        identity=(),
+        chunk_key=(),
+        key=template(wanted.key or DEFAULT_TEMPLATE),
+        value_column=wanted.value,
+        model=wanted.model,
+        field=None if wanted.field is None else template(wanted.field),
+        indexes=tuple(
+            Index(
+                kind=one.kind,
+                key=template(one.key, is_index=True),
+                score=one.score,
+                member=None if one.member is None else template(one.member),
+            )
+            for one in wanted.index
+        ),
+        ttl_s=wanted.ttl_s,
+    )

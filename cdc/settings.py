@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cdc.mask import KEY_MIN_BYTES, MaskKey
 from cdc.setting import Problems, Spec, Values, nearest, setting, specs_of
 from cdc.table_settings import (
     TABLE_SHARED,
@@ -49,6 +50,8 @@ class Settings:
         schemes=("redis", "rediss"),
     )
     tables: tuple[TableSettings, ...] = ()
+    mask_key: MaskKey | None = None
+    """Of ``mask = {column = "hash"}``; from ``CDC_MASK_KEY`` or ``CDC_MASK_KEY_FILE`` alone."""
     pipeline: str = setting(
         "default", "Names the position in Redis and the dead-letter subject.", pattern=_NAME
     )
@@ -154,6 +157,7 @@ _ENV: dict[str, str] = (
     | {"CDC_TABLES": "tables"}
     | {f"CDC_{name.upper()}": name for name in TABLE_SHARED}
 )
+_MASK_KEY = "CDC_MASK_KEY"
 _ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_PURE_PYTHON")
 # A Kubernetes service named cdc puts these into every container.
 _ENV_OF_KUBERNETES = ("CDC_SERVICE_", "CDC_PORT")
@@ -185,9 +189,16 @@ def load(
     if settings.sinks > settings.partitions:
         where, _ = values.get("sinks", ("--sinks", None))
         problems.add(where, f"must be at most partitions, which is {settings.partitions}")
-    tables = tables_of(sections, values, problems, database=settings.mysql.database)
+    tables = tables_of(
+        sections,
+        values,
+        problems,
+        database=settings.mysql.database,
+        partitions=settings.partitions,
+    )
+    mask_key = _mask_key(env, problems)
     problems.raise_if_any()
-    return replace(settings, tables=tables)
+    return replace(settings, tables=tables, mask_key=mask_key)
 
 
 def _toml_path(
@@ -240,9 +251,9 @@ def _nearest_setting(name: str) -> str:
 
 
 def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> None:
-    with_file = {*_PASSWORDS, *(SPECS[server].env for server in SERVERS)}
+    with_file = {*_PASSWORDS, _MASK_KEY, *(SPECS[server].env for server in SERVERS)}
     twins = {f"{name}_FILE" for name in with_file}
-    known = {*_ENV, *_PASSWORDS, *twins, *_ENV_OF_OTHERS}
+    known = {*_ENV, *_PASSWORDS, _MASK_KEY, *twins, *_ENV_OF_OTHERS}
     for variable in sorted(env):
         if not variable.startswith("CDC_") or variable.startswith(_ENV_OF_KUBERNETES):
             continue
@@ -304,3 +315,17 @@ def _passwords(env: Mapping[str, str], values: Values, problems: Problems) -> No
         if url.password:
             problems.add(variable, f"and {where} both give a password; keep one")
         values[server] = (where, url.with_password(password))
+
+
+def _mask_key(env: Mapping[str, str], problems: Problems) -> MaskKey | None:
+    """Return the secret of the masks; it stands in no file of settings, as a password may."""
+    text = _text_or_file(env, _MASK_KEY, problems)
+    if text is None:
+        return None
+    secret = text.encode()
+    if len(secret) < KEY_MIN_BYTES:
+        problems.add(
+            _MASK_KEY,
+            f"must have at least {KEY_MIN_BYTES} bytes: make one with openssl rand -hex 32",
+        )
+    return MaskKey(secret)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.key import KeyTemplate
+from cdc.mask import Mask
 
 Model = Literal["string", "hash"]
+Mode = Literal["mirror", "cache"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,18 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A set or sorted set whose members are rows."""
+
+    kind: Literal["set", "zset"]
+    key: KeyTemplate
+    score: str | None
+    """The column that a zset is ordered by; None: a set."""
+    member: KeyTemplate | None
+    """None: the row's Redis key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table whose changes are captured."""
 
@@ -43,6 +57,15 @@ class Table:
     value_column: str | None
     """The one column that becomes the value; None: the row as a JSON object."""
     model: Model
+    fields: tuple[tuple[str, str], ...] | None = None
+    """Columns of the row's object, each with its name there; None: all, under their own."""
+    masks: tuple[tuple[str, Mask], ...] = ()
+    """By column; one that is dropped is in no `fields`, and needs no more."""
+    field: KeyTemplate | None = None
+    """With ``hash``: the key is the parent's, and each row is this field of it."""
+    indexes: tuple[Index, ...] = ()
+    ttl_s: int = 0
+    """Not 0: ``mode = "cache"``, and a key goes so long after its row's last change."""
 
     @property
     def qualified(self) -> str:

@@ -6,36 +6,66 @@ Pure.  `cdc.settings` reads the sources; this module says what a section may hol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from cdc.mask import Mask, parse_mask
 from cdc.setting import Problems, Values, nearest
-from cdc.table import Model
+from cdc.table import Mode, Model
 
 MODELS: tuple[Model, ...] = ("string", "hash")
+MODES: tuple[Mode, ...] = ("mirror", "cache")
 
 TABLE_HELP = {
     "key": "Template of the Redis key, such as 'user:{id}' (default '{table}:{pk}').",
     "value": "The one column that becomes the value (default: the row as a JSON object).",
     "as": "What the key holds: string, or hash with a field for each column.",
+    "field": "Template of a field: one hash for each parent, with a field for each of its rows.",
+    "columns": "The columns of the row's object, in this order (default: all).",
+    "exclude": "Columns that the row's object leaves out.",
+    "rename": "Names of columns in the row's object: column = 'name'.",
+    "mask": "Columns that leave the reader masked: column = 'hash', 'truncate:N' or 'drop'.",
+    "index": "Sets and sorted sets of rows: {set = TEMPLATE} or {zset = TEMPLATE, score = COLUMN}.",
+    "mode": "mirror: a key for each row; cache: a key may go after ttl_s.",
+    "ttl_s": "Seconds that a key lives after its row's last change, with mode = 'cache'.",
 }
 """Name -> help, of all that ``[tables."shop.users"]`` knows."""
 
 TABLE_SHARED = ("key", "value", "as")
 """Those that are also ``--key`` and ``CDC_KEY``, for every table."""
 
-_KINDS: dict[str, type] = dict.fromkeys(TABLE_HELP, str)
+_KINDS: dict[str, type] = dict.fromkeys(TABLE_HELP, str) | {
+    "columns": list,
+    "exclude": list,
+    "rename": dict,
+    "mask": dict,
+    "index": list,
+    "ttl_s": int,
+}
 _KIND_NAMES = {
     str: "a text in quotes",
-    bool: "true or false",
     int: "a whole number",
     list: "a list in brackets",
     dict: "a table in braces",
 }
+_INDEX_KINDS: tuple[Literal["set", "zset"], ...] = ("set", "zset")
+_INDEX_WORDS = (*_INDEX_KINDS, "score", "member")
+TTL_MAX_S = 10 * 365 * 86_400
 
 Sections = dict[str, dict[str, Any]]
 """Table -> what its section says, each value of the kind that it has to be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSettings:
+    """One index of a table: ``{zset = "orders:by_user:{user_id}", score = "created_at"}``."""
+
+    kind: Literal["set", "zset"]
+    key: str
+    score: str | None = None
+    member: str | None = None
+    """Template; None: the row's Redis key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +76,15 @@ class TableSettings:
     key: str | None = None
     value: str | None = None
     model: Model = "string"
+    field: str | None = None
+    columns: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    """Column and its name in the row's object."""
+    mask: tuple[tuple[str, Mask], ...] = ()
+    index: tuple[IndexSettings, ...] = ()
+    mode: Mode = "mirror"
+    ttl_s: int = 0
 
 
 def sections_of(where: str, tables: object, problems: Problems) -> Sections:
@@ -79,7 +118,7 @@ def sections_of(where: str, tables: object, problems: Problems) -> Sections:
 
 
 def tables_of(
-    sections: Sections, values: Values, problems: Problems, *, database: str
+    sections: Sections, values: Values, problems: Problems, *, database: str, partitions: int = 1
 ) -> tuple[TableSettings, ...]:
     """Return the tables, each with what its section, the environment and the flags say.
 
@@ -102,10 +141,15 @@ def tables_of(
         problems.add(where, f"must be string or hash, not {word!r}{nearest(word, MODELS)}")
     out = []
     for name in names:
-        about = full.get(_qualified(name, database), {})
-        about = about | {key: value for key, (_, value) in shared.items()}
+        about: Mapping[str, Any] = full.get(_qualified(name, database), {})
+        about = {**about, **{key: value for key, (_, value) in shared.items()}}
         at = shared.get("as", shared.get("value", (f"tables.{name}", None)))[0]
         out.append(_table(name, about, at, problems))
+        if partitions > 1 and any(index.member for index in out[-1].index):
+            problems.add(
+                f"tables.{name}",
+                "index: with several partitions a member is the row's key; leave member out",
+            )
     return tuple(out)
 
 
@@ -114,13 +158,122 @@ def _qualified(name: str, database: str) -> str:
 
 
 def _table(name: str, about: Mapping[str, Any], where: str, problems: Problems) -> TableSettings:
-    model: Model = "string"
-    for known in MODELS:
-        if about.get("as") == known:
-            model = known
-    if about.get("as", model) != model:
-        hint = nearest(about["as"], MODELS)
-        problems.add(where, f"as must be string or hash, not {about['as']!r}{hint}")
-    if model == "hash" and "value" in about:
-        problems.add(where, f"table {name}: value names one column, as = hash takes all; keep one")
-    return TableSettings(name=name, key=about.get("key"), value=about.get("value"), model=model)
+    def say(what: str) -> None:
+        problems.add(where, what if where.startswith("tables.") else f"table {name}: {what}")
+
+    model, mode = _choice("as", about, MODELS, say), _choice("mode", about, MODES, say)
+    settings = TableSettings(
+        name=name,
+        key=about.get("key"),
+        value=about.get("value"),
+        model=model,
+        field=about.get("field"),
+        columns=_names("columns", about, say) if "columns" in about else None,
+        exclude=_names("exclude", about, say),
+        rename=_pairs("rename", about, say),
+        mask=_masks(about, say),
+        index=_indexes(about.get("index", ()), say),
+        mode=mode,
+        ttl_s=about.get("ttl_s", 0),
+    )
+    for problem in _contradictions(settings):
+        say(problem)
+    return settings
+
+
+_Say = Callable[[str], None]
+
+
+def _choice(name: str, about: Mapping[str, Any], known: tuple[Any, ...], say: _Say) -> Any:
+    word = about.get(name, known[0])
+    if word in known:
+        return word
+    say(f"{name} must be {' or '.join(known)}, not {word!r}{nearest(word, known)}")
+    return known[0]
+
+
+def _names(name: str, about: Mapping[str, Any], say: _Say) -> tuple[str, ...]:
+    found = about.get(name, [])
+    if not all(isinstance(column, str) and column for column in found):
+        say(f"{name} must be a list of column names in quotes")
+        return ()
+    if name in about and not found:
+        say(f"{name} names no column")
+    if len({column.lower() for column in found}) < len(found):
+        say(f"{name} names a column twice")
+    return tuple(found)
+
+
+def _pairs(name: str, about: Mapping[str, Any], say: _Say) -> tuple[tuple[str, str], ...]:
+    found = about.get(name, {})
+    if not all(isinstance(text, str) and text for text in found.values()):
+        say(f"{name} must give each column a text in quotes")
+        return ()
+    return tuple(found.items())
+
+
+def _masks(about: Mapping[str, Any], say: _Say) -> tuple[tuple[str, Mask], ...]:
+    out = []
+    for column, text in _pairs("mask", about, say):
+        try:
+            out.append((column, parse_mask(text)))
+        except ValueError as error:
+            word = text.partition(":")[0]
+            say(f"mask of {column} {error}{nearest(word, ('hash', 'drop', 'truncate'))}")
+    return tuple(out)
+
+
+def _indexes(found: Any, say: _Say) -> tuple[IndexSettings, ...]:
+    out = []
+    for number, one in enumerate(found, 1):
+        at = f"index {number}"
+        if not isinstance(one, dict) or not all(isinstance(v, str) and v for v in one.values()):
+            say(f"{at} must be such as {{set = 'orders:of:{{user_id}}'}}, its values texts")
+            continue
+        for word in one.keys() - set(_INDEX_WORDS):
+            say(f"{at} has an unknown setting {word!r}{nearest(word, _INDEX_WORDS)}")
+        kinds = [kind for kind in _INDEX_KINDS if kind in one]
+        if len(kinds) != 1:
+            say(f"{at} must have either set or zset, the template of its key")
+            continue
+        kind = kinds[0]
+        if (kind == "zset") != ("score" in one):
+            say(f"{at}: a zset needs score = 'COLUMN', a set has none")
+            continue
+        out.append(
+            IndexSettings(
+                kind=kind, key=one[kind], score=one.get("score"), member=one.get("member")
+            )
+        )
+    return tuple(out)
+
+
+def _contradictions(table: TableSettings) -> list[str]:
+    """Return what of a table's settings cannot be together, whatever its columns are."""
+    out = []
+    if table.model == "hash" and table.value is not None and table.field is None:
+        out.append("value names one column, as = hash takes all; keep one (or give it a field)")
+    if table.field is not None and table.model != "hash":
+        out.append("field is of a hash: add as = 'hash'")
+    if table.field is not None and table.key is None:
+        out.append("field needs a key that is the parent's, such as key = 'user:{user_id}:orders'")
+    if table.columns is not None and table.exclude:
+        out.append("columns and exclude say the same thing twice; keep one")
+    if table.value is not None and (table.columns is not None or table.exclude or table.rename):
+        out.append("columns, exclude and rename shape the row's object; value takes one column")
+    if table.index and any(one.member is None for one in table.index) and table.field is not None:
+        out.append("an index beside a field needs a member: the key is the parent's, not the row's")
+    if table.mode == "cache":
+        if not table.ttl_s:
+            out.append("mode = 'cache' needs ttl_s")
+        if table.field is not None:
+            out.append("mode = 'cache' and field: a hash would come back with some of its rows")
+        if table.index:
+            out.append("mode = 'cache' and index: keys would go and their members stay")
+    elif table.ttl_s:
+        out.append("ttl_s lets keys go although their rows stay: add mode = 'cache'")
+    if not 0 <= table.ttl_s <= TTL_MAX_S:
+        out.append(f"ttl_s must be 1 to {TTL_MAX_S}, not {table.ttl_s}")
+    if any(text == "" for text in (table.key, table.field)):
+        out.append("key and field must not be empty")
+    return out

@@ -43,6 +43,7 @@ class Image:
         keys: tuple[int, ...],
         values: tuple[int, ...],
         nested: bool = False,
+        plain: bool = False,
     ) -> None:
         """Take which columns are read.
 
@@ -51,8 +52,10 @@ class Image:
             keys: places of columns whose text the key needs.
             values: places of columns whose token the value needs.
             nested: the tokens are for the row's object.
+            plain: no tokens; the texts alone, None where a column is NULL.
         """
         self._source = source
+        self._plain = plain
         self._prefix = prefix
         self._keys, self._values, self._nested = frozenset(keys), frozenset(values), nested
         self._columns: list[_Column] = []
@@ -122,6 +125,8 @@ class Image:
         name = f"{self._prefix}{column.place}"
         if column.place in self._keys:
             self._source.add(f"raise null_key({column.place})")
+        elif self._plain:
+            self._source.add(f"{name} = None")
         elif self._nested:
             self._source.add(f"{name}j = 'null'")
         else:
@@ -137,7 +142,7 @@ class Image:
                 run.at += layout.fixed_bytes
             return
         own = [*reading.lines]
-        if column.place in self._values:
+        if column.place in self._values and not self._plain:
             own += reading.text.token_lines(nested=self._nested)
             if some_null and self._nested:
                 own.append(f"{reading.text.or_null} = {f_string(nested_token(reading.text))}")

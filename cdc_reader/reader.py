@@ -28,7 +28,7 @@ from cdc_reader.lanes import Run
 from cdc_reader.pace import Pace
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import initial_progress, is_by_gtid, parsed_gtid_set, resume_from
-from cdc_reader.row_codec import Target
+from cdc_reader.shape import target_of
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -214,10 +214,7 @@ async def _attach(
         assembler = Assembler(
             resume=resume,
             gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
-            targets={
-                t.qualified: Target(table=t.qualified, key=t.key, value_column=t.value_column)
-                for t in tables
-            },
+            targets={table.qualified: target_of(table) for table in tables},
             mariadb=server.mariadb,
             on_schema_change=settings.on_schema_change,
         )

@@ -33,11 +33,9 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from cdc.errors import FIRST, REFRESH, PositionLostError
-from cdc.key import KeyTemplate
 from cdc_reader.body_source import (
     Source,
     TextVariable,
@@ -54,6 +52,8 @@ from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
 from cdc_reader.lanes import WHOLE, Lanes, cut
 from cdc_reader.row_plan import OPS, row_plan
+from cdc_reader.shape import Target, needed_columns, value_columns
+from cdc_reader.shaped_rows import ShapedRows
 from cdc_reader.table_map import TableMap
 
 Op = Literal["insert", "update", "delete"]
@@ -64,17 +64,6 @@ _LANES_SIGNATURE = (
     "def generated(b, o, end, row, skip, prefix, last, middle, tail, append, half, prevs, address):"
 )
 _UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, struct.error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a captured table's rows become."""
-
-    table: str
-    """``shop.users``."""
-    key: KeyTemplate
-    value_column: str | None
-    """The one column that becomes the value; None: the row as a JSON object."""
 
 
 class RowCodec:
@@ -95,20 +84,25 @@ class RowCodec:
         self._partitions = partitions
         self._map = table_map
         self._places = {column.name: place for place, column in enumerate(table_map.columns)}
-        for name in (*target.key.columns, target.value_column):
-            if name is not None and name not in self._places:
+        names = [column.name or "" for column in table_map.columns]
+        for name in needed_columns(target, names):
+            if name not in self._places:
                 raise _without_column(target.table, name)
         self._keys = tuple(dict.fromkeys(self._places[name] for name in target.key.columns))
-        only = target.value_column
-        self._values = (
-            tuple(range(len(table_map.columns))) if only is None else (self._places[only],)
-        )
+        self._values = tuple(self._places[name] for name in value_columns(target, names))
+        self._fields = target.fields or tuple((name, name) for name in names)
         self._functions: dict[tuple[Op, bytes], _Function] = {}
         self.plans: dict[int, Any] = {}
         """By number of the operation, for the compiled path; the newest head's."""
         self._head_bytes = _head_bytes(len(table_map.columns))
         # Fails here rather than at the first row: an update needs all that the others need.
-        self.source("update")
+        self._shaped: ShapedRows | None = None
+        if target.shaped is None:
+            self.source("update")
+        else:
+            self._shaped = ShapedRows(table_map, target, partitions, self._null_key)
+            every = frozenset(range(len(names)))
+            self._shaped.function("update", every, every)
 
     def messages(
         self,
@@ -215,6 +209,11 @@ class RowCodec:
                 for at in range(0, len(bitmaps), width)
             )
         ]
+        if self._shaped is not None:
+            for present, is_before in ((images[0], True), (images[-1], False)):
+                if op != ("insert" if is_before else "delete"):
+                    self._require(present, self._shaped.places_needed(before=is_before))
+            return self._shaped.function(op, images[0], images[-1])
         source = self.source(op, before=images[0], after=images[-1])
         self.plans[OPS[op]] = row_plan(
             self._map,
@@ -222,6 +221,7 @@ class RowCodec:
             table=self.target.table,
             key=self.target.key,
             value_column=self.target.value_column,
+            fields=self.target.fields,
             head=head,
             before=images[0],
             after=images[-1],
@@ -269,13 +269,16 @@ class RowCodec:
     ) -> Image:
         if present is None:
             present = frozenset(range(len(self._map.columns)))
-        for place in (*self._keys, *values):
-            if place not in present:
-                raise _partial(self.target.table, self._map.columns[place].name)
+        self._require(present, (*self._keys, *values))
         nested = self.target.value_column is None
         return Image(
             self._map, source, prefix, present, keys=self._keys, values=values, nested=nested
         )
+
+    def _require(self, present: frozenset[int], places: tuple[int, ...]) -> None:
+        for place in places:
+            if place not in present:
+                raise _partial(self.target.table, self._map.columns[place].name)
 
     def _value_line(self, image: Image, some_null: bool) -> str:
         only = self.target.value_column
@@ -284,8 +287,8 @@ class RowCodec:
             return column_line(image.texts[place], null=some_null and image.nullable(place))
         return row_line(
             [
-                (column.name or "", image.texts[place], some_null and image.nullable(place))
-                for place, column in enumerate(self._map.columns)
+                (field, image.texts[place], some_null and image.nullable(place))
+                for place, (_, field) in zip(self._values, self._fields, strict=True)
             ]
         )
 

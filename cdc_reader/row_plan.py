@@ -63,6 +63,7 @@ def row_plan(
     table: str,
     key: KeyTemplate,
     value_column: str | None,
+    fields: Sequence[tuple[str, str]] | None,
     head: bytes,
     before: frozenset[int],
     after: frozenset[int],
@@ -71,6 +72,7 @@ def row_plan(
     """Return the plan for an operation's rows events, None where there is no compiled path.
 
     Args:
+        fields: columns of the row's object with their names there; None: all, as they are.
         head: what such an event begins with: the number of columns and the bitmaps.
         before, after: places of the columns that the images have.
     """
@@ -79,10 +81,12 @@ def row_plan(
     columns = table_map.columns
     places = {column.name or "": place for place, column in enumerate(columns)}
     wanted = {places[name] for name in key.columns}
+    shown = [(name, name) for name in places] if fields is None else fields
+    value: tuple[Any, ...] = ()
     if op != "delete":
         only = value_column
-        wanted |= set(range(len(columns))) if only is None else {places[only]}
-    value = _value([c.name or "" for c in columns], value_column) if op != "delete" else ()
+        wanted |= {places[name] for name, _ in shown} if only is None else {places[only]}
+        value = _value(places, shown, value_column)
     return _native.Plan(
         op=op,
         table=table,
@@ -99,16 +103,23 @@ def row_plan(
 
 
 def select_plan(
-    columns: Mapping[str, Reading], *, table: str, key: KeyTemplate, value_column: str | None
+    columns: Mapping[str, Reading],
+    *,
+    table: str,
+    key: KeyTemplate,
+    value_column: str | None,
+    fields: Sequence[tuple[str, str]] | None = None,
 ) -> Any:
     """Return the plan for selected rows, None where there is no compiled path.
 
     Args:
         columns: how each is read, by name, in the order of the SELECT.
+        fields: as of `row_plan`.
     """
     if _native is None or not _carries(key):
         return None
-    names = list(columns)
+    places = {name: place for place, name in enumerate(columns)}
+    shown = [(name, name) for name in columns] if fields is None else fields
     return _native.Plan(
         op=SNAPSHOT,
         table=table,
@@ -120,8 +131,8 @@ def select_plan(
         ),
         before=b"",
         after=_present(range(len(columns)), len(columns)),
-        key=_key(key, {name: place for place, name in enumerate(names)}),
-        value=_value(names, value_column, SELECTED),
+        key=_key(key, places),
+        value=_value(places, shown, value_column, SELECTED),
         single=value_column is not None,
         addresses=(),
     )
@@ -159,14 +170,17 @@ def _escapes(escape: Callable[[str], str]) -> tuple[bytes, ...]:
 
 
 def _value(
-    names: Sequence[str], only: str | None, field: tuple[str, str] = FIELD
+    places: Mapping[str, int],
+    fields: Sequence[tuple[str, str]],
+    only: str | None,
+    field: tuple[str, str] = FIELD,
 ) -> tuple[Any, ...]:
     if only is not None:
-        return field[0].encode(), (names.index(only), None), field[1].encode()
+        return field[0].encode(), (places[only], None), field[1].encode()
     parts: list[Any] = []
-    for place, name in enumerate(names):
-        begin = field[0] + "{" if place == 0 else ","
-        parts += [(begin + escaped_twice(name) + ":").encode(), (place, None)]
+    for n, (column, name) in enumerate(fields):
+        begin = field[0] + "{" if n == 0 else ","
+        parts += [(begin + escaped_twice(name) + ":").encode(), (places[column], None)]
     return (*parts, b"}" + field[1].encode())
 
 

@@ -38,6 +38,8 @@ from cdc_reader.row_plan import (
     Reading,
     select_plan,
 )
+from cdc_reader.shape import needed_columns, target_of
+from cdc_reader.shaped_rows import shaped_selection
 from cdc_reader.value import (
     base64_text,
     selected_datetime,
@@ -126,6 +128,16 @@ def refusal_of(column: Column) -> str | None:
     return f"type {kind}"
 
 
+def alphabet_of(column: Column) -> str | None:
+    """Return every character that a column's text in a key can have; None: any.
+
+    >>> alphabet_of(Column(name="id", data_type="int", column_type="int", charset=None,
+    ...                    nullable=False))
+    '0123456789-'
+    """
+    return _text(column, "v").alphabet if refusal_of(column) is None else None
+
+
 class SelectCodec:
     """Makes messages of selected rows of one table."""
 
@@ -140,12 +152,9 @@ class SelectCodec:
         """``shop.users``."""
         self._table = table
         self._mariadb = mariadb
-        needed = {*table.key.columns, table.value_column}
-        self._columns = [
-            column
-            for column in table.columns
-            if table.value_column is None or column.name in needed
-        ]
+        target = target_of(table)
+        needed = needed_columns(target, table.column_names)
+        self._columns = [column for column in table.columns if column.name in needed]
         for column in self._columns:
             why = refusal_of(column)
             if why is not None:
@@ -154,13 +163,18 @@ class SelectCodec:
         """Place of each selected column in a row."""
         self.select_list = ", ".join(_expression(column) for column in self._columns)
         """What to select, in SQL for PyMySQL: a ``%`` in a name is written twice."""
+        self._target = target
+        self._fields = target.fields or tuple((name, name) for name in table.column_names)
         self._function = self.source().compile(f"selected rows of {table.qualified!r}")
-        self._plan = select_plan(
-            {column.name: _reading(column) for column in self._columns},
-            table=table.qualified,
-            key=table.key,
-            value_column=table.value_column,
-        )
+        self._plan = None
+        if target.shaped is None:
+            self._plan = select_plan(
+                {column.name: _reading(column) for column in self._columns},
+                table=table.qualified,
+                key=table.key,
+                value_column=table.value_column,
+                fields=table.fields,
+            )
 
     def rows(self, selected: Sequence[Row]) -> list[bytes]:
         """Return ``{"key":"users:7","value":"…"}`` for each row.
@@ -190,6 +204,10 @@ class SelectCodec:
         names = "".join(f"v{n}, " for n in range(len(self._columns)))
         with source.block("for cells in rows:"):
             source.add(f"cells = cells[:{len(self._columns)}]", f"{names}= cells")
+            if self._target.shaped is not None:
+                self._write_shaped(source, texts)
+                source.add(f"append(made(({names})))")
+                return source
             with source.block("if None not in cells:"):
                 self._write_way(source, texts, some_null=False)
             with source.block("else:"):
@@ -197,6 +215,19 @@ class SelectCodec:
             lines, key = key_template(self._table.key, texts)
             source.add(*lines, f"append({selected_row(key)})")
         return source
+
+    def _write_shaped(self, source: Source, texts: dict[str, TextVariable]) -> None:
+        """Write the lines that make each column's text, None where it is NULL."""
+        made = shaped_selection(
+            self._target,
+            texts,
+            self._table.column_names,
+            lambda name: self._null_key(self.indexes[name]),
+        )
+        source.constant("made", made)
+        for column in self._columns:
+            with source.block(f"if {texts[column.name].name} is not None:"):
+                source.add(*_lines(column, texts[column.name]))
 
     def _write_way(
         self, source: Source, texts: dict[str, TextVariable], *, some_null: bool
@@ -224,7 +255,7 @@ class SelectCodec:
         if only is not None:
             source.add(column_line(texts[only], null=some_null, field=SELECTED))
         else:
-            columns = [(name, text, some_null) for name, text in texts.items()]
+            columns = [(field, texts[name], some_null) for name, field in self._fields]
             source.add(row_line(columns, field=SELECTED))
 
     def _null_key(self, place: int) -> PositionLostError:

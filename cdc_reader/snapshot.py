@@ -37,8 +37,21 @@ class _Keys(msgspec.Struct):
 
     key: str = ""
     old_key: str | None = None
+    field: str | None = None
+    old_field: str | None = None
+
+    @property
+    def place(self) -> _Place:
+        """The key, with the field where the hash of a parent has one for each row."""
+        return self.key, self.field
+
+    @property
+    def old_place(self) -> _Place:
+        """The same before the change; the key is "" where it had none."""
+        return self.old_key or "", self.old_field
 
 
+_Place = tuple[str, str | None]
 _decode_keys = msgspec.json.Decoder(_Keys).decode
 
 
@@ -70,7 +83,7 @@ class Window:
     reading: Reading
     rows: KeyRange | None
     """The range that it belongs to; None: the whole table."""
-    touched: set[str] = field(default_factory=set)
+    touched: set[_Place] = field(default_factory=set)
 
 
 class Snapshot:
@@ -161,9 +174,7 @@ class Snapshot:
             if run.table == window.table.qualified and run.op in OPERATIONS:
                 for body in run.bodies:
                     keys = _decode_keys(body)
-                    window.touched.add(keys.key)
-                    if keys.old_key is not None:
-                        window.touched.add(keys.old_key)
+                    window.touched.update((keys.place, keys.old_place))
 
     def _put_in_line(self, window: Window, chunk: Chunk, assembler: Assembler) -> int:
         table = window.table
@@ -175,7 +186,7 @@ class Snapshot:
             )
         rows = window.codec.rows(chunk.rows)
         if window.touched:
-            rows = [row for row in rows if _decode_keys(row).key not in window.touched]
+            rows = [row for row in rows if _decode_keys(row).place not in window.touched]
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)

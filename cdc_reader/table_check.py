@@ -17,7 +17,8 @@ from cdc.finding import Finding, Fix
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.connection import current_user
-from cdc_reader.tables import Entry, Key, identifier, rows_of, unique_keys
+from cdc_reader.models import Key, identifier
+from cdc_reader.tables import Entry, rows_of, unique_keys
 
 _SELECT_REFUSED = {1142, 1143}
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -74,7 +75,8 @@ def _may_select(connection: Connection[Any], table: Table) -> bool:
 
 def _keys(connection: Connection[Any], table: Table, keys: Sequence[Key]) -> Iterator[Finding]:
     used = set(table.key.columns)
-    if not any(used.issuperset(key) for key in keys):
+    # A field that tells a parent's rows apart is made sure of by `cdc_reader.models`.
+    if table.field is None and not any(used.issuperset(key) for key in keys):
         yield Finding(
             id="mysql.key-not-unique",
             seen=f"{table.qualified}: the key template {table.key.text!r} contains no unique key",

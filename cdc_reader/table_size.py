@@ -15,9 +15,10 @@ from pymysql.connections import Connection
 from cdc.estimate import TableSize
 from cdc.finding import Finding, Fix
 from cdc.table import Column, Table
+from cdc_reader.models import add_key, identifier
 from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
 from cdc_reader.table_check import sql_name
-from cdc_reader.tables import add_key, identifier, rows_of
+from cdc_reader.tables import rows_of
 
 SCAN_S = 10
 MESSAGE_BYTES = 250

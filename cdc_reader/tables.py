@@ -13,26 +13,18 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.errors import CdcError, PreflightError, UsageError
-from cdc.finding import Finding, Fix, of_error, together
-from cdc.key import DEFAULT_TEMPLATE, KeyColumn, KeyTemplate, parse_template
+from cdc.errors import CdcError, UsageError
+from cdc.finding import Finding, of_error, together
+from cdc.key_overlap import could_be_equal
+from cdc.mask import MaskKey
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
+from cdc_reader.models import Key, Modelling, Refused, alphabets_of, identifier
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
-_CARRIED_TYPES = frozenset((
-    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "bit",
-    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json",
-    "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob",
-    "date", "datetime", "timestamp", "time", "year",
-))  # fmt: skip
-_CARRIED_CHARSETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "binary"))
 NAMES_LISTED = 8
-
-Key = tuple[str, ...]
-"""Columns of a unique key, in its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,27 +82,13 @@ def find_tables(
         try:
             entry = _entry(connection, wanted.name, settings.mysql.database)
             columns, keys = _columns(connection, entry), unique_keys(connection, entry)
-            found.append(table_of(entry, wanted, columns, keys))
+            found.append(table_of(entry, wanted, columns, keys, settings.mask_key))
         except Refused as refused:
             findings += refused.findings
         except CdcError as error:
             findings.append(of_error("mysql.table", error, wanted.name))
     findings += [of_error("mysql.table", error) for error in _shared_keys(found)]
     return tuple(found), findings
-
-
-class Refused(PreflightError):
-    """Raised for a table that cannot be captured as it is; says everything about it."""
-
-    findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def by(cls, findings: Sequence[Finding]) -> Refused:
-        """Return the findings as one error."""
-        said = together([finding.error() for finding in findings])
-        refused = cls(said.seen, safe=said.safe, remedy=said.remedy)
-        refused.findings = tuple(findings)
-        return refused
 
 
 # -- which table -----------------------------------------------------------------------
@@ -238,150 +216,44 @@ def rows_of(
         return list(cursor.fetchall())
 
 
-def identifier(name: str) -> str:
-    """Return a name as it stands in a statement without bound values.
-
-    >>> identifier("a`b")
-    '`a``b`'
-    """
-    return "`" + name.replace("`", "``") + "`"
-
-
 # -- what follows from it --------------------------------------------------------------
 
 
 def table_of(
-    entry: Entry, wanted: TableSettings, columns: Sequence[Column], keys: Sequence[Key]
+    entry: Entry,
+    wanted: TableSettings,
+    columns: Sequence[Column],
+    keys: Sequence[Key],
+    mask_key: MaskKey | None = None,
 ) -> Table:
     """Return the captured table.
 
     Args:
         keys: unique NOT NULL keys, the primary key first; empty: there is none.
+        mask_key: the secret of hashes, needed where a column is masked so.
 
     Raises:
-        UsageError: the template or the value names a column that is not there.
-        PreflightError: no key and no template, or a type that is not carried.
+        CdcError: all that is wrong with it, in one; see `cdc_reader.models`.
     """
-    names = [column.name for column in columns]
-    text = wanted.key or DEFAULT_TEMPLATE
-    if not keys and "{pk}" in text:
-        needed_at_least = columns if wanted.value is None else ()
-        raise Refused.by([_no_key(entry, names), *_not_carried(entry, needed_at_least)])
-    template = parse_template(
-        _cased(text, names),
-        schema=entry.schema,
-        table=entry.name,
-        pk=keys[0] if keys else (),
-        columns=names,
-    )
-    value = _value_column(entry, wanted.value, names)
-    needed = {*template.columns, *(names if value is None else (value,))}
-    refused = _not_carried(entry, [c for c in columns if c.name in needed])
-    if refused:
-        raise Refused.by(refused)
-    return Table(
-        schema=entry.schema,
-        name=entry.name,
-        columns=tuple(columns),
-        identity=keys[0] if keys else template.columns,
-        chunk_key=keys[0] if keys else (),
-        key=template,
-        value_column=value,
-        model=wanted.model,
-    )
-
-
-def _cased(text: str, names: Sequence[str]) -> str:
-    """Write the template's columns as the catalog does: MySQL's columns have no case."""
-    for name in names:
-        at = text.lower().find("{" + name.lower() + "}")
-        if at >= 0 and name not in ("pk", "table", "schema"):
-            text = text[: at + 1] + name + text[at + 1 + len(name) :]
-    return text
-
-
-def add_key(schema: str, table: str, names: Sequence[str]) -> str:
-    """Return the statement that gives a table a primary key which ``SELECT *`` does not show."""
-    name = next(n for n in ("cdc_id", "cdc_id_", "cdc_id__") if n not in names)
-    return (
-        f"ALTER TABLE {identifier(schema)}.{identifier(table)} ADD COLUMN {identifier(name)} "
-        "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY;"
-    )
-
-
-def _no_key(entry: Entry, names: Sequence[str]) -> Finding:
-    return Finding(
-        id="mysql.table-key",
-        seen=f"table {entry.qualified} has neither a primary key nor a unique key of NOT NULL "
-        "columns",
-        table=entry.qualified,
-        fix=Fix(
-            sql=(add_key(entry.schema, entry.name, names),),
-            is_invasive=True,
-            advice="(SELECT * does not show it; the table is rebuilt), or name columns that tell\n"
-            f"its rows apart: --key '{{table}}:{{{names[0]}}}'",
-        ),
-    )
-
-
-def _not_carried(entry: Entry, columns: Sequence[Column]) -> list[Finding]:
-    def told(id: str, named: Sequence[str], fix: Fix) -> Finding:
-        seen = f"table {entry.qualified} has columns that cannot be carried exactly: "
-        return Finding(id=id, seen=seen + ", ".join(named), fix=fix, table=entry.qualified)
-
-    types = [f"{c.name} ({c.column_type})" for c in columns if not _has_carried_type(c)]
-    charsets = [
-        f"{c.name} ({c.column_type} in {c.charset})"
-        for c in columns
-        if _has_carried_type(c) and c.charset is not None and c.charset not in _CARRIED_CHARSETS
-    ]
-    other = "carry one other column: --value COLUMN"
-    out = []
-    if types:
-        out.append(told("mysql.column-type", types, Fix(advice=other)))
-    if charsets:
-        convert = f"ALTER TABLE {entry.sql} CONVERT TO CHARACTER SET utf8mb4;"
-        fix = Fix(sql=(convert,), is_invasive=True, advice=f"(rebuilds the table), or {other}")
-        out.append(told("mysql.column-charset", charsets, fix))
-    return out
-
-
-def _has_carried_type(column: Column) -> bool:
-    return column.data_type in _CARRIED_TYPES
-
-
-def _value_column(entry: Entry, wanted: str | None, names: Sequence[str]) -> str | None:
-    if wanted is None:
-        return None
-    for name in names:
-        if name.lower() == wanted.lower():
-            return name
-    raise UsageError(
-        f"table {entry.qualified} has no column {wanted!r}{nearest(wanted, names)}",
-        remedy="its columns are " + ", ".join(names),
-    )
+    return Modelling(entry.schema, entry.name, wanted, columns, keys, mask_key).table()
 
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:
-    """Refuse two tables of which a row each could have the same key."""
-    for one, other in combinations(tables, 2):
-        if one.qualified == other.qualified:
-            yield UsageError(f"table {one.qualified} is named twice", remedy="name it once")
-        elif not _told_apart(one.key, other.key):
+    """Refuse two templates of which a row each could have the same key."""
+    names = [table.qualified for table in tables]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield UsageError(f"table {name} is named twice", remedy="name it once")
+    templates = [
+        (f"rows of {table.qualified}", table.key, alphabets_of(table))
+        for table in {table.qualified: table for table in tables}.values()
+    ] + [
+        (f"an index of {table.qualified}", index.key, alphabets_of(table))
+        for table in {table.qualified: table for table in tables}.values()
+        for index in table.indexes
+    ]
+    for (one, key, letters), (other, other_key, other_letters) in combinations(templates, 2):
+        if could_be_equal(key, letters, other_key, other_letters):
             yield UsageError(
-                f"rows of {one.qualified} and {other.qualified} could have the same key: "
-                f"{one.key.text!r} and {other.key.text!r}",
+                f"{one} and {other} could have the same key: {key.text!r} and {other_key.text!r}",
                 remedy="let keys begin differently: --key '{schema}.{table}:{pk}'",
             )
-
-
-def _told_apart(one: KeyTemplate, other: KeyTemplate) -> bool:
-    """Say whether no key fits both: their literal beginnings or endings contradict."""
-    heads = sorted((one.literal_prefix, other.literal_prefix), key=len)
-    tails = sorted((_literal_suffix(one), _literal_suffix(other)), key=len)
-    return not heads[1].startswith(heads[0]) or not tails[1].endswith(tails[0])
-
-
-def _literal_suffix(template: KeyTemplate) -> str:
-    last = template.parts[-1]
-    return "" if isinstance(last, KeyColumn) else last

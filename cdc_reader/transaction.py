@@ -22,7 +22,8 @@ from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
 from cdc_reader.lanes import WHOLE, Lanes, Run, packed
 from cdc_reader.resume import Resume
-from cdc_reader.row_codec import RowCodec, Target
+from cdc_reader.row_codec import RowCodec
+from cdc_reader.shape import Target
 from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
 from cdc_reader.table_map import parse_table_map
 

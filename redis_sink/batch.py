@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -50,6 +51,8 @@ class Batch:
     """Tables are read anew from here."""
     read_anew: dict[str, int]
     """Tables that are read to their end, with the number of the refresh."""
+    shared: Mapping[str, str] = field(default_factory=dict)
+    """Keys that hold several rows, and what TYPE has to say of each: ``{"o:of:7": "set"}``."""
 
 
 def cause_of(error: Exception) -> str:

@@ -23,9 +23,11 @@ from redis_sink.server_check import (
     check_persistence,
     check_rights,
     check_role,
+    commands_for,
     commands_needed,
     info_refused,
 )
+from redis_sink.state import grounds_of
 from redis_sink.sweep import escaped
 from redis_sink.writer import Writer
 
@@ -140,10 +142,11 @@ async def _rights(
         counts=counts_key(settings.pipeline, 0, settings.partitions),
         live=live_keys_key(settings.pipeline, 0, 0, settings.partitions),
     )
-    owned = [table for table in tables if table.key.literal_prefix]
-    wanted = commands_needed(None, own)
-    for table in owned:
-        wanted += commands_needed(table, own)
+    grounds = [(table, ground) for table in tables for ground in grounds_of(table)]
+    owned = [(table, ground) for table, ground in grounds if ground.template.literal_prefix]
+    wanted = commands_needed(own)
+    for table, ground in owned:
+        wanted += commands_for(table, ground)
     if not settings.adopt:
         wanted.append((("SCAN", "0"), True))
     # WATCH is allowed by now, so what is said of it is about the key.
@@ -151,13 +154,13 @@ async def _rights(
     watched = [("WATCH", key) for key in keys]
     lacks = await writer.refused(*watched, *(command for command, _ in wanted))
     denied = [one for one, lacking in zip(wanted, lacks[len(watched) :], strict=True) if lacking]
-    patterns = [f"{table.key.literal_prefix}*" for table in owned]
+    patterns = [f"{ground.template.literal_prefix}*" for _, ground in owned]
     several = ":*" if settings.partitions > 1 else ""
     kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
     patterns += [f"cdc:{settings.pipeline}:{name}" for name in kept]
     user = settings.redis.user or "default"
     report.findings += check_rights(writer.url, user, denied, patterns if "key" in lacks else ())
-    if len(owned) < len(tables):
+    if len(owned) < len(grounds):
         report.notes.append(
             "Redis: keys of a template that begins with a column are not known before:\n"
             "rights on them are not tried, and what stands there is not looked for"
@@ -207,9 +210,9 @@ async def foreign_keys(
     if await _begun(writer, positions):
         return []
     prefixes: dict[str, str] = {}
-    for table in tables:
-        if table.key.literal_prefix:
-            prefixes.setdefault(table.key.literal_prefix, table.qualified)
+    for ground in (ground for table in tables for ground in grounds_of(table)):
+        if ground.template.literal_prefix:
+            prefixes.setdefault(ground.template.literal_prefix, ground.table)
     out = []
     for prefix, name in prefixes.items():
         count, samples = await _under(writer, prefix, positions)
@@ -239,12 +242,12 @@ async def refuse_foreign_keys(
     Raises:
         PreflightError: keys stand there; says how many and shows three.
     """
-    for table in tables:
-        if not table.key.literal_prefix:
+    for ground in (ground for table in tables for ground in grounds_of(table)):
+        if not ground.template.literal_prefix:
             log.info(
                 "keys that stand already are not looked for: the template begins with a column",
-                table=table.qualified,
-                key=table.key.text,
+                table=ground.table,
+                key=ground.template.text,
             )
     for finding in await foreign_keys(writer, tables, positions):
         raise finding.error()

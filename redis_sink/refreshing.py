@@ -8,13 +8,14 @@ its end, keys under its template that are not in the set are of rows that are go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from typing import Any
 
 from msgspec import UNSET
 
 from cdc.message import Heartbeat, Refresh
 from redis_sink.applied import Applied
+from redis_sink.state import States
 
 
 class Refreshing:
@@ -82,15 +83,9 @@ class Refreshing:
             "refreshing": self.tables or UNSET,
         }
 
-    def commands(self, writes: Mapping[str, object]) -> list[tuple[str, ...]]:
-        """Return what remembers the keys that this batch spoke of.
-
-        Args:
-            writes: the last state of each key; None: gone.
-        """
-        keys: list[str] = []
-        if self._open:
-            keys = [key for key, state in writes.items() if state is not None] + self.passed_over
+    def commands(self, states: States) -> list[tuple[str, ...]]:
+        """Return what remembers the keys that this batch spoke of."""
+        keys = states.live + self.passed_over if self._open else []
         still_open = set(self.tables.values())
         out: list[tuple[str, ...]] = []
         for number, name in self._open.items():

@@ -13,6 +13,7 @@ from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableEr
 from cdc.finding import Finding, Fix
 from cdc.table import Table
 from cdc.url import Url
+from redis_sink.state import Ground, Kind
 
 OLDEST = (6, 2)
 """The first with SMISMEMBER."""
@@ -128,26 +129,40 @@ class OwnKeys:
     """What a refresh keeps."""
 
 
-def commands_needed(table: Table | None, keys: OwnKeys) -> list[tuple[Command, bool]]:
-    """Return commands as the sink will send them, and whether it stops without them.
+def commands_needed(keys: OwnKeys) -> list[tuple[Command, bool]]:
+    """Return commands as the sink will send them whatever the tables.
+
+    Each with whether it stops without them.
 
     Args:
-        table: one whose keys begin with a text; None: what is needed whatever the tables.
         keys: of the pipeline itself.
     """
-    if table is None:
-        return [
-            (("GET", keys.position), True),
-            (("SET", keys.position, ""), True),
-            (("HINCRBY", keys.counts, "x", "1"), True),
-            (("SADD", keys.live, "x"), False),
-            (("SMISMEMBER", keys.live, "x"), False),
-            (("UNLINK", keys.live), False),
-        ]
-    key = f"{table.key.literal_prefix}cdc-check"
-    write: list[Command] = [("SET", key, ""), ("MSET", key, ""), ("UNLINK", key)]
+    return [
+        (("GET", keys.position), True),
+        (("SET", keys.position, ""), True),
+        (("HINCRBY", keys.counts, "x", "1"), True),
+        (("SADD", keys.live, "x"), False),
+        (("SMISMEMBER", keys.live, "x"), False),
+        (("UNLINK", keys.live), False),
+    ]
+
+
+def commands_for(table: Table, ground: Ground) -> list[tuple[Command, bool]]:
+    """Return the same for one template of a table, which begins with a text."""
+    key = f"{ground.template.literal_prefix}cdc-check"
+    shared: dict[Kind | None, list[Command]] = {
+        "hash": [("HSET", key, "f", ""), ("HDEL", key, "f")],
+        "set": [("SADD", key, "x"), ("SREM", key, "x")],
+        "zset": [("ZADD", key, "0", "x"), ("ZREM", key, "x")],
+    }
+    scans: dict[Kind | None, str] = {"hash": "HSCAN", "set": "SSCAN", "zset": "ZSCAN"}
+    if ground.kind is not None:
+        write = [("TYPE", key), *shared[ground.kind]]
+        return [(one, True) for one in write] + [((scans[ground.kind], key, "0"), False)]
+    write = [("SET", key, ""), ("MSET", key, ""), ("UNLINK", key)]
     if table.model == "hash":
         write = [("HSET", key, "f", ""), ("UNLINK", key)]
+        write += [("EXPIRE", key, "1")] if table.ttl_s else []
     return [(command, True) for command in write]
 
 

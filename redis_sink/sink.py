@@ -51,10 +51,12 @@ from redis_sink.batch import Batch, Delivery
 from redis_sink.consumer import Consumer
 from redis_sink.counts import counts_key
 from redis_sink.dead_letter import DeadLetters
+from redis_sink.kinds import refuse_other_kinds
 from redis_sink.lookup import id_at, refresh_behind
 from redis_sink.owner import share_partitions
 from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
+from redis_sink.state import grounds_of
 from redis_sink.sweep import Sweep
 from redis_sink.waiting import Waiting
 from redis_sink.writer import Fenced, Writer
@@ -199,6 +201,7 @@ class _Sink:
                     if batch.dead:
                         await dead_letters.send(batch.dead)
                     # 4. Data and position, both or neither.
+                    await refuse_other_kinds(self._writer, batch.shared)
                     commands = [*batch.commands, *batch.counts.commands(self._counts_key)]
                     await self._writer.apply(commands, encode(batch.applied))
                     # 5. It is so; say it.
@@ -299,12 +302,13 @@ class _Sink:
         name, number = next(iter(batch.read_anew.items()))
         settings = self._settings
         table = next(t for t in self._tables if t.qualified == name)
-        if not table.key.literal_prefix:
-            self._log.warning(
-                "keys of rows that are gone cannot be told: the template begins with a column",
-                table=name,
-                key=table.key.text,
-            )
+        for ground in grounds_of(table):
+            if not ground.template.literal_prefix:
+                self._log.warning(
+                    "keys of rows that are gone cannot be told: the template begins with a column",
+                    table=name,
+                    key=ground.template.text,
+                )
         self._sweep = Sweep(
             table,
             [t for t in self._tables if t is not table],

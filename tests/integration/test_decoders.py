@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ from hypothesis import strategies as st
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import PositionLostError, PreflightError
-from cdc.message import Change
+from cdc.key import KeyTemplate, parse_template
+from cdc.mask import Mask, MaskKey
+from cdc.message import Change, SnapshotRow
+from cdc.table import Index, Table
 from cdc_reader.charset import Charset, UnknownCharset, charset_of, text
+from cdc_reader.models import SCORE_TYPES
 from cdc_reader.select_codec import SelectCodec
 from tests.support.columns import FAMILIES, Family, text_of_floats
 from tests.support.sql_bench import Bench, Taken
@@ -109,6 +114,7 @@ def check_family(
     inserted = bench.select(table)
     write(bench, family, other)
     selected = {t.value_column: bench.select(t) for t in [table, *only]}
+    shaped = {t: bench.selected(t) for t in shapes_of(table)}
     bench.execute(f"DELETE FROM {family.name}")
     library = all(kind.library for kind in family.kinds)
     taken = bench.events(place, library=library)
@@ -126,10 +132,70 @@ def check_family(
             c.key: c.value for c in taken.changes(t, mariadb=bench.mariadb) if c.op != "delete"
         }
         assert alone == selected[t.value_column], t.value_column
+    check_shapes(bench, taken, after, shaped)
     for values, got in ((rows, inserted), (other, after)):
         check_expected(family, values, got)
     if library:
         check_library(family, taken, changes)
+
+
+def shapes_of(table: Table) -> list[Table]:
+    """Return the table with indexes of each column, and with masks and other names besides."""
+
+    def template(text: str, *, may_be_constant: bool = False) -> KeyTemplate:
+        return parse_template(
+            text, schema=table.schema, table=table.name, pk=("id",), may_be_constant=may_be_constant
+        )
+
+    columns = [column for column in table.columns if column.name != "id"]
+    sets = tuple(
+        Index(kind="set", key=template(f"{c.name}:{{{c.name}}}"), score=None, member=None)
+        for c in columns
+    )
+    scored = tuple(
+        Index(
+            kind="zset",
+            key=template(f"by:{c.name}", may_be_constant=True),
+            score=c.name,
+            member=template("{id}"),
+        )
+        for c in columns
+        if c.data_type in SCORE_TYPES
+    )
+    mask = Mask(kind="hash", key=MaskKey(b"0123456789abcdef"))
+    return [
+        replace(table, indexes=sets + scored),
+        replace(
+            table,
+            model="hash",
+            field=template("{id}"),
+            indexes=sets,
+            masks=tuple((c.name, mask) for c in columns[::2]),
+            fields=tuple((c.name, c.name + '"s') for c in reversed(columns)),
+        ),
+    ]
+
+
+def check_shapes(
+    bench: Bench,
+    taken: Taken,
+    plain: dict[str, str | None],
+    shaped: dict[Table, list[SnapshotRow]],
+) -> None:
+    """Compare key, field, value and entries of both ways, and the value to the plain table's."""
+    for table, selected in shaped.items():
+        changes = taken.changes(table, mariadb=bench.mariadb)
+        newest = {c.key: c for c in changes if c.op == "insert"}
+        newest |= {c.key: c for c in changes if c.op == "update"}
+        assert {row.key: (row.field, row.value, row.index) for row in selected} == {
+            c.key: (c.field, c.value, c.index) for c in newest.values()
+        }
+        if not table.masks:
+            assert {row.key: row.value for row in selected} == plain
+        gone = {c.key: c.old_index or () for c in changes if c.op == "delete"}
+        for row in selected:
+            left = {(m.set, m.zset, m.member) for m in gone[row.key]}
+            assert {(m.set, m.zset, m.member) for m in row.index or ()} <= left
 
 
 def check_expected(family: Family, rows: list[tuple[Any, ...]], got: dict[str, str | None]) -> None:

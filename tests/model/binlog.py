@@ -15,7 +15,7 @@ from cdc.position import MySqlGtidSet, Position
 from cdc.table import Column, Table
 from cdc_reader import event as ev
 from cdc_reader.event import Event
-from cdc_reader.row_codec import Target
+from cdc_reader.shape import Target
 
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
 FILE = "b.000001"

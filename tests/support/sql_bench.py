@@ -16,8 +16,9 @@ from cdc.demo.servers import MariaDB, MySQL
 from cdc.key import parse_template
 from cdc.message import Change, SnapshotRow, decode_change
 from cdc.table import Column, Table
-from cdc_reader.row_codec import Op, RowCodec, Target
+from cdc_reader.row_codec import Op, RowCodec
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
+from cdc_reader.shape import target_of
 from cdc_reader.table_map import parse_table_map
 
 SCHEMA = "decoders"
@@ -87,12 +88,15 @@ class Bench:
 
     def select(self, table: Table) -> dict[str, str | None]:
         """Return value by key, as `SelectCodec` makes them."""
+        return {row.key: row.value for row in self.selected(table)}
+
+    def selected(self, table: Table) -> list[SnapshotRow]:
+        """Return the rows of a snapshot, as `SelectCodec` makes them."""
         codec = SelectCodec(table, mariadb=self.mariadb)
         with self.reader.cursor() as cursor:
             cursor.execute(f"SELECT {codec.select_list} FROM {table.name} WHERE 1 = %s", (1,))
             rows = cursor.fetchall()
-        found = [msgspec.json.decode(row, type=SnapshotRow) for row in codec.rows(rows)]
-        return {row.key: row.value for row in found}
+        return [msgspec.json.decode(row, type=SnapshotRow) for row in codec.rows(rows)]
 
     def both_ways(
         self, ddl: str, *statements: str, **how: Any
@@ -179,7 +183,7 @@ class Taken:
 
     def changes(self, table: Table, *, mariadb: bool) -> list[Change]:
         """Return the messages of the rows events."""
-        target = Target(table=table.qualified, key=table.key, value_column=table.value_column)
+        target = target_of(table)
         codec: RowCodec | None = None
         bodies: list[bytes] = []
         prev = ""

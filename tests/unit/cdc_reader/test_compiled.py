@@ -22,9 +22,10 @@ from cdc_reader import transaction
 from cdc_reader.lanes import Lanes
 from cdc_reader.packet import PacketReader
 from cdc_reader.resume import Resume
-from cdc_reader.row_codec import Op, RowCodec, Target
+from cdc_reader.row_codec import Op, RowCodec
 from cdc_reader.row_plan import OPS
 from cdc_reader.select_codec import SelectCodec
+from cdc_reader.shape import Target
 from cdc_reader.table_map import ColumnMap, TableMap
 from cdc_reader.transaction import Assembler
 from tests.support.binlog import UUID, Binlog

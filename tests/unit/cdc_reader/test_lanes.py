@@ -21,8 +21,9 @@ from cdc_reader import table_map as tm
 from cdc_reader.event import Event
 from cdc_reader.flush import Message, newest_of_each, parts
 from cdc_reader.resume import Resume
-from cdc_reader.row_codec import Op, RowCodec, Target
+from cdc_reader.row_codec import Op, RowCodec
 from cdc_reader.select_codec import SelectCodec
+from cdc_reader.shape import Target
 from cdc_reader.table_map import ColumnMap, TableMap
 from cdc_reader.transaction import Assembler
 

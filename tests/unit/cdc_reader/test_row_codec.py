@@ -17,7 +17,8 @@ from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.message import Change, encode
 from cdc_reader import table_map as tm
-from cdc_reader.row_codec import Op, RowCodec, Target
+from cdc_reader.row_codec import Op, RowCodec
+from cdc_reader.shape import Target
 from cdc_reader.table_map import ColumnMap, TableMap
 
 Row = Sequence[Any]

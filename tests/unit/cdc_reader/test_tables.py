@@ -9,7 +9,8 @@ import pytest
 from cdc.errors import PreflightError, UsageError
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
-from cdc_reader.tables import Entry, Key, _shared_keys, table_of
+from cdc_reader.models import Key
+from cdc_reader.tables import Entry, _shared_keys, table_of
 
 USERS = Entry(schema="shop", name="users", kind="BASE TABLE")
 
@@ -86,14 +87,20 @@ def test_a_column_that_cannot_be_carried_is_refused_by_name(bad: Column) -> None
     ("one", "other", "apart"),
     [
         ("users:{id}", "orders:{id}", True),
-        ("users:{id}", "users:x:{id}", False),
+        ("users:{name}", "users:x:{id}", False),
+        ("users:{id}", "users:x:{id}", True),
+        ("users:{id}", "users:{No}:x", True),
+        ("users:{id}", "users:7{id}", False),
         ("{id}", "{id}", False),
         ("{id}:users", "{id}:orders", True),
-        ("a:{id}:users", "{id}:users", False),
+        ("a:{id}:users", "{name}:users", False),
+        ("a:{id}:users", "{id}:users", True),
+        ("l:{id}:{name}", "l:{name}", False),
+        ("l:{id}:{name}", "l:{id}", True),
     ],
 )
 def test_two_tables_never_share_a_key(one: str, other: str, *, apart: bool) -> None:
-    """Unless their keys begin or end in different words, they are refused."""
+    """They are refused unless words, or what numbers can be, tell their keys apart."""
     orders = Entry(schema="shop", name="orders", kind="BASE TABLE")
     refused = list(_shared_keys([table(key=one), table(key=other, entry=orders)]))
 

@@ -16,7 +16,7 @@ from cdc.position import MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
 from cdc_reader.published import Published
 from cdc_reader.resume import Resume, parsed_gtid_set
-from cdc_reader.row_codec import Target
+from cdc_reader.shape import Target
 from cdc_reader.transaction import Assembler
 
 pytestmark = pytest.mark.usefixtures("path")

@@ -1,0 +1,180 @@
+"""One planning: what was read of a batch so far, and what it comes to.
+
+Pure.  `redis_sink.plan` reads the messages; here is what they leave: the place in the chain, the
+last states, what was skipped, refused, or ends the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from cdc.message import Change, Heartbeat, Schema, Snapshot, SnapshotRow, parse_id
+from redis_sink.applied import Applied
+from redis_sink.batch import Batch, DeadLetter, Delivery, missing
+from redis_sink.counts import Counts
+from redis_sink.refreshing import Refreshing
+from redis_sink.state import States, live_of
+
+
+class Planning:
+    """The state of one planning."""
+
+    def __init__(self, applied: Applied, live_keys: Callable[[int], str]) -> None:
+        self.applied = applied
+        self.states = States()
+        self.counts = Counts()
+        self.dead: list[DeadLetter] = []
+        self.last_id, self.id_seq = applied.id, applied.id_seq
+        self.gtid_set = applied.gtid_set
+        self.began, self.upto = applied.began, applied.upto
+        self.newest: Change | Snapshot | None = None
+        self.barrier: Schema | None = None
+        self.refreshing = Refreshing(applied, live_keys)
+        self.has_new_chain = False
+        self.skipped = 0
+        self.more_rows = 0
+        """Of messages with several."""
+        self.others = 0
+        """Heartbeats, barriers, and bare messages of other partitions."""
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether the stream holds again what is applied already."""
+        return bool(self.last_id) and self.id_seq == 0
+
+    def consumed(self, seq: int) -> bool:
+        """Note what is no message of ours and was consumed before: see `applied.resume`."""
+        is_before = seq <= self.applied.seq
+        self.others += is_before
+        return is_before
+
+    def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
+        """Take in a heartbeat, whose `last` of our partition this is.
+
+        Raises:
+            PositionLostError: it speaks of messages that did not come, or of another history.
+        """
+        if self.last_id and heartbeat.epoch < parse_id(self.last_id)[0]:
+            self.gap(seq, "the heartbeat there is of an epoch before")
+        if last != self.last_id and parse_id(last) > parse_id(self.last_id):
+            self.gap(seq, f"the heartbeat there says that {last} was published")
+        if self.last_id and self.began and heartbeat.began not in (0, self.began):
+            self.gap(seq, "the stream was begun anew there")
+        self.began = heartbeat.began or self.began
+        self.others += 1
+        if not self.catching_up:
+            self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
+        if seq > self.applied.seq:
+            self.refreshing.look(heartbeat)
+
+    def gap(self, seq: int, seen: str) -> NoReturn:
+        """Stop: messages between the last one applied and this one are missing.
+
+        Raises:
+            PositionLostError: always.
+        """
+        raise missing(self.applied, self.last_id, seq, seen)
+
+    def passes_over(
+        self, delivery: Delivery, message: Change | Snapshot | Schema, prev: str
+    ) -> bool:
+        """Note a message that does not name the last one: applied before, or behind a gap.
+
+        Return False when it is the next one nevertheless.
+        """
+        try:
+            place, before = parse_id(message.id), parse_id(prev)
+        except ValueError:
+            self.refuse(delivery, "its id is none")
+            return True
+        last = parse_id(self.last_id)
+        if place > last:
+            # Nothing stands between `prev` and it, so no change between the last one and it
+            # is missing; the last one was a row of a snapshot that is read again.
+            if self.catching_up and len(last) == 5 and last[4] and before < last:
+                return False
+            self.gap(delivery[0], f"{message.id} there follows {prev or 'nothing'}")
+        self.skipped += 1
+        if isinstance(message, Snapshot):
+            self.pass_over(message.rows)
+        elif isinstance(message, Change):
+            self.pass_over((message,))
+        if message.id == self.last_id:
+            self.id_seq = delivery[0]
+        return True
+
+    def pass_over(self, rows: Iterable[Change | SnapshotRow]) -> None:
+        """Note rows that are not written, and no less alive."""
+        for row in rows:
+            with suppress(ValueError):
+                self.refreshing.passed_over += live_of(row)
+
+    def refuse(
+        self, delivery: Delivery, reason: str, change: Change | None = None, key: str | None = None
+    ) -> None:
+        """Note a message that can never be applied: a dead letter."""
+        seq, subject, body = delivery
+        if self.consumed(seq):
+            return
+        key = change.key if change else key
+        if change is not None:
+            self.pass_over((change,))
+        elif key is not None:
+            self.refreshing.passed_over.append(key)
+        self.dead.append(
+            DeadLetter(
+                seq=seq,
+                subject=subject.decode(errors="replace"),
+                reason=reason,
+                table=change.table if change else None,
+                key=key,
+                body=body,
+            )
+        )
+
+    def finish(self, deliveries: Sequence[Delivery], consumed: int, now_us: int) -> Batch:
+        """Return the batch of the first `consumed` deliveries.
+
+        Raises:
+            PositionLostError: it would end before the place that is applied already.
+        """
+        before, newest, begun = self.applied, self.newest, self.refreshing.begun
+        is_behind = self.last_id != before.id and parse_id(self.last_id) <= parse_id(before.id)
+        if is_behind and not self.has_new_chain:
+            self.gap(deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
+        commands = self.states.commands(self.refuse_hash)
+        return Batch(
+            shared=self.states.shared,
+            commands=[*commands, *self.refreshing.commands(self.states)],
+            applied=Applied(
+                partitions=before.partitions,
+                stream=before.stream,
+                created=before.created,
+                seq=max(deliveries[consumed - 1][0] if consumed else 0, before.seq),
+                id=self.last_id,
+                id_seq=self.id_seq,
+                gtid_set=self.gtid_set,
+                began=self.began,
+                gtid=newest.gtid if isinstance(newest, Change) else before.gtid,
+                ts=newest.ts if newest else before.ts,
+                applied=now_us,
+                refresh=begun.number if begun else before.refresh,
+                upto=self.upto,
+                **self.refreshing.noted(),
+            ),
+            counts=self.counts,
+            dead=self.dead,
+            consumed=consumed,
+            changes=consumed + self.more_rows - len(self.dead) - self.skipped - self.others,
+            skipped=self.skipped,
+            barrier=self.barrier,
+            refresh=begun,
+            read_anew=self.refreshing.read_anew,
+        )
+
+    def refuse_hash(self, delivery: Delivery, reason: str, key: str) -> None:
+        """Note a value that is no object, found when the commands are made."""
+        self.refuse(delivery, reason, key=key)
+        self.counts.take_back(delivery[2])
