@@ -423,10 +423,7 @@ class Assembler:
 
     def _unknown(self, event: Event) -> None:
         if event.kind == ev.INCIDENT:
-            raise self._refuse(
-                "MySQL says that events were lost here (INCIDENT)",
-                REFRESH,
-            )
+            raise self._refuse("MySQL says that events were lost here (INCIDENT)", REFRESH)
         if event.kind == ev.PARTIAL_UPDATE_ROWS:
             if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
                 return
