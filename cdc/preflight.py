@@ -139,11 +139,11 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
 def _size(connection: Any, settings: Settings, report: Report) -> None:
     from cdc_reader.table_size import check_order, read_size
 
-    refused = {finding.table for finding in report.findings if finding.id == "mysql.select"}
     for table in report.tables:
-        if table.qualified in refused:
-            continue
         size = read_size(connection, table)
+        if size is None:
+            report.notes.append(f"{table.qualified}: its rows may not be counted (SELECT)")
+            continue
         report.sizes[table.qualified] = size
         if not size.is_exact:
             report.notes.append(f"{table.qualified}: too large to be counted; estimated")

@@ -17,7 +17,7 @@ from cdc.finding import Finding, Fix
 from cdc.table import Column, Table
 from cdc_reader.models import add_key, identifier
 from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
-from cdc_reader.table_check import sql_name
+from cdc_reader.table_check import SELECT_REFUSED, sql_name
 from cdc_reader.tables import rows_of
 
 SCAN_S = 10
@@ -28,11 +28,11 @@ _BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "lo
 _TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"))
 
 
-def read_size(connection: Connection[Any], table: Table) -> TableSize:
-    """Return the size of a table; takes `SCAN_S` at most.
+def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
+    """Return the size of a table; takes `SCAN_S` at most.  None: this login may not read it.
 
     Raises:
-        pymysql.MySQLError: a right is missing, or the connection broke.
+        pymysql.MySQLError: the connection broke.
     """
     ((version,),) = rows_of(connection, "SELECT VERSION()")
     mariadb = "mariadb" in str(version).lower()
@@ -50,7 +50,10 @@ def read_size(connection: Connection[Any], table: Table) -> TableSize:
     try:
         ((rows, mean, largest),) = rows_of(connection, _limited(table, length, mariadb=mariadb))
     except pymysql.MySQLError as error:
-        if not error.args or error.args[0] not in _INTERRUPTED:
+        number = error.args[0] if error.args else 0
+        if number in SELECT_REFUSED:
+            return None
+        if number not in _INTERRUPTED:
             raise
         return TableSize(
             rows=int(estimated or 0),

@@ -14,6 +14,7 @@ from pymysql.constants import COMMAND
 from cdc.demo.servers import MariaDB, MySQL, start_together
 from cdc.finding import Finding
 from tests.support.checking import check, found, run_sql, with_file
+from tests.support.pipeline import wait_for
 
 SqlServer = MySQL | MariaDB
 UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
@@ -173,6 +174,22 @@ def test_filters_of_a_replica(odd: dict[str, SqlServer]) -> None:
         sql(mysql, "STOP REPLICA", "RESET REPLICA ALL")
 
 
+def test_sessions_that_keep_the_old_format(odd: dict[str, SqlServer]) -> None:
+    """Told by MySQL with the rights for it; the statement ends them."""
+    mysql = odd["mysql"]
+    with mysql.connect() as old, old.cursor() as cursor:
+        cursor.execute("SET SESSION binlog_row_image = 'MINIMAL'")
+        cursor.execute("SELECT CONNECTION_ID()")
+        (number,) = cursor.fetchone() or (0,)
+        (finding,) = findings(mysql).values()
+        assert (finding.id, finding.stops) == ("mysql.sessions", False)
+        assert finding.fix.sql == (f"KILL {number};",)
+        run_sql(mysql, finding)
+        wait_for("the session to end", lambda: findings(mysql) == {})
+        old._force_close()  # type: ignore[attr-defined]  # not in the stubs
+        old.connect()
+
+
 # -- rights and tables -----------------------------------------------------------------
 
 
@@ -206,6 +223,27 @@ def test_logins_databases_and_servers_that_are_not_there(odd: dict[str, SqlServe
         "redis.unreachable",
     }
     assert findings(mysql.url) == {}
+
+
+def test_a_table_that_may_not_be_read(server: SqlServer) -> None:
+    """Without a snapshot that is no finding; what cannot be counted is said."""
+    table = made(server, "id INT PRIMARY KEY, n INT")
+    user = f"u{uuid.uuid4().hex[:8]}"
+    client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
+    sql(
+        server,
+        f"CREATE USER {user} IDENTIFIED BY 'pw'",
+        f"GRANT REPLICATION SLAVE, {client} ON *.* TO {user}",
+        f"GRANT INSERT (id, n) ON {table} TO {user}",
+    )
+    url = f"mysql://{user}:pw@127.0.0.1:{server.port}"
+    report = check(url, tables=(table,), snapshot=False)
+
+    assert found(report, "mysql") == {}
+    assert any("may not be counted" in note for note in report.notes)
+    nullable = findings(url, table, key="t:{id}:{n}")
+    assert set(nullable) == {"mysql.select", "mysql.key-nullable"}
+    assert nullable["mysql.key-nullable"].fix.sql == ()
 
 
 def test_a_table_that_is_not_there(server: SqlServer) -> None:
