@@ -74,6 +74,7 @@ _VARIABLES = (
     "gtid_mode",
     "max_allowed_packet",
     "lower_case_table_names",
+    "basedir",
 )
 _NOT_ASKED = {*STATEMENT_REFUSED, 1401, 1142, 1146}
 """A right is missing: also ER_XAER_RMERR, which XA RECOVER answers without XA_RECOVER_ADMIN, and
@@ -135,7 +136,7 @@ def server_state(connection: Connection[Any], facts: ServerFacts) -> ServerState
         source=None if sources is None else (sources[0] if sources else {}),
         replica_ids=None
         if replicas is None
-        else frozenset(int(row["Server_Id" if new_words else "Server_id"]) for row in replicas),
+        else frozenset(int(next(iter(row.values()))) for row in replicas),
         prepared=None if prepared is None else tuple(map(_xid, prepared)),
         odd_sessions=None if sessions is None else tuple(row["id"] for row in sessions),
     )

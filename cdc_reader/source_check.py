@@ -30,6 +30,7 @@ _FILTERS = (
     "Replicate_Rewrite_DB",
 )
 NAMES_LISTED = 3
+_RDS_BASEDIR = "/rdsdbbin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +362,11 @@ def notes(facts: ServerFacts, state: ServerState, server_id: int) -> list[str]:
     compression = "log_bin_compress" if facts.mariadb else "binlog_transaction_compression"
     if facts.variables.get(compression) == "ON":
         out.append(f"{facts.kind}: {compression} = ON is read as well")
+    if facts.variables.get("basedir", "").startswith(_RDS_BASEDIR):
+        out.append(
+            f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; says, not as\n"
+            "binlog_expire_logs_seconds does"
+        )
     if state.source is None:
         right = "REPLICA MONITOR" if facts.mariadb else "REPLICATION CLIENT"
         out.append(f"{facts.kind}: whether it is a replica may not be asked ({right})")
