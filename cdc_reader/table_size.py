@@ -21,7 +21,7 @@ from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
 from cdc_reader.table_check import SELECT_REFUSED, sql_name
 from cdc_reader.tables import rows_of
 
-SCAN_S = 10
+SCAN_MS = 10_000
 MESSAGE_BYTES = 150
 """What stands in a message beside key and value, at least."""
 NUMBER_BYTES = 12
@@ -35,7 +35,7 @@ _TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longte
 
 
 def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
-    """Return the size of a table; takes `SCAN_S` at most.  None: this login may not read it.
+    """Return the size of a table; takes `SCAN_MS` at most.  None: this login may not read it.
 
     Raises:
         pymysql.MySQLError: the connection broke.
@@ -85,8 +85,8 @@ def _limited(table: Table, *, mariadb: bool) -> str:
     )
     what = f"COUNT(*), AVG({mean}), MAX({least}) FROM {sql_name(table)}"
     if mariadb:
-        return f"SET STATEMENT max_statement_time = {SCAN_S} FOR SELECT {what}"
-    return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_S * 1000}) */ {what}"
+        return f"SET STATEMENT max_statement_time = {SCAN_MS / 1000} FOR SELECT {what}"
+    return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_MS}) */ {what}"
 
 
 def _carried(table: Table) -> list[Column]:

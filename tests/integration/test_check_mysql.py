@@ -15,6 +15,7 @@ from pymysql.constants import COMMAND
 from cdc.demo.servers import MariaDB, MySQL, start_together
 from cdc.finding import Finding
 from cdc.table import Table
+from cdc_reader import table_size
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
 from cdc_reader.table_size import MESSAGE_BYTES
 from tests.support.checking import check, found, run_sql, with_file
@@ -284,6 +285,26 @@ def test_a_large_table_without_a_key(server: SqlServer) -> None:
     run_sql(server, lacking["mysql.table-unordered"])
     assert set(findings(server, table, key="t:{a}")) == {"mysql.key-not-unique"}
     assert findings(server, table) == {}
+
+
+def test_a_table_that_takes_too_long_to_count(
+    server: SqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalog's estimate is taken, and it is said."""
+    table = made(server, "id INT PRIMARY KEY, t TEXT")
+    with server.connect() as connection, connection.cursor() as cursor:
+        rows = [(n, "x" * 90) for n in range(30_000)]
+        cursor.executemany(f"INSERT INTO {table} VALUES (%s, %s)", rows)
+        cursor.execute(f"ANALYZE TABLE {table}")
+    monkeypatch.setattr(table_size, "SCAN_MS", 1)
+    report = check(server, tables=(table,))
+    size = report.sizes[table]
+
+    assert found(report, "mysql") == {}
+    assert (size.is_exact, size.largest_bytes) == (False, None)
+    assert 20_000 < size.rows < 40_000
+    assert 90 < size.value_bytes < 200
+    assert any("estimated" in note for note in report.notes)
 
 
 def test_types_and_character_sets(server: SqlServer) -> None:
