@@ -78,6 +78,7 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
     await answers
     if thorough:
         report.findings += check_room(settings, report)
+        report.notes += _could_be_larger(report)
     report.findings.sort(key=_place)
     return report
 
@@ -149,6 +150,19 @@ def _size(connection: Any, settings: Settings, report: Report) -> None:
             report.notes.append(f"{table.qualified}: too large to be counted; estimated")
         if settings.snapshot:
             report.findings += check_order(table, size)
+
+
+def _could_be_larger(report: Report) -> list[str]:
+    from cdc_reader.table_size import large_columns
+
+    limit = report.max_payload_bytes
+    found = {table.qualified: large_columns(table, limit) for table in report.tables if limit}
+    return [
+        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS takes;\n"
+        "such a row would stop the reader"
+        for name, columns in found.items()
+        if columns
+    ]
 
 
 def _of_mysql(error: CdcError) -> Finding:

@@ -29,6 +29,9 @@ NUMBER_BYTES = 12
 HASH_BYTES = 64
 INDEX_ROW_BYTES = 100
 """What a row's entry in an index takes in Redis, more or less."""
+_LARGEST = dict.fromkeys(("mediumtext", "mediumblob"), (1 << 24) - 1) | dict.fromkeys(
+    ("longtext", "longblob", "json"), (1 << 32) - 1
+)
 _INTERRUPTED = {3024, 1969, 1317}
 _BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
 _TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
@@ -122,6 +125,19 @@ def value_length(column: Column, mask: Mask | None = None, number_bytes: int = 1
     if column.data_type == "json":  # a space stands behind each sign there, and not in ours
         return f"COALESCE(OCTET_LENGTH({name}) * 2 DIV 3, 4)"
     return str(number_bytes)
+
+
+def large_columns(table: Table, limit_bytes: int) -> list[str]:
+    """Return columns whose type may hold more than that, such as ``b (longblob)``.
+
+    Source: MySQL manual, "Data Type Storage Requirements".
+    """
+    masked = {name for name, _ in table.masks}
+    return [
+        f"{column.name} ({column.data_type})"
+        for column in _carried(table)
+        if column.name not in masked and _LARGEST.get(column.data_type, 0) > limit_bytes
+    ]
 
 
 def _names_bytes(table: Table) -> int:
