@@ -40,7 +40,8 @@ def as_text(report: Report, paint: Paint = PLAIN) -> str:
         lines += _finding(finding, paint)
     fine = f"{paint['fine']}✓{paint['end']}"
     lines += [f"{fine} {report.servers[name]}" for name in sorted(report.servers)]
-    lines += [f"{fine} {line}" for line in _sizes(report)]
+    broken = {finding.table for finding in report.errors}
+    lines += [f"{'·' if name in broken else fine} {line}" for name, line in _tables(report)]
     lines += ["- " + note.replace("\n", "\n  ") for note in report.notes]
     lines.append(_summary(report))
     return "\n".join(lines)
@@ -59,7 +60,7 @@ def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
     yield ""
 
 
-def _sizes(report: Report) -> Iterator[str]:
+def _tables(report: Report) -> Iterator[tuple[str, str]]:
     for name, size in report.sizes.items():
         about = "" if size.is_exact else "about "
         largest = ""
@@ -67,14 +68,15 @@ def _sizes(report: Report) -> Iterator[str]:
             largest = f"; largest message {bytes_text(size.largest_bytes)}"
             largest += f" of {bytes_text(report.max_payload_bytes)}"
         yield (
+            name,
             f"{name}: {about}{size.rows:,} rows, {bytes_text(size.size_bytes)}; "
             f"first reading {seconds_text(size.backfill_s)}, "
-            f"Redis {bytes_text(size.redis_bytes)}, stream {bytes_text(size.stream_bytes)}{largest}"
+            f"Redis {bytes_text(size.redis_bytes)}, stream {bytes_text(size.stream_bytes)}"
+            + largest,
         )
-    sized = set(report.sizes)
     for table in report.tables:
-        if table.qualified not in sized:
-            yield f"{table.qualified}"
+        if table.qualified not in report.sizes:
+            yield table.qualified, table.qualified
 
 
 def _summary(report: Report) -> str:

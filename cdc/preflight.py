@@ -78,6 +78,7 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
     await answers
     if thorough:
         report.findings += check_room(settings, report)
+        report.notes += _could_be_larger(report)
     report.findings.sort(key=_place)
     return report
 
@@ -139,16 +140,29 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
 def _size(connection: Any, settings: Settings, report: Report) -> None:
     from cdc_reader.table_size import check_order, read_size
 
-    refused = {finding.table for finding in report.findings if finding.id == "mysql.select"}
     for table in report.tables:
-        if table.qualified in refused:
-            continue
         size = read_size(connection, table)
+        if size is None:
+            report.notes.append(f"{table.qualified}: its rows may not be counted (SELECT)")
+            continue
         report.sizes[table.qualified] = size
         if not size.is_exact:
             report.notes.append(f"{table.qualified}: too large to be counted; estimated")
         if settings.snapshot:
             report.findings += check_order(table, size)
+
+
+def _could_be_larger(report: Report) -> list[str]:
+    from cdc_reader.table_size import large_columns
+
+    limit = report.max_payload_bytes
+    found = {table.qualified: large_columns(table, limit) for table in report.tables if limit}
+    return [
+        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS takes;\n"
+        "such a row would stop the reader"
+        for name, columns in found.items()
+        if columns
+    ]
 
 
 def _of_mysql(error: CdcError) -> Finding:

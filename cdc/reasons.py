@@ -17,6 +17,7 @@ REASONS: dict[str, str] = {
     "mysql.binlog-row-image": "rows would lack columns",
     "mysql.binlog-row-metadata": "columns would have no names",
     "mysql.binlog-row-value-options": "JSON columns would be written as differences",
+    "mysql.sessions": "what they write to a captured table stops the reader",
     "mysql.server-id": "it serves no binlog",
     "mysql.server-id-taken": "two replicas with one number throw each other out",
     "mysql.gtid-mode": "after a failover to another server cdc cannot find its place",

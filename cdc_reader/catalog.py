@@ -74,9 +74,18 @@ _VARIABLES = (
     "gtid_mode",
     "max_allowed_packet",
     "lower_case_table_names",
+    "basedir",
 )
-_XA_REFUSED = 1401
-"""ER_XAER_RMERR, which XA RECOVER answers without XA_RECOVER_ADMIN."""
+_NOT_ASKED = {*STATEMENT_REFUSED, 1401, 1142, 1146}
+"""A right is missing: also ER_XAER_RMERR, which XA RECOVER answers without XA_RECOVER_ADMIN, and
+a table that may not be read or that MariaDB does not have."""
+_SESSIONS = """
+SELECT DISTINCT t.processlist_id AS id FROM performance_schema.variables_by_thread v
+ JOIN performance_schema.threads t ON t.thread_id = v.thread_id
+ WHERE (v.variable_name = 'binlog_format' AND v.variable_value <> 'ROW')
+ OR (v.variable_name = 'binlog_row_image' AND v.variable_value <> 'FULL')
+ OR (v.variable_name = 'binlog_row_value_options' AND v.variable_value <> '')
+ ORDER BY id"""
 
 
 def server_facts(connection: Connection[Any]) -> ServerFacts:
@@ -120,14 +129,16 @@ def server_state(connection: Connection[Any], facts: ServerFacts) -> ServerState
     prepared = _asked(
         connection, "XA RECOVER FORMAT='SQL'" if facts.mariadb else "XA RECOVER CONVERT XID"
     )
+    sessions = _asked(connection, _SESSIONS)
     return ServerState(
         do_dbs=_names(log.get("Binlog_Do_DB")),
         ignore_dbs=_names(log.get("Binlog_Ignore_DB")),
         source=None if sources is None else (sources[0] if sources else {}),
         replica_ids=None
         if replicas is None
-        else frozenset(int(row["Server_Id" if new_words else "Server_id"]) for row in replicas),
+        else frozenset(int(next(iter(row.values()))) for row in replicas),
         prepared=None if prepared is None else tuple(map(_xid, prepared)),
+        odd_sessions=None if sessions is None else tuple(row["id"] for row in sessions),
     )
 
 
@@ -151,7 +162,7 @@ def _asked(connection: Connection[Any], statement: str) -> list[dict[str, Any]] 
             cursor.execute(statement)
             return list(cursor.fetchall())
     except pymysql.MySQLError as error:
-        if error.args and error.args[0] in {*STATEMENT_REFUSED, _XA_REFUSED}:
+        if error.args and error.args[0] in _NOT_ASKED:
             return None
         raise
 

@@ -30,6 +30,7 @@ _FILTERS = (
     "Replicate_Rewrite_DB",
 )
 NAMES_LISTED = 3
+_RDS_BASEDIR = "/rdsdbbin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,8 @@ class ServerState:
     """Numbers of the replicas that have registered."""
     prepared: tuple[str, ...] | None = None
     """XA transactions that are prepared, as XA COMMIT takes them: ``X'61',X'',1``."""
+    odd_sessions: tuple[int, ...] | None = None
+    """Connections that write the binlog otherwise than the server's settings say."""
 
 
 def check_source(facts: ServerFacts) -> list[Finding]:
@@ -86,7 +89,23 @@ def check_source(facts: ServerFacts) -> list[Finding]:
         ]
     if found.get("log_bin") != "ON":
         return [_binlog_off(facts)]
-    out = [
+    out = _binlog_settings(facts)
+    if found.get("server_id") == "0":
+        out.append(
+            Finding(
+                id="mysql.server-id",
+                seen=f"{facts.kind}: server_id = 0",
+                fix=set_variable(facts, "server_id", 1),
+            )
+        )
+    if not facts.gtid:
+        out.append(_gtid(facts))
+    return out
+
+
+def _binlog_settings(facts: ServerFacts) -> list[Finding]:
+    found = facts.variables
+    return [
         Finding(
             id=f"mysql.{variable.replace('_', '-')}",
             seen=f"{facts.kind}: {variable} = {found.get(variable) or '(not there)'}",
@@ -100,17 +119,6 @@ def check_source(facts: ServerFacts) -> list[Finding]:
         )
         if found.get(variable, "").upper() != wanted
     ]
-    if found.get("server_id") == "0":
-        out.append(
-            Finding(
-                id="mysql.server-id",
-                seen=f"{facts.kind}: server_id = 0",
-                fix=set_variable(facts, "server_id", 1),
-            )
-        )
-    if not facts.gtid:
-        out.append(_gtid(facts))
-    return out
 
 
 def _gtid(facts: ServerFacts) -> Finding:
@@ -243,6 +251,8 @@ def check_state(
             fix=Fix(advice="leave out the setting server_id (then one at random is taken), or\n"
             "choose a number that SHOW REPLICAS does not show"),
         )  # fmt: skip
+    if not _binlog_settings(facts):  # else every session is like that
+        yield from _sessions(facts, state.odd_sessions or ())
     if state.prepared:
         count, first = len(state.prepared), state.prepared[:NAMES_LISTED]
         yield Finding(
@@ -255,6 +265,24 @@ def check_state(
                 advice="or XA COMMIT: ask whose it is. All of them: XA RECOVER CONVERT XID",
             ),
         )
+
+
+def _sessions(facts: ServerFacts, sessions: Sequence[int]) -> Iterator[Finding]:
+    if not sessions:
+        return
+    counted = f"{len(sessions)} session{'s have' if len(sessions) > 1 else ' has'}"
+    yield Finding(
+        id="mysql.sessions",
+        seen=f"{facts.kind}: {counted} a binlog_format, binlog_row_image or "
+        "binlog_row_value_options of its own",
+        stops=False,
+        fix=Fix(
+            sql=tuple(f"KILL {number};" for number in sessions),
+            is_invasive=True,
+            advice="or let these applications connect anew",
+            managed=(("RDS, Aurora", f"CALL mysql.rds_kill({sessions[0]});"),),
+        ),
+    )
 
 
 def _filtered(facts: ServerFacts, state: ServerState, tables: Sequence[Table]) -> Iterator[Finding]:
@@ -334,12 +362,22 @@ def notes(facts: ServerFacts, state: ServerState, server_id: int) -> list[str]:
     compression = "log_bin_compress" if facts.mariadb else "binlog_transaction_compression"
     if facts.variables.get(compression) == "ON":
         out.append(f"{facts.kind}: {compression} = ON is read as well")
+    if facts.variables.get("basedir", "").startswith(_RDS_BASEDIR):
+        out.append(
+            f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; says, not as\n"
+            "binlog_expire_logs_seconds does"
+        )
     if state.source is None:
         right = "REPLICA MONITOR" if facts.mariadb else "REPLICATION CLIENT"
         out.append(f"{facts.kind}: whether it is a replica may not be asked ({right})")
     if state.replica_ids is None and server_id:
         right = "REPLICATION MASTER ADMIN" if facts.mariadb else "REPLICATION SLAVE"
         out.append(f"{facts.kind}: whether server_id is taken may not be asked ({right})")
+    if state.odd_sessions is None:
+        out.append(
+            f"{facts.kind}: whether open sessions write another format may not be asked "
+            "(SELECT ON performance_schema.*)"
+        )
     if state.prepared is None:
         out.append(
             f"{facts.kind}: prepared XA transactions may not be asked for (XA_RECOVER_ADMIN)"

@@ -20,7 +20,7 @@ from cdc_reader.connection import current_user
 from cdc_reader.models import Key, identifier
 from cdc_reader.tables import Entry, rows_of, unique_keys
 
-_SELECT_REFUSED = {1142, 1143}
+SELECT_REFUSED = {1142, 1143}
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
@@ -67,7 +67,7 @@ def _may_select(connection: Connection[Any], table: Table) -> bool:
     try:
         rows_of(connection, f"SELECT {columns} FROM {sql_name(table)} LIMIT 0")
     except pymysql.MySQLError as error:
-        if error.args and error.args[0] in _SELECT_REFUSED:
+        if error.args and error.args[0] in SELECT_REFUSED:
             return False
         raise
     return True
@@ -90,15 +90,17 @@ def _keys(connection: Connection[Any], table: Table, keys: Sequence[Key]) -> Ite
         )
     nullable = [c.name for c in table.columns if c.name in used and c.nullable]
     if nullable:
-        definitions = _definitions(connection, table)
-        changes = ", ".join(f"MODIFY COLUMN {not_null(definitions[name])}" for name in nullable)
+        found = _definitions(connection, table)
+        changes = ", ".join(f"MODIFY COLUMN {not_null(found[name])}" for name in nullable if found)
         yield Finding(
             id="mysql.key-nullable",
             seen=f"{table.qualified}: {', '.join(nullable)} may be NULL",
             fix=Fix(
-                sql=(f"ALTER TABLE {sql_name(table)} {changes};",),
+                sql=(f"ALTER TABLE {sql_name(table)} {changes};",) if changes else (),
                 is_invasive=True,
-                advice="(it refuses where a NULL stands), or another --key",
+                advice="(it refuses where a NULL stands), or another --key"
+                if changes
+                else "make them NOT NULL, or another --key",
             ),
             stops=False,
             table=table.qualified,
@@ -106,8 +108,13 @@ def _keys(connection: Connection[Any], table: Table, keys: Sequence[Key]) -> Ite
 
 
 def _definitions(connection: Connection[Any], table: Table) -> dict[str, str]:
-    """Return each column's own line of SHOW CREATE TABLE, by name."""
-    ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {sql_name(table)}")
+    """Return each column's own line of SHOW CREATE TABLE, by name; none without SELECT."""
+    try:
+        ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {sql_name(table)}")
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in SELECT_REFUSED:
+            return {}
+        raise
     lines = [line.strip().rstrip(",") for line in str(text).splitlines()]
     return {
         name: line

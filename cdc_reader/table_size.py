@@ -14,25 +14,34 @@ from pymysql.connections import Connection
 
 from cdc.estimate import TableSize
 from cdc.finding import Finding, Fix
+from cdc.mask import Mask
 from cdc.table import Column, Table
 from cdc_reader.models import add_key, identifier
 from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
-from cdc_reader.table_check import sql_name
+from cdc_reader.table_check import SELECT_REFUSED, sql_name
 from cdc_reader.tables import rows_of
 
-SCAN_S = 10
-MESSAGE_BYTES = 250
+SCAN_MS = 10_000
+MESSAGE_BYTES = 150
 """What stands in a message beside key and value, at least."""
+NUMBER_BYTES = 12
+"""A number or a time, on average."""
+HASH_BYTES = 64
+INDEX_ROW_BYTES = 100
+"""What a row's entry in an index takes in Redis, more or less."""
+_LARGEST = dict.fromkeys(("mediumtext", "mediumblob"), (1 << 24) - 1) | dict.fromkeys(
+    ("longtext", "longblob", "json"), (1 << 32) - 1
+)
 _INTERRUPTED = {3024, 1969, 1317}
 _BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
-_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"))
+_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
 
 
-def read_size(connection: Connection[Any], table: Table) -> TableSize:
-    """Return the size of a table; takes `SCAN_S` at most.
+def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
+    """Return the size of a table; takes `SCAN_MS` at most.  None: this login may not read it.
 
     Raises:
-        pymysql.MySQLError: a right is missing, or the connection broke.
+        pymysql.MySQLError: the connection broke.
     """
     ((version,),) = rows_of(connection, "SELECT VERSION()")
     mariadb = "mariadb" in str(version).lower()
@@ -46,51 +55,89 @@ def read_size(connection: Connection[Any], table: Table) -> TableSize:
         (table.schema, table.name),
     )
     size_bytes = int(data or 0) + int(indexes or 0)
-    length = " + ".join(["0", *(value_length(column) for column in _carried(table))])
     try:
-        ((rows, mean, largest),) = rows_of(connection, _limited(table, length, mariadb=mariadb))
+        ((rows, mean, largest),) = rows_of(connection, _limited(table, mariadb=mariadb))
     except pymysql.MySQLError as error:
-        if not error.args or error.args[0] not in _INTERRUPTED:
+        number = error.args[0] if error.args else 0
+        if number in SELECT_REFUSED:
+            return None
+        if number not in _INTERRUPTED:
             raise
         return TableSize(
             rows=int(estimated or 0),
             is_exact=False,
             size_bytes=size_bytes,
-            value_bytes=int(average or 0) + _names_bytes(table),
+            value_bytes=int(average or 0) + _beside_bytes(table),
         )
     return TableSize(
         rows=int(rows),
         is_exact=True,
         size_bytes=size_bytes,
-        value_bytes=int(mean or 0) + _names_bytes(table),
+        value_bytes=int(mean or 0) + _beside_bytes(table),
         largest_bytes=int(largest or 0) + _names_bytes(table) + MESSAGE_BYTES if rows else 0,
     )
 
 
-def _limited(table: Table, length: str, *, mariadb: bool) -> str:
-    what = f"COUNT(*), AVG({length}), MAX({length}) FROM {sql_name(table)}"
+def _limited(table: Table, *, mariadb: bool) -> str:
+    masks = dict(table.masks)
+    mean, least = (
+        " + ".join(
+            ["0", *(value_length(c, masks.get(c.name), number_bytes) for c in _carried(table))]
+        )
+        for number_bytes in (NUMBER_BYTES, 1)
+    )
+    what = f"COUNT(*), AVG({mean}), MAX({least}) FROM {sql_name(table)}"
     if mariadb:
-        return f"SET STATEMENT max_statement_time = {SCAN_S} FOR SELECT {what}"
-    return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_S * 1000}) */ {what}"
+        return f"SET STATEMENT max_statement_time = {SCAN_MS / 1000} FOR SELECT {what}"
+    return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_MS}) */ {what}"
 
 
 def _carried(table: Table) -> list[Column]:
-    return [c for c in table.columns if table.value_column in (None, c.name)]
+    """Return the columns that a row's value is made of."""
+    if table.value_column is not None:
+        names = {table.value_column}
+    elif table.fields is not None:
+        names = {name for name, _ in table.fields}
+    else:
+        names = set(table.column_names)
+    return [column for column in table.columns if column.name in names]
 
 
-def value_length(column: Column) -> str:
+def value_length(column: Column, mask: Mask | None = None, number_bytes: int = 1) -> str:
     """Return SQL for the least bytes that a column's value has in a message.
 
     >>> value_length(Column(name="b", data_type="blob", column_type="blob", charset=None,
     ...                     nullable=True))
     'COALESCE(OCTET_LENGTH(`b`) * 4 DIV 3, 4)'
+
+    Args:
+        number_bytes: what is counted for a number or a time.
     """
     name = identifier(column.name)
+    if mask is not None and mask.kind == "hash":
+        return str(HASH_BYTES)
+    if mask is not None and mask.kind == "truncate":
+        return f"LEAST(COALESCE(OCTET_LENGTH({name}), 4), {mask.length})"
     if column.data_type in _BYTES:
         return f"COALESCE(OCTET_LENGTH({name}) * 4 DIV 3, 4)"
     if column.data_type in _TEXTS:
         return f"COALESCE(OCTET_LENGTH({name}), 4)"
-    return "12"
+    if column.data_type == "json":  # a space stands behind each sign there, and not in ours
+        return f"COALESCE(OCTET_LENGTH({name}) * 2 DIV 3, 4)"
+    return str(number_bytes)
+
+
+def large_columns(table: Table, limit_bytes: int) -> list[str]:
+    """Return columns whose type may hold more than that, such as ``b (longblob)``.
+
+    Source: MySQL manual, "Data Type Storage Requirements".
+    """
+    masked = {name for name, _ in table.masks}
+    return [
+        f"{column.name} ({column.data_type})"
+        for column in _carried(table)
+        if column.name not in masked and _LARGEST.get(column.data_type, 0) > limit_bytes
+    ]
 
 
 def _names_bytes(table: Table) -> int:
@@ -98,6 +145,10 @@ def _names_bytes(table: Table) -> int:
     if table.value_column is not None:
         return 0
     return 2 + sum(len(column.name.encode()) + 6 for column in _carried(table))
+
+
+def _beside_bytes(table: Table) -> int:
+    return _names_bytes(table) + INDEX_ROW_BYTES * len(table.indexes)
 
 
 def check_order(table: Table, size: TableSize) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from redis_sink.server_check import (
     commands_for,
     commands_needed,
     info_refused,
+    no_rights,
 )
 from redis_sink.state import grounds_of
 from redis_sink.sweep import escaped
@@ -107,12 +108,19 @@ async def ask_redis(
         if ("GET", key) not in denied:
             await _position(writer, settings, captured, report, thorough=thorough)
     except CdcError as error:
-        away = isinstance(error, UnavailableError)
-        name = "redis.unreachable" if away else "redis.refused"
-        cluster = isinstance(error, PreflightError)
-        report.findings.append(of_error("redis.cluster" if cluster else name, error))
+        report.findings.append(_of(error, writer, settings, await tables))
     finally:
         writer.close()
+
+
+def _of(error: CdcError, writer: Writer, settings: Settings, tables: Sequence[Table]) -> Finding:
+    if isinstance(error, PermissionDenied) and "(NOPERM" in error.seen:
+        wanted, patterns = _wanted(settings, tables)
+        return no_rights(writer.url, error, [command for command, _ in wanted], patterns)
+    if isinstance(error, PreflightError):
+        return of_error("redis.cluster", error)
+    away = isinstance(error, UnavailableError)
+    return of_error("redis.unreachable" if away else "redis.refused", error)
 
 
 async def _storage(writer: Writer, info: dict[str, str], report: Report) -> None:
@@ -137,36 +145,46 @@ async def _rights(
     writer: Writer, settings: Settings, tables: Sequence[Table], report: Report
 ) -> set[tuple[str, ...]]:
     """Try what the sink will do, and do nothing; return what is refused."""
-    own = OwnKeys(
-        position=writer.key,
-        counts=counts_key(settings.pipeline, 0, settings.partitions),
-        live=live_keys_key(settings.pipeline, 0, 0, settings.partitions),
-    )
-    grounds = [(table, ground) for table in tables for ground in grounds_of(table)]
-    owned = [(table, ground) for table, ground in grounds if ground.template.literal_prefix]
-    wanted = commands_needed(own)
-    for table, ground in owned:
-        wanted += commands_for(table, ground)
-    if not settings.adopt:
-        wanted.append((("SCAN", "0"), True))
+    wanted, patterns = _wanted(settings, tables)
     # WATCH is allowed by now, so what is said of it is about the key.
     keys = dict.fromkeys(command[1] for command, _ in wanted if command[0] != "SCAN")
     watched = [("WATCH", key) for key in keys]
     lacks = await writer.refused(*watched, *(command for command, _ in wanted))
     denied = [one for one, lacking in zip(wanted, lacks[len(watched) :], strict=True) if lacking]
-    patterns = [f"{ground.template.literal_prefix}*" for _, ground in owned]
-    several = ":*" if settings.partitions > 1 else ""
-    kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
-    patterns += [f"cdc:{settings.pipeline}:{name}" for name in kept]
     user = settings.redis.user or "default"
     report.findings += check_rights(writer.url, user, denied, patterns if "key" in lacks else ())
-    if len(owned) < len(grounds):
+    grounds = [ground for table in tables for ground in grounds_of(table)]
+    if not all(ground.template.literal_prefix for ground in grounds):
         report.notes.append(
             "Redis: keys of a template that begins with a column are not known before:\n"
             "rights on them are not tried, and what stands there is not looked for"
         )
     await writer.open()
     return {command for command, _ in denied}
+
+
+def _wanted(
+    settings: Settings, tables: Sequence[Table]
+) -> tuple[list[tuple[tuple[str, ...], bool]], list[str]]:
+    """Return the commands that the sink will send, and patterns of the keys that it writes."""
+    pipeline, partitions = settings.pipeline, settings.partitions
+    own = OwnKeys(
+        position=position_key(pipeline, 0, partitions),
+        counts=counts_key(pipeline, 0, partitions),
+        live=live_keys_key(pipeline, 0, 0, partitions),
+    )
+    wanted = commands_needed(own)
+    patterns = []
+    for table in tables:
+        for ground in grounds_of(table):
+            if ground.template.literal_prefix:
+                wanted += commands_for(table, ground)
+                patterns.append(f"{escaped(ground.template.literal_prefix)}*")
+    if not settings.adopt:
+        wanted.append((("SCAN", "0"), True))
+    several = ":*" if partitions > 1 else ""
+    kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
+    return wanted, patterns + [f"cdc:{pipeline}:{name}" for name in kept]
 
 
 async def _position(

@@ -6,6 +6,7 @@ Pure: from the answers of ROLE, INFO and of commands that were tried.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def check_info(url: Url, info: Mapping[str, str]) -> Iterator[Finding]:
 
 def info_refused(url: Url, error: CdcError) -> Finding:
     """Return what a login without INFO means."""
-    command = f"{redis_cli(url)} ACL SETUSER {url.user or 'default'} +info"
+    command = _set_user(url, url.user or "default", ("+info",))
     return Finding(
         id="redis.info", seen=error.seen, fix=Fix(command=command, advice=KEPT), stops=False
     )
@@ -191,8 +192,42 @@ def check_rights(
             stops=stops,
             kind=PermissionDenied if stops else PreflightError,
             fix=Fix(
-                command=f"{redis_cli(url)} ACL SETUSER {user} "
-                + " ".join((*rights, *(f"'~{pattern}'" for pattern in patterns))),
+                command=_set_user(url, user, (*rights, *(f"~{pattern}" for pattern in patterns))),
                 advice=KEPT,
             ),
         )
+
+
+def no_rights(
+    url: Url, error: CdcError, commands: Sequence[Command], patterns: Sequence[str]
+) -> Finding:
+    """Return a login that lacks what is needed before rights can be tried one by one.
+
+    Args:
+        commands: all that the sink will send.
+        patterns: of all keys that cdc writes.
+    """
+    named = sorted({*_ALWAYS, *(command[0].lower() for command in commands)})
+    return Finding(
+        id="redis.rights",
+        seen=error.seen,
+        kind=PermissionDenied,
+        fix=Fix(
+            command=_set_user(
+                url,
+                url.user or "default",
+                (*(f"+{name}" for name in named), "resetkeys", *(f"~{p}" for p in patterns)),
+            ),
+            advice=KEPT,
+        ),
+    )
+
+
+_ALWAYS = (
+    "multi", "exec", "watch", "get", "set", "role", "info", "scan", "select", "client|setname",
+)  # fmt: skip
+
+
+def _set_user(url: Url, user: str, rules: Sequence[str]) -> str:
+    words = ("ACL", "SETUSER", user, *rules)
+    return f"{redis_cli(url)} {' '.join(map(shlex.quote, words))}"

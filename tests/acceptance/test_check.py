@@ -20,6 +20,7 @@ import redis
 from cdc.demo.servers import MySQL, Nats, Redis, start_together
 from cdc.stream import close, connect
 from tests.support.checking import QUIET, ask_nats
+from tests.support.pipeline import wait_for
 
 SUBJECTS = ("$JS.API.", "_INBOX_", "$JS.EVENT.ADVISORY.API")
 """All that may pass through NATS: questions, answers, and JetStream's word that it was asked."""
@@ -226,3 +227,19 @@ def test_nothing_is_changed_anywhere(odd: Place) -> None:
     assert asked <= {"INFO", "STREAM"}
     assert not [s for s in seen if ".CREATE." in s or ".DELETE." in s or ".UPDATE." in s]
     client.delete("users:7")
+
+
+def test_a_pipeline_that_runs_has_no_findings(place: Place) -> None:
+    """Its own stream, keys, position and server_id are no strangers."""
+    flags = ("--table", "shop.users", "--server-id", "77")
+    command = [sys.executable, "-P", "-m", "cdc", "run", *flags]
+    client: Any = redis.Redis(port=place.redis.port)
+    with subprocess.Popen(command, env=place.environment(), cwd=place.folder) as running:
+        try:
+            wait_for("the row", lambda: bool(client.exists("users:1")))
+            done = place.check(*flags, "--strict")
+        finally:
+            running.terminate()
+            running.wait(30)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout

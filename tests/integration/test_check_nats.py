@@ -260,6 +260,12 @@ def test_a_row_that_is_too_large(place: Place, new_nats: NewNats, rows: str, mys
     restart(server, {name: int(value)})
     assert place.findings(server, mysql, **flags) == {}
 
+    with mysql.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {rows} MODIFY name LONGTEXT")
+    report = place.check(server, mysql, **flags)
+    assert found(report, "nats") == {}
+    assert any("name (longtext) may hold more" in note for note in report.notes)
+
 
 @pytest.fixture
 def rows(mysql: MySQL, fresh_schema: str) -> str:

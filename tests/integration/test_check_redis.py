@@ -183,15 +183,31 @@ def test_rights(place: Place) -> None:
 def test_rights_on_keys(place: Place) -> None:
     """All commands and other keys: the keys of the table and of the pipeline lack."""
     url = login(place, f"~other:* +set +mset +unlink +hset +hincrby +sadd +smismember {LOGIN}")
-    lacking = place.findings(url)
+    (finding,) = place.findings(url).values()  # not even WATCH of the position
+    assert (finding.id, finding.error().exit_code) == ("redis.rights", 77)
+    redis_cli(place.redis, finding)
+    assert place.findings(url) == {}
 
-    assert set(lacking) == {"redis.refused"}  # not even WATCH
     url = login(place, f"~cdc:* +@write +smismember {LOGIN}")
     (finding,) = place.findings(url).values()
     assert (finding.id, finding.stops) == ("redis.rights", True)
     assert "'~users:*'" in finding.fix.command
     redis_cli(place.redis, finding)
     assert place.findings(url) == {}
+
+
+def test_a_login_without_any_right(place: Place) -> None:
+    """One command gives all that cdc needs, and nothing else."""
+    url = login(place, "")
+    (finding,) = place.findings(url).values()
+
+    assert (finding.id, finding.stops) == ("redis.rights", True)
+    redis_cli(place.redis, finding)
+    assert place.findings(url) == {}
+    client: Any = redis.Redis(port=place.redis.port, username="cdc", password="pw")
+    for command in (("FLUSHALL",), ("GET", "other:1"), ("KEYS", "*"), ("CONFIG", "GET", "*")):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command(*command)
 
 
 def test_rights_of_hashes(place: Place) -> None:

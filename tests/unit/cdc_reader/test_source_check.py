@@ -17,10 +17,17 @@ MYSQL = ServerFacts(
     version_text="9.7.4",
     gtid=True,
     server="uuid",
-    variables={"log_bin": "ON", "server_id": "1", "log_replica_updates": "ON"},
+    variables={
+        "log_bin": "ON",
+        "binlog_format": "ROW",
+        "binlog_row_image": "FULL",
+        "binlog_row_metadata": "FULL",
+        "server_id": "1",
+        "log_replica_updates": "ON",
+    },
 )
 MARIADB = replace(MYSQL, mariadb=True, version=(11, 8, 9), version_text="11.8.9-MariaDB")
-ALL_ASKED = ServerState(source={}, replica_ids=frozenset(), prepared=())
+ALL_ASKED = ServerState(source={}, replica_ids=frozenset(), prepared=(), odd_sessions=())
 
 
 def table(schema: str) -> Table:
@@ -138,6 +145,15 @@ def test_prepared_transactions_are_named_as_xa_commit_takes_them() -> None:
     assert "4 XA transactions" in finding.seen
 
 
+def test_sessions_are_told_once_the_server_is_set_right() -> None:
+    """Before that every session is like them, also the one that asks."""
+    state = replace(ALL_ASKED, odd_sessions=(7, 9))
+    (finding,) = _check_state(MYSQL, state, (), 0)
+
+    assert (finding.id, finding.fix.sql) == ("mysql.sessions", ("KILL 7;", "KILL 9;"))
+    assert check_state(state, with_variables(MYSQL, binlog_row_image="MINIMAL")) == []
+
+
 @pytest.mark.parametrize(
     ("kept_s", "backfill_s", "wanted_s"),
     [
@@ -181,7 +197,9 @@ def test_gtids_are_switched_on_in_the_steps_that_are_left(
 
 def test_what_may_not_be_asked_is_said() -> None:
     """With the right that it takes."""
-    assert len(notes(MYSQL, ServerState(), 7)) == 3
-    assert len(notes(MARIADB, ServerState(), 0)) == 2
+    assert len(notes(MYSQL, ServerState(), 7)) == 4
+    assert len(notes(MARIADB, ServerState(), 0)) == 3
     compressed = with_variables(MYSQL, binlog_transaction_compression="ON")
     assert "is read as well" in notes(compressed, ALL_ASKED, 0)[0]
+    rds = with_variables(MYSQL, basedir="/rdsdbbin/mysql-8.4.6.R1/")
+    assert "rds_show_configuration" in notes(rds, ALL_ASKED, 0)[0]
