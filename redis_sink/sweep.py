@@ -20,7 +20,9 @@ from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
 _WITHIN = {"hash": ("HSCAN", "HDEL"), "set": ("SSCAN", "SREM"), "zset": ("ZSCAN", "ZREM")}
-_OF_CDC = re.compile(r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error)")
+_OF_CDC = re.compile(
+    r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error|verify:.+)"
+)
 
 
 class Sweep:
