@@ -16,8 +16,8 @@ from cdc.errors import CdcError
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_verify.compare import KINDS
-from cdc_verify.expected import is_compared
 from cdc_verify.once import verify
+from cdc_verify.parts import in_words
 from cdc_verify.report import SHOWN_DIFFERENCES, Report
 
 LOW_RATE_ROWS_PER_S = 2000
@@ -57,18 +57,13 @@ async def run(
 
 
 async def _for_ever(settings: Settings, tables: Sequence[Table], log: Any, meter: Any) -> None:
-    wanted = [table for table in tables if is_compared(table)]
-    if left_out := [table.qualified for table in tables if table not in wanted]:
-        log.warning("tables are not verified", tables=" ".join(left_out))
-    if not wanted:
-        await asyncio.Event().wait()
     while True:
         await asyncio.sleep(settings.verify_every_s)
         try:
             reports = await verify(
                 settings,
                 tables,
-                wanted,
+                tables,
                 repair=False,
                 shown=functools.partial(_Counted, meter),
                 log=log,
@@ -90,7 +85,7 @@ def tell(report: Report, log: Any) -> None:
     if report.equal:
         log.info("verified: equal", **about, seconds=round(report.seconds, 1))
         return
-    keys = [one.key.decode(errors="replace") for one in report.found.kept[:SHOWN_DIFFERENCES]]
+    keys = [in_words(one.key) for one in report.found.kept[:SHOWN_DIFFERENCES]]
     log.warning(
         "verified: Redis differs from MySQL",
         **about,

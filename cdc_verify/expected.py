@@ -6,9 +6,9 @@ table's template from texts of our own (`cdc_verify.printed`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from cdc.errors import PreflightError, UsageError
+from cdc.errors import PreflightError
 from cdc.key import KeyColumn
 from cdc.mask import Mask
 from cdc.table import Column, Table
@@ -20,28 +20,18 @@ Content = bytes | dict[bytes, bytes] | None
 """A string, a hash, or nothing."""
 
 
-def is_compared(table: Table) -> bool:
-    """Say whether a table's model is known here."""
-    return table.field is None and not table.indexes
-
-
 class Expected:
     """Makes key and content of selected rows of one table."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, more: Collection[str] = ()) -> None:
         """Choose the columns that are needed, and how each is formatted.
 
-        Raises:
-            UsageError: the table has a model that is not compared.
+        Args:
+            more: columns that are needed beside those of key and value.
         """
-        if not is_compared(table):
-            raise UsageError(
-                f"{table.qualified} has a field or an index, which cdc verify does not compare",
-                remedy="verify the other tables: --only TABLE",
-            )
         self._table = table
         values = _values(table)
-        needed = {*table.key.columns, *(name for name, _ in values)}
+        needed = {*table.key.columns, *(name for name, _ in values), *more}
         self.columns: tuple[Column, ...] = tuple(c for c in table.columns if c.name in needed)
         masks = dict(table.masks)
         how = [_masked(printed(column), masks.get(column.name)) for column in self.columns]
@@ -66,7 +56,7 @@ class Expected:
         self._tokens = [
             (n, token) for n, at in enumerate(places) if (token := _token(how[at])) is not None
         ]
-        self._is_hash = table.model == "hash"
+        self._is_hash = table.model == "hash" and table.field is None
 
     def key(self, row: Row) -> bytes:
         """Return the Redis key of a row.
@@ -82,15 +72,14 @@ class Expected:
             n, how, column = part
             raw = row[n]
             if raw is None:
-                raise PreflightError(
-                    f"a row of {self._table.qualified} has NULL in {column.name!r}, a column of "
-                    "its key",
-                    safe="nothing was written",
-                    remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
-                )
+                raise null_in_key(self._table, column.name)
             text = how.of(raw)
             parts.append(column.escape(text.decode()).encode() if column.escapes else text)
         return b"".join(parts)
+
+    def places(self, row: Row) -> list[tuple[bytes, Content]]:
+        """Return each place of a row in Redis with what has to be there; see `cdc_verify.parts`."""
+        return [(self.key(row), self.content(row))]
 
     def content(self, row: Row) -> Content:
         """Return what has to stand under the row's key; None: nothing.
@@ -117,6 +106,15 @@ class Expected:
         if None in cells:
             cells = [b"null" if cell is None else cell for cell in cells]
         return self._template % tuple(cells)
+
+
+def null_in_key(table: Table, column: str) -> PreflightError:
+    """Return the error for a row whose key cannot be made."""
+    return PreflightError(
+        f"a row of {table.qualified} has NULL in {column!r}, a column of its key",
+        safe="nothing was written",
+        remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
+    )
 
 
 def _values(table: Table) -> list[tuple[str, str]]:

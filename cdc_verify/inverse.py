@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from cdc.key import KeyColumn
+from cdc.key import KeyColumn, KeyTemplate
 from cdc.table import Column, Table
 from cdc_verify.printed import quoted
 
@@ -46,14 +46,15 @@ _TIME = re.compile(r"-?[0-9]{2,3}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?", re.ASCII).f
 class Inverse:
     """Reads keys of one table's template."""
 
-    def __init__(self, table: Table) -> None:
-        """Turn the template round."""
+    def __init__(self, table: Table, template: KeyTemplate | None = None) -> None:
+        """Turn the template round; None: that of the table's keys."""
+        template = template or table.key
         by_name = {column.name: column for column in table.columns}
         self._masked = {column for column, _ in table.masks}
-        self._parts = [part for part in table.key.parts if isinstance(part, KeyColumn)]
+        self._parts = [part for part in template.parts if isinstance(part, KeyColumn)]
         self._columns = {part.name: by_name[part.name] for part in self._parts}
         pattern = "".join(
-            re.escape(part) if isinstance(part, str) else _group(part) for part in table.key.parts
+            re.escape(part) if isinstance(part, str) else _group(part) for part in template.parts
         )
         self._match = re.compile(pattern, re.DOTALL).fullmatch
 

@@ -11,7 +11,7 @@ from cdc.errors import PermissionDenied, PositionLostError
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_verify.checkpoint import Checkpoint
-from cdc_verify.expected import Expected
+from cdc_verify.parts import in_words
 from cdc_verify.repair import read_anew, rows_to_read
 from cdc_verify.report import Report
 from cdc_verify.servers import Servers, opened
@@ -40,13 +40,10 @@ async def verify(
         wish: fields of `verifier.Wish`.
 
     Raises:
-        UsageError: one of them has a model that is not compared.
         UnavailableError: a server does not answer, or reader or sink stands still.
         PositionLostError: something is wrong still after a repair.
         CdcError: a server refuses.
     """
-    for table in wanted:
-        Expected(table)  # what cannot be compared is refused before anything is
     reports = []
     async with opened(settings, log) as servers:
         letters = await _dead_letters(servers)
@@ -109,7 +106,7 @@ async def _repair(
         left = await verifier.look_again(left)
         if not left.tally.differences:
             return
-    first = ", ".join(one.key.decode(errors="replace") for one in left.kept[:3])
+    first = ", ".join(in_words(one.key) for one in left.kept[:3])
     raise PositionLostError(
         f"{left.tally.differences} keys of {outcome.table.qualified} are wrong still after "
         f"{REPAIRS} repairs, such as {first}",

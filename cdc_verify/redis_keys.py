@@ -18,6 +18,7 @@ from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableEr
 from cdc.table import Model
 from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
+from cdc_verify.parts import Part, part_of
 
 Command = tuple[str | bytes | int, ...]
 CONNECT_TIMEOUT_S = 5
@@ -98,6 +99,26 @@ class RedisKeys:
                 found[n] = WRONG_TYPE
         return found
 
+    def places(self, places: Sequence[bytes], model: Model) -> list[Found]:
+        """Return what stands at each place of a table whose rows share keys.
+
+        ``[b'{"id":1}', b"", b"17.5", None, "wrong type"]``: a key, and of parts the field's value,
+        nothing more of a member, the score of one in a sorted set.
+
+        Raises:
+            CdcError: as `run`.
+        """
+        parts = [part_of(place) for place in places]
+        keys = [place for place, part in zip(places, parts, strict=True) if part is None]
+        asked = [part for part in parts if part is not None]
+        commands = (
+            ({"hash": "HGET", "set": "SISMEMBER", "zset": "ZSCORE"}[part.kind], part.key, part.name)
+            for part in asked
+        )
+        replies = map(_part, asked, self.run(*commands))
+        contents = iter(self.contents(keys, model))
+        return [next(contents) if part is None else next(replies) for part in parts]
+
     def _in_words(self, error: Exception) -> CdcError:
         text = str(error).partition("\n")[0]
         if isinstance(error, AuthenticationError | NoPermissionError):
@@ -112,6 +133,17 @@ class RedisKeys:
             remedy="check the redis setting and that the server runs; cdc verify goes on\n"
             "where it was",
         )
+
+
+def _part(part: Part, reply: Any) -> Found:
+    if isinstance(reply, ResponseError):
+        return WRONG_TYPE
+    if part.kind == "set":
+        return b"" if reply else None
+    if part.kind == "zset" and reply is not None:
+        return repr(float(reply)).encode()
+    found: Found = reply
+    return found
 
 
 def _hash(reply: Any) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.compare import KINDS, WRONG_TYPE, Difference, Found
+from cdc_verify.parts import in_words
 
 SHOWN_DIFFERENCES = 10
 SHOWN_IN_JSON = 1000
@@ -110,14 +111,14 @@ class Report:
 
 
 def _difference(one: Difference, *, with_values: bool) -> dict[str, Any]:
-    about: dict[str, Any] = {"kind": one.kind, "key": one.key.decode(errors="backslashreplace")}
+    about: dict[str, Any] = {"kind": one.kind, "key": in_words(one.key)}
     if with_values:
         about |= {"mysql": _value(one.wanted), "redis": _value(one.found)}
     return about
 
 
 def _lines(one: Difference, *, with_values: bool) -> Sequence[str]:
-    name = one.key.decode(errors="backslashreplace")
+    name = in_words(one.key)
     out = [f"  {one.kind.replace('_', ' '):10}  {name}"]
     if with_values:
         out += [f"    mysql  {_value(one.wanted)}", f"    redis  {_value(one.found)}"]

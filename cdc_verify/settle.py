@@ -24,8 +24,8 @@ from cdc.table import Table
 from cdc_verify.boundary import Applied, Boundary, Place, has_passed
 from cdc_verify.compare import Difference, difference
 from cdc_verify.expected import Content, Expected
-from cdc_verify.inverse import Inverse
 from cdc_verify.mysql_rows import MySqlRows
+from cdc_verify.parts import Places, has_parts
 from cdc_verify.redis_keys import RedisKeys
 from cdc_verify.select import KeyText, Selects
 from cdc_verify.stream_window import StreamWindow
@@ -66,7 +66,7 @@ class Settling:
     ) -> None:
         """Args: positions: asks Redis; server: whose binlog we read; wait_s: see `until_passed`."""
         self._table, self._expected, self._selects = table, expected, selects
-        self._inverse = Inverse(table)
+        self._inverse = Places(table)
         self._mysql, self._redis, self._stream = mysql, redis, stream
         self._positions, self._server, self._wait_s = positions, server, wait_s
 
@@ -133,22 +133,22 @@ class Settling:
     def _wanted(
         self, low: Boundary, keys: Sequence[bytes]
     ) -> tuple[Mapping[bytes, _Wanted], Place]:
-        conditions = [
-            condition for key in keys if (condition := self._inverse.condition(key.decode()))
-        ]
+        conditions = [condition for key in keys if (condition := self._inverse.condition(key))]
         rows, place = self._mysql.rows_behind(low, self._selects, conditions)
         out: dict[bytes, _Wanted] = {}
         for row in rows:
-            wanted = out.setdefault(self._expected.key(row), _Wanted())
-            wanted.contents.append(self._expected.content(row))
-            wanted.row = self._selects.key_text(row)
+            for key, content in self._expected.places(row):
+                wanted = out.setdefault(key, _Wanted())
+                wanted.contents.append(content)
+                wanted.row = self._selects.key_text(row)
         return out, place
 
     def _suspects(
         self, keys: Sequence[bytes], wanted: Mapping[bytes, _Wanted]
     ) -> tuple[dict[bytes, Difference], list[Applied]]:
         out: dict[bytes, Difference] = {}
-        for key, found in zip(keys, self._redis.contents(keys, self._table.model), strict=True):
+        read = self._redis.places if has_parts(self._table) else self._redis.contents
+        for key, found in zip(keys, read(keys, self._table.model), strict=True):
             want = wanted.get(key)
             contents = want.contents if want else []
             kind = difference(contents, found, has_row=want is not None)

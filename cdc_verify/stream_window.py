@@ -19,15 +19,29 @@ SILENCE_S = 15.0
 BATCH_MESSAGES = 5000
 
 
+class _Entry(msgspec.Struct, gc=False):
+    set: str | None = None
+    zset: str | None = None
+    member: str = ""
+
+    @property
+    def place(self) -> str:
+        kind = "set" if self.set is not None else "zset"
+        return _part(kind, self.set or self.zset or "", self.member)
+
+
 class _Row(msgspec.Struct, gc=False):
     key: str = ""
+    field: str | None = None
+    index: tuple[_Entry, ...] = ()
 
 
-class _Keys(msgspec.Struct, gc=False):
+class _Keys(_Row, gc=False):
     """The keys of any message of ours, and of a bare one."""
 
-    key: str = ""
     old_key: str | None = None
+    old_field: str | None = None
+    old_index: tuple[_Entry, ...] = ()
     rows: tuple[_Row, ...] = ()
 
 
@@ -104,5 +118,21 @@ def _spoken_of(body: bytes) -> tuple[str, ...]:
     except (msgspec.DecodeError, UnicodeError):
         return ()  # of no row: it becomes a dead letter
     if message.rows:
-        return tuple(row.key for row in message.rows)
-    return (message.key, message.old_key) if message.old_key is not None else (message.key,)
+        return tuple(place for row in message.rows for place in _places(row))
+    out = _places(message)
+    if message.old_key is not None:
+        out.append(_place(message.old_key, message.old_field))
+    return (*out, *(entry.place for entry in message.old_index))
+
+
+def _places(row: _Row) -> list[str]:
+    """Return the places that a row is spoken of at, as `cdc_verify.parts` names them."""
+    return [_place(row.key, row.field), *(entry.place for entry in row.index)]
+
+
+def _place(key: str, field: str | None) -> str:
+    return key if field is None else _part("hash", key, field)
+
+
+def _part(kind: str, key: str, name: str) -> str:
+    return f"\0{kind}\0{len(key.encode())}\0{key}{name}"

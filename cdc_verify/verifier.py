@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import random
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,8 +26,10 @@ from cdc_verify.checkpoint import (
     progress_key,
 )
 from cdc_verify.compare import Tally
-from cdc_verify.expected import Expected, Row
+from cdc_verify.expected import Row
 from cdc_verify.orphans import SEEN_MAX, Orphans
+from cdc_verify.parted import expected_of
+from cdc_verify.parts import has_parts
 from cdc_verify.select import KeyText, Selects
 from cdc_verify.servers import Servers
 from cdc_verify.settle import Settled, Settling
@@ -100,7 +103,7 @@ class Verifier:
     ) -> None:
         """Args: others: the other tables of the pipeline, whose keys are not this one's."""
         self._servers, self._table, self._wish, self._new_shown = servers, table, wish, shown
-        self._expected = Expected(table)
+        self._expected = expected_of(table)
         self._selects = Selects(table, self._expected)
         self._mysql, self._redis = servers.new_mysql(), servers.new_redis()
         self._others = others
@@ -243,15 +246,20 @@ class Verifier:
         return limit
 
     async def _compare(self, rows: Sequence[Row]) -> None:
-        keys = list(map(self._expected.key, rows))
-        looking = asyncio.create_task(
-            asyncio.to_thread(self._redis.contents, keys, self._table.model)
-        )
-        wanted = list(map(self._expected.content, rows))
-        found = await looking
+        if has_parts(self._table):
+            pairs = [pair for row in rows for pair in self._expected.places(row)]
+            keys, wanted = [place for place, _ in pairs], [content for _, content in pairs]
+            found = await asyncio.to_thread(self._redis.places, keys, self._table.model)
+        else:
+            keys = list(map(self._expected.key, rows))
+            looking = asyncio.create_task(
+                asyncio.to_thread(self._redis.contents, keys, self._table.model)
+            )
+            wanted = list(map(self._expected.content, rows))
+            found = await looking
         if wanted != found:
             for key, want, have in zip(keys, wanted, found, strict=True):
-                if want != have:
+                if want != have and not (have is None and self._table.ttl_s):
                     self._candidates[key] = None
         if len(self._seen) < SEEN_MAX:
             self._seen.update(map(hash, keys))
@@ -332,7 +340,9 @@ class Verifier:
 
     async def _begin(self) -> bool:
         table, wish = self._table, self._wish
-        of = f"{table.key.text} {table.value_column} {table.model} {wish.sample:g}"
+        model = (table.model, table.field, table.fields, table.masks, table.indexes)
+        shape = zlib.crc32(repr(model).encode())
+        of = f"{table.key.text} {table.value_column} {table.model} {shape} {wish.sample:g}"
         self._at = Checkpoint(of=of, seed=wish.seed, began_us=time.time_ns() // 1000)
         self._progress_key = progress_key(self._servers.settings.pipeline, table.qualified)
         (raw,) = await self._run(("HGETALL", self._progress_key))

@@ -105,7 +105,8 @@ class Sweep:
         if kind != "hash" and self._partitions > 1:
             # With several partitions a member is its row's key, and one of its partition.
             names = [name for name in names if self._is_in_partition(name)]
-        entries = [b"\0%b\0%b\0%b" % ((kind or "").encode(), key, name) for name in names]
+        begin = b"\0%b\0%d\0%b" % ((kind or "").encode(), len(key), key)
+        entries = [begin + name for name in names]
         if names:
             await self._remove(writer, position, names, entries, (remove, key))
         self._inside_cursor = cursor

@@ -79,6 +79,8 @@ PURE = (
     "cdc_verify.compare",
     "cdc_verify.expected",
     "cdc_verify.inverse",
+    "cdc_verify.parted",
+    "cdc_verify.parts",
     "cdc_verify.printed",
     "cdc_verify.report",
     "cdc_verify.select",
