@@ -6,6 +6,7 @@ COPY setup.cfg setup.py MANIFEST.in pyproject.toml README.md LICENSE ./
 COPY cdc cdc
 COPY cdc_reader cdc_reader
 COPY redis_sink redis_sink
+COPY cdc_verify cdc_verify
 RUN python -m venv /opt/cdc && /opt/cdc/bin/pip install --no-cache-dir .
 
 FROM python:3.13-slim

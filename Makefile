@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-TYPED := $(wildcard cdc cdc_reader redis_sink tests benchmarks)
+TYPED := $(wildcard cdc cdc_reader redis_sink cdc_verify tests benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -25,7 +25,7 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard */native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@# As an installation would: compiling takes half as long as a start of cdc by itself.
-	$(BIN)/python -m compileall -q cdc cdc_reader redis_sink
+	$(BIN)/python -m compileall -q cdc cdc_reader redis_sink cdc_verify
 	@touch $@
 
 servers: venv ## Bring mysqld, mariadbd, nats-server and redis-server

@@ -15,6 +15,7 @@ from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared
 from cdc.refresh_command import refresh_command
+from cdc.verify_command import verify_command
 from cdc.wait_command import wait_command
 
 ROLES = ("both", "reader", "sink")
@@ -30,6 +31,7 @@ EXAMPLES = """\
   cdc demo                       see it work, on servers of its own
   cdc check --table your_table   what would go wrong, and what mends it; changes nothing
   cdc run --table your_table     keep Redis right
+  cdc verify --table your_table  whether Redis is what MySQL is
   cdc refresh                    after exit code 65: read the tables anew and go on
   cdc dead list                  what could not be applied, and its reason
   cdc wait --gtid GTID           return when Redis shows that transaction
@@ -110,6 +112,7 @@ cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(dead_command())
 cli.add_command(wait_command())
+cli.add_command(verify_command())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

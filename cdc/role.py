@@ -43,8 +43,20 @@ SHOWN = "redis_sink.shown:until_shown"
 AWAIT = "cdc_reader.refresh:read_to_the_end"
 """Waits until the rows of a refresh are in the stream."""
 
+VERIFY = "cdc_verify.continuous:run"
+"""The role that compares MySQL with Redis from time to time, where the settings say so."""
+VERIFY_NOW = "cdc_verify.once:verify"
+"""The same once, for `cdc verify`."""
+IS_DONE = "cdc_reader.refresh:is_done"
+CONNECT, TRANSLATED = "cdc_reader.connection:connect", "cdc_reader.connection:translated"
+SERVER_FACTS = "cdc_reader.catalog:server_facts"
+CONSUMER = "redis_sink.consumer:Consumer"
+IS_OF_CDC, IS_ONLY_OF = "redis_sink.sweep:is_of_cdc", "redis_sink.sweep:is_only_of"
+ESCAPED = "redis_sink.sweep:escaped"
+"""What `cdc_verify` uses of the sides: connections, and the rule of which keys are a table's."""
+
 _OURS = Path(__file__).parent.parent
-_PACKAGES = ("cdc", "cdc_reader", "redis_sink")
+_PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 
 GARBAGE_OBJECTS = 10_000
 """So many more live objects than at the last look, and Python looks for garbage."""

@@ -136,6 +136,19 @@ class Settings:
     snapshot_rows_per_s: int = _tuning(
         0, "Rows a second that the snapshot reads, at most; 0: no limit.", unit="rows", low=0
     )
+    verify_every_s: float = setting(
+        0.0,
+        "How often cdc run verifies all tables at a low rate; 0: never.",
+        unit="s",
+        low=0,
+        high=31_536_000,
+    )
+    verify_rows_per_s: int = _tuning(
+        0,
+        "Rows a second that verify compares at most; 0: all it can, 2000 beside cdc run.",
+        unit="rows",
+        low=0,
+    )
     report_every_s: float = _tuning(
         10.0, "How often a line says what flows.", unit="s", low=0.1, high=86_400
     )

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdc.errors import CdcError, InternalError, PositionLostError
-from cdc.role import DRAIN_S, ENTRY_POINTS, REFRESH, Job, from_json, stop_on_signals
+from cdc.role import DRAIN_S, ENTRY_POINTS, REFRESH, VERIFY, Job, from_json, stop_on_signals
 from cdc.settings import Settings
 from cdc.table import Table
 
@@ -38,7 +38,7 @@ NOT_DRAINED = 128 + signal.SIGTERM
 
 
 def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tuple[Job, ...]:
-    """Return the jobs of both roles: one reader, as many sinks as the settings say.
+    """Return the jobs of both roles: one reader, as many sinks as the settings say; and verify's.
 
     Their tables are not known yet.
     """
@@ -47,6 +47,8 @@ def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tupl
         for number in range(settings.sinks if role == "sink" else 1):
             name = f"{role}-{number}" if role == "sink" and settings.sinks > 1 else role
             out.append(Job(role=role, name=name, settings=settings, entry_point=entry_point))
+    if settings.verify_every_s:
+        out.append(Job(role="verify", name="verify", settings=settings, entry_point=VERIFY))
     return tuple(out)
 
 

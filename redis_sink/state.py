@@ -54,9 +54,9 @@ def live_part(kind: Kind, key: str, name: str) -> str:
     r"""Return a part's entry in a refresh's set of live keys.
 
     >>> live_part("set", "orders:of:7", "orders:42")
-    '\x00set\x00orders:of:7\x00orders:42'
+    '\x00set\x0011\x00orders:of:7orders:42'
     """
-    return f"\0{kind}\0{key}\0{name}"
+    return f"\0{kind}\0{len(key.encode())}\0{key}{name}"
 
 
 class Ground(NamedTuple):

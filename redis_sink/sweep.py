@@ -20,7 +20,9 @@ from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
 _WITHIN = {"hash": ("HSCAN", "HDEL"), "set": ("SSCAN", "SREM"), "zset": ("ZSCAN", "ZREM")}
-_OF_CDC = re.compile(r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error)")
+_OF_CDC = re.compile(
+    r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error|verify:.+)"
+)
 
 
 class Sweep:
@@ -103,7 +105,8 @@ class Sweep:
         if kind != "hash" and self._partitions > 1:
             # With several partitions a member is its row's key, and one of its partition.
             names = [name for name in names if self._is_in_partition(name)]
-        entries = [b"\0%b\0%b\0%b" % ((kind or "").encode(), key, name) for name in names]
+        begin = b"\0%b\0%d\0%b" % ((kind or "").encode(), len(key), key)
+        entries = [begin + name for name in names]
         if names:
             await self._remove(writer, position, names, entries, (remove, key))
         self._inside_cursor = cursor

@@ -12,6 +12,7 @@ import pytest
 from cdc.demo.servers import MariaDB
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import Bench
+from tests.support.models import Models
 from tests.support.tally import TALLY
 
 FOLDER = Path(__file__).parent
@@ -54,6 +55,19 @@ def source(
         else:
             server = new_mysql(gtid=request.param == "mysql", options=("--sync-binlog=0",))
         yield Bench(server, new_nats(), new_redis(), folder)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[1, 3])
+def models(
+    request: pytest.FixtureRequest,
+    new_mysql: NewMySQL,
+    new_nats: NewNats,
+    new_redis: NewRedis,
+    tmp_path: Path,
+) -> Models:
+    """Rows in each table, and nothing on NATS and Redis."""
+    mysql = new_mysql(options=("--sync-binlog=0",))
+    return Models(mysql, new_nats().url, new_redis().port, tmp_path, request.param)
 
 
 def _too_few(session: pytest.Session) -> list[str]:

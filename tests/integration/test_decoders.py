@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,14 +18,12 @@ from hypothesis import strategies as st
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import PositionLostError, PreflightError
-from cdc.key import KeyTemplate, parse_template
-from cdc.mask import Mask, MaskKey
 from cdc.message import Change, SnapshotRow
-from cdc.table import Index, Table
+from cdc.table import Table
 from cdc_reader.charset import Charset, UnknownCharset, charset_of, text
-from cdc_reader.models import SCORE_TYPES
 from cdc_reader.select_codec import SelectCodec
 from tests.support.columns import FAMILIES, Family, text_of_floats
+from tests.support.shapes import shapes_of
 from tests.support.sql_bench import Bench, Taken
 
 
@@ -137,43 +134,6 @@ def check_family(
         check_expected(family, values, got)
     if library:
         check_library(family, taken, changes)
-
-
-def shapes_of(table: Table) -> list[Table]:
-    """Return the table with indexes of each column, and with masks and other names besides."""
-
-    def template(text: str, *, may_be_constant: bool = False) -> KeyTemplate:
-        return parse_template(
-            text, schema=table.schema, table=table.name, pk=("id",), may_be_constant=may_be_constant
-        )
-
-    columns = [column for column in table.columns if column.name != "id"]
-    sets = tuple(
-        Index(kind="set", key=template(f"{c.name}:{{{c.name}}}"), score=None, member=None)
-        for c in columns
-    )
-    scored = tuple(
-        Index(
-            kind="zset",
-            key=template(f"by:{c.name}", may_be_constant=True),
-            score=c.name,
-            member=template("{id}"),
-        )
-        for c in columns
-        if c.data_type in SCORE_TYPES
-    )
-    mask = Mask(kind="hash", key=MaskKey(b"0123456789abcdef"))
-    return [
-        replace(table, indexes=sets + scored),
-        replace(
-            table,
-            model="hash",
-            field=template("{id}"),
-            indexes=sets,
-            masks=tuple((c.name, mask) for c in columns[::2]),
-            fields=tuple((c.name, c.name + '"s') for c in reversed(columns)),
-        ),
-    ]
 
 
 def check_shapes(

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("cdc", "cdc_reader", "redis_sink")
+PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 SIDES = ("cdc_reader", "redis_sink")
+WITNESS = "cdc_verify"
+"""Compares what both sides come to: it knows neither, and neither knows it."""
 MAX_LINES = 450
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 
@@ -72,6 +74,16 @@ PURE = (
     "redis_sink.share",
     "redis_sink.state",
     "redis_sink.verdict",
+    "cdc_verify.boundary",
+    "cdc_verify.checkpoint",
+    "cdc_verify.compare",
+    "cdc_verify.expected",
+    "cdc_verify.inverse",
+    "cdc_verify.parted",
+    "cdc_verify.parts",
+    "cdc_verify.printed",
+    "cdc_verify.report",
+    "cdc_verify.select",
 )
 IO = {
     "asyncio",
@@ -189,6 +201,18 @@ def test_the_two_sides_never_import_each_other(side: str) -> None:
     ]
 
 
+def test_verify_shares_nothing_with_the_sides() -> None:
+    """A mistake of theirs is not made twice: it imports cdc alone, and nobody imports it."""
+    named = {
+        (_package(module), _package(i.name))
+        for module in MODULES
+        for i in _imports(module)
+        if WITNESS in (_package(module), _package(i.name)) and _package(i.name) in PACKAGES
+    }
+
+    assert named == {(WITNESS, WITNESS), (WITNESS, "cdc")}
+
+
 def test_cdc_imports_no_side() -> None:
     """What both agree on knows neither; preflight asks a side inside functions alone."""
     named = {
@@ -211,7 +235,7 @@ def test_a_side_is_named_as_a_text_in_one_module() -> None:
         for node in ast.walk(TREES[module])
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and node.value.startswith(tuple(f"{side}." for side in SIDES))
+        and node.value.startswith(tuple(f"{side}." for side in (*SIDES, WITNESS)))
     }
 
     assert {BY_NAME} == found

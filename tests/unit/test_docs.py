@@ -24,7 +24,7 @@ from cdc.settings import SPECS, load
 from cdc.table_settings import TABLE_HELP
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("cdc", "cdc_reader", "redis_sink")
+PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ADRS = sorted((ROOT / "docs/adr").glob("*.md"))
 GOLDEN = sorted((ROOT / "tests/golden/messages").glob("*.json"))
@@ -281,7 +281,9 @@ def _modules() -> set[str]:
 
 def test_every_module_is_in_the_architecture() -> None:
     """docs/architecture.md names each module, and none that is not there."""
-    named = set(re.findall(r"`((?:cdc|cdc_reader|redis_sink)(?:\.\w+)*)`", _architecture()))
+    named = set(
+        re.findall(r"`((?:cdc|cdc_reader|redis_sink|cdc_verify)(?:\.\w+)*)`", _architecture())
+    )
 
     assert _modules() == named
 
@@ -294,8 +296,8 @@ def _architecture() -> str:
 def test_every_module_named_in_a_document_is_there(path: Path) -> None:
     """``cdc_reader.tail`` and ``cdc_reader/tail.py`` are modules."""
     text = _prose(path)
-    dotted = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc)\.[a-z_.]+)`", text))
-    files = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc)/[a-z_/]+\.py)`", text))
+    dotted = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc_verify|cdc)\.[a-z_.]+)`", text))
+    files = set(re.findall(r"`((?:cdc_reader|redis_sink|cdc_verify|cdc)/[a-z_/]+\.py)`", text))
 
     compiled = {f"{package}._native" for package in PACKAGES}
     known = _modules() | compiled | {"cdc.toml"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOP_LEVEL = ("cdc", "cdc_reader", "redis_sink")
+TOP_LEVEL = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""The role that verifies all tables from time to time, at a low rate, beside reader and sink.
+
+It tells and changes nothing; `cdc run` starts it where `verify_every_s` is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from cdc.errors import CdcError
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_verify.compare import KINDS
+from cdc_verify.once import verify
+from cdc_verify.parts import in_words
+from cdc_verify.report import SHOWN_DIFFERENCES, Report
+
+LOW_RATE_ROWS_PER_S = 2000
+"""Where `verify_rows_per_s` says none."""
+
+
+class _Counted:
+    """Counts the rows that are compared, for the line that says what flows."""
+
+    def __init__(self, meter: Any, what: str, *, total: int | None, done: int, unit: str) -> None:
+        del what, total, unit
+        self._meter, self._before = meter, done
+
+    def show(self, done: int) -> None:
+        """Count what is new."""
+        self._meter.count("compared", done - self._before)
+        self._before = done
+
+    def end(self, done: int | None = None) -> None:
+        """Nothing is left to say."""
+
+
+async def run(
+    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Any, meter: Any
+) -> None:
+    """Verify all tables every `verify_every_s` until `stop`.
+
+    A server that is away, and whatever else ends one verify, is said; the next one goes on there.
+    """
+    following = asyncio.create_task(_for_ever(settings, tables, log, meter))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+    for task in (following, stopping):
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+
+
+async def _for_ever(settings: Settings, tables: Sequence[Table], log: Any, meter: Any) -> None:
+    while True:
+        await asyncio.sleep(settings.verify_every_s)
+        try:
+            reports = await verify(
+                settings,
+                tables,
+                tables,
+                repair=False,
+                shown=functools.partial(_Counted, meter),
+                log=log,
+                seed=random.randrange(1 << 32),
+                chunk_max_rows=min(settings.snapshot_chunk_rows, 1000),
+                rows_per_s=settings.verify_rows_per_s or LOW_RATE_ROWS_PER_S,
+            )
+        except CdcError as error:
+            log.warning("verify could not be finished", why=error.seen)
+            continue
+        for report in reports:
+            tell(report, log)
+
+
+def tell(report: Report, log: Any) -> None:
+    """Say what was found: a warning where Redis differs."""
+    tally = report.found.tally
+    about = {"table": report.table, "rows": tally.rows, "unsettled": tally.unsettled or None}
+    if report.equal:
+        log.info("verified: equal", **about, seconds=round(report.seconds, 1))
+        return
+    keys = [in_words(one.key) for one in report.found.kept[:SHOWN_DIFFERENCES]]
+    log.warning(
+        "verified: Redis differs from MySQL",
+        **about,
+        **{kind: tally.counts[kind] or None for kind in KINDS},
+        keys=" ".join(keys),
+        next=f"cdc verify --only {report.table} --repair",
+    )

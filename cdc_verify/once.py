@@ -1,0 +1,116 @@
+"""One verify of some tables, with repair where it is asked for: what `cdc verify` runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from cdc import dead_letters
+from cdc.errors import PermissionDenied, PositionLostError
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_verify.checkpoint import Checkpoint
+from cdc_verify.parts import in_words
+from cdc_verify.repair import read_anew, rows_to_read
+from cdc_verify.report import Report
+from cdc_verify.servers import Servers, opened
+from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
+
+REPAIRS = 2
+"""So many, and what is wrong after the last will not be mended by one more."""
+
+
+async def verify(
+    settings: Settings,
+    tables: Sequence[Table],
+    wanted: Sequence[Table],
+    *,
+    repair: bool,
+    shown: NewShown,
+    log: Any,
+    **wish: Any,
+) -> list[Report]:
+    """Compare some of the captured tables with Redis.
+
+    Args:
+        tables: all that are captured: their keys are nobody's orphans.
+        wanted: those to compare.
+        shown: makes what is told how far a table has come.
+        wish: fields of `verifier.Wish`.
+
+    Raises:
+        UnavailableError: a server does not answer, or reader or sink stands still.
+        PositionLostError: something is wrong still after a repair.
+        CdcError: a server refuses.
+    """
+    reports = []
+    async with opened(settings, log) as servers:
+        letters = await _dead_letters(servers)
+        for table in wanted:
+            others = [other for other in tables if other is not table]
+            verifier = Verifier(servers, table, others, Wish(**wish), shown)
+            outcome = await verifier.run()
+            is_repaired = False
+            if repair and outcome.differences:
+                await _repair(servers, tables, verifier, outcome, Wish(**wish), log)
+                is_repaired = True
+            reports.append(
+                Report(
+                    table=table.qualified,
+                    found=outcome.checkpoint,
+                    seconds=outcome.seconds,
+                    sample=outcome.sample,
+                    resumed=outcome.resumed,
+                    orphans_checked=outcome.orphans_checked,
+                    dead_letters=letters.get(table.qualified, 0),
+                    is_being_read=await _is_being_read(servers, table),
+                    repaired=is_repaired,
+                )
+            )
+    return reports
+
+
+async def _dead_letters(servers: Servers) -> dict[str, int]:
+    try:
+        return await dead_letters.tables_not_exact(servers.nc, servers.settings)
+    except PermissionDenied:  # to look at them takes a right more
+        return {}
+
+
+async def _is_being_read(servers: Servers, table: Table) -> bool:
+    progress = (await servers.window.boundary()).snapshot.get(table.qualified)
+    positions = await asyncio.to_thread(servers.positions)
+    is_refreshing = any(table.qualified in applied.refreshing for applied in positions)
+    return is_refreshing or bool(progress and not progress.done)
+
+
+async def _repair(
+    servers: Servers,
+    tables: Sequence[Table],
+    verifier: Verifier,
+    outcome: Outcome,
+    wish: Wish,
+    log: Any,
+) -> None:
+    """Read the table anew until nothing is wrong that was.
+
+    Raises:
+        PositionLostError: it does not help.
+        CdcError: as `read_anew`.
+    """
+    left: Checkpoint = outcome.checkpoint
+    for _ in range(REPAIRS):
+        rows = rows_to_read(left)
+        await read_anew(servers, tables, outcome.table, rows, wait_s=wish.wait_s, log=log)
+        left = await verifier.look_again(left)
+        if not left.tally.differences:
+            return
+    first = ", ".join(in_words(one.key) for one in left.kept[:3])
+    raise PositionLostError(
+        f"{left.tally.differences} keys of {outcome.table.qualified} are wrong still after "
+        f"{REPAIRS} repairs, such as {first}",
+        safe="Redis was written to by the normal stream alone",
+        remedy="see whether somebody else writes these keys, and cdc dead list;\n"
+        "a key that changes between two looks is no fault of cdc",
+    )

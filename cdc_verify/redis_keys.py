@@ -1,0 +1,178 @@
+"""What Redis holds under keys, many in one round trip.
+
+Blocking IO, for a thread.  Reads alone, but for `run`, which keeps verify's own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
+
+from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
+from cdc.table import Model
+from cdc.url import Url
+from cdc_verify.compare import WRONG_TYPE, Found
+from cdc_verify.parts import Part, part_of
+
+Command = tuple[str | bytes | int, ...]
+CONNECT_TIMEOUT_S = 5
+REPLY_TIMEOUT_S = 15.0
+AT_ONCE = 1000
+"""Commands in one round trip."""
+_pack: Callable[[Any], bytes] = hiredis.pack_command
+
+
+class RedisKeys:
+    """One connection, opened when it is first needed."""
+
+    def __init__(self, url: Url, *, name: str) -> None:
+        """Take the address, and the name that CLIENT LIST shows."""
+        self.address = url.address
+        self._url, self._name = url, name
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def run(self, *commands: Command) -> list[Any]:
+        """Return the replies; one that is an error of its command is a `ResponseError`.
+
+        Raises:
+            UnavailableError: Redis does not answer.
+            PermissionDenied: login or a right is refused.
+        """
+        try:
+            if self._connection is None:
+                self._connection = _connection(self._url, self._name)
+                self._connection.connect()  # type: ignore[no-untyped-call]
+            out: list[Any] = []
+            for at in range(0, len(commands), AT_ONCE):
+                some = commands[at : at + AT_ONCE]
+                packed = b"".join(map(_pack, some))
+                self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
+                out += [self._reply() for _ in some]
+            return out
+        except (RedisError, OSError) as error:
+            self.close()
+            raise self._in_words(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _reply(self) -> Any:
+        assert self._connection is not None
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except NoPermissionError:
+            raise
+        except ResponseError as error:
+            return error
+
+    def contents(self, keys: Sequence[bytes], model: Model) -> list[Found]:
+        """Return what stands under each key, as the model says it should.
+
+        ``[b'{"id":1}', None, "wrong type"]``
+
+        Raises:
+            CdcError: as `run`.
+        """
+        if not keys:
+            return []
+        if model == "hash":
+            return [_hash(reply) for reply in self.run(*(("HGETALL", key) for key in keys))]
+        found: list[Found] = []
+        for at in range(0, len(keys), AT_ONCE):
+            (values,) = self.run(("MGET", *keys[at : at + AT_ONCE]))
+            found += values
+        absent = [n for n, value in enumerate(found) if value is None]
+        for n, kind in zip(absent, self.run(*(("TYPE", keys[n]) for n in absent)), strict=True):
+            if kind not in (b"none", b"string"):
+                found[n] = WRONG_TYPE
+        return found
+
+    def places(self, places: Sequence[bytes], model: Model) -> list[Found]:
+        """Return what stands at each place of a table whose rows share keys.
+
+        ``[b'{"id":1}', b"", b"17.5", None, "wrong type"]``: a key, and of parts the field's value,
+        nothing more of a member, the score of one in a sorted set.
+
+        Raises:
+            CdcError: as `run`.
+        """
+        parts = [part_of(place) for place in places]
+        keys = [place for place, part in zip(places, parts, strict=True) if part is None]
+        asked = [part for part in parts if part is not None]
+        commands = (
+            ({"hash": "HGET", "set": "SISMEMBER", "zset": "ZSCORE"}[part.kind], part.key, part.name)
+            for part in asked
+        )
+        replies = map(_part, asked, self.run(*commands))
+        contents = iter(self.contents(keys, model))
+        return [next(contents) if part is None else next(replies) for part in parts]
+
+    def _in_words(self, error: Exception) -> CdcError:
+        text = str(error).partition("\n")[0]
+        if isinstance(error, AuthenticationError | NoPermissionError):
+            return PermissionDenied(
+                f"Redis at {self.address} refuses: {text[:120]}",
+                remedy="rights that verify needs: docs/operations.md, least privilege",
+            )
+        if isinstance(error, ResponseError):
+            return PreflightError(f"Redis at {self.address} refuses: {text[:120]}")
+        return UnavailableError(
+            f"Redis at {self.address} does not answer",
+            remedy="check the redis setting and that the server runs; cdc verify goes on\n"
+            "where it was",
+        )
+
+
+def _part(part: Part, reply: Any) -> Found:
+    if isinstance(reply, ResponseError):
+        return WRONG_TYPE
+    if part.kind == "set":
+        return b"" if reply else None
+    if part.kind == "zset" and reply is not None:
+        return repr(float(reply)).encode()
+    found: Found = reply
+    return found
+
+
+def _hash(reply: Any) -> Found:
+    if isinstance(reply, ResponseError):
+        return WRONG_TYPE
+    pairs = iter(reply)
+    return dict(zip(pairs, pairs, strict=True)) or None
+
+
+def _connection(url: Url, name: str) -> Connection:
+    options: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "db": int(url.database or 0),
+        "username": url.user or None,
+        "password": url.password or None,
+        "client_name": name,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": REPLY_TIMEOUT_S,
+    }
+    if url.tls_mode == "disabled":
+        return Connection(**options)  # type: ignore[no-untyped-call]
+    return SSLConnection(
+        ssl_cert_reqs="none" if url.tls_mode == "required" else "required",
+        ssl_check_hostname=url.tls_mode == "verify-identity",
+        ssl_ca_certs=url.option("ssl-ca") or None,
+        ssl_certfile=url.option("ssl-cert") or None,
+        ssl_keyfile=url.option("ssl-key") or None,
+        **options,
+    )

@@ -1,0 +1,89 @@
+"""Repair: the rows that differ are read anew through the normal stream, in line with the changes.
+
+Nothing is written to Redis from here.  Few rows are read as ranges of one key each; many, those
+of a table without a key, and keys of no row as the whole table, whose sweep removes the
+latter (docs/adr/0011-refresh.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cdc import role
+from cdc.errors import UnavailableError
+from cdc.table import Table
+from cdc_verify.checkpoint import Checkpoint
+from cdc_verify.select import KeyText
+from cdc_verify.servers import Servers
+
+LOOK_S = 0.1
+ROWS_ALONE = 100
+"""So many rows are read one by one; more, and the whole table is."""
+
+
+def rows_to_read(found: Checkpoint) -> list[KeyText] | None:
+    """Return chunk keys of the rows that a repair reads; None: it takes the whole table."""
+    rows = [one.row for one in found.kept]
+    if not found.keeps_all or found.tally.counts["orphan"] or len(rows) > ROWS_ALONE:
+        return None
+    return rows if all(rows) else None
+
+
+async def read_anew(
+    servers: Servers,
+    tables: Sequence[Table],
+    table: Table,
+    rows: Sequence[KeyText] | None,
+    *,
+    wait_s: float,
+    log: Any,
+) -> None:
+    """Announce that rows are read anew; return when Redis has all of it and is swept.
+
+    Args:
+        rows: chunk keys; None: the whole table.
+
+    Raises:
+        UnavailableError: no `cdc run` does it: reader or sink stands still for `wait_s`.
+        CdcError: a server refuses.
+    """
+    announce, is_done = role.loaded(role.ANNOUNCE), role.loaded(role.IS_DONE)
+    name = table.qualified
+    ranges = None if rows is None else {name: [(row, row) for row in rows]}
+    only = [name] if rows is None else []
+    refresh, sequence = await announce(servers.settings, tables, only, log, ranges=ranges)
+    log.info("repair: rows are read anew", table=name, rows=len(rows) if rows else None)
+    before: object = None
+    read_seq = 0
+    """Of the heartbeat that says that all is read; 0: none has come."""
+    since_s = time.monotonic()
+    while True:
+        positions = await asyncio.to_thread(servers.positions)
+        boundary = await servers.window.boundary()
+        if not read_seq and boundary.seq > sequence and is_done(refresh, boundary.snapshot):
+            read_seq = boundary.seq
+        is_applied = all(
+            applied.seq >= read_seq and applied.refreshing.get(name, 0) != refresh.number
+            for applied in positions
+        )
+        if read_seq and is_applied:
+            return
+        now = (
+            sorted(applied.seq for applied in positions)
+            if read_seq
+            else (boundary.seq, boundary.snapshot.get(name))
+        )
+        if now != before:
+            before, since_s = now, time.monotonic()
+        elif time.monotonic() - since_s > wait_s:
+            who = "sink" if read_seq else "reader"
+            raise UnavailableError(
+                f"the repair of {name} is announced, and no {who} does it: nothing has moved "
+                f"for {wait_s:.0f} s",
+                safe="the rows will be read anew as soon as cdc run follows the stream",
+                remedy="start cdc run, then cdc verify again",
+            )
+        await asyncio.sleep(LOOK_S)

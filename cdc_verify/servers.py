@@ -1,0 +1,152 @@
+"""The three servers of one verify: opened, and asked whether they belong together."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymysql
+
+from cdc import role, stream
+from cdc.errors import CdcError, PreflightError
+from cdc.settings import Settings
+from cdc_verify.boundary import Applied, positions_of
+from cdc_verify.mysql_rows import CONNECTION, MySqlRows
+from cdc_verify.redis_keys import RedisKeys
+from cdc_verify.stream_window import StreamWindow
+
+
+@dataclass(slots=True)
+class Servers:
+    """Connections of a verify, opened by `opened`."""
+
+    settings: Settings
+    nc: stream.Connection
+    window: StreamWindow
+    mariadb: bool
+    gtid: bool
+    server: str
+    """Whose binlog MySQL's is: ``server_uuid``, on MariaDB ``server_id``."""
+    redis: RedisKeys
+    """For verify's own state and the position; others by `new_redis`."""
+    _opened: list[Any] = field(default_factory=list)
+
+    def new_mysql(self) -> MySqlRows:
+        """Return one more connection to MySQL."""
+        url = self.settings.mysql
+        connect, translated = role.loaded(role.CONNECT), role.loaded(role.TRANSLATED)
+        rows = MySqlRows(
+            lambda: connect(url, **CONNECTION),
+            lambda error: translated(error, url),
+            mariadb=self.mariadb,
+            gtid=self.gtid,
+        )
+        self._opened.append(rows)
+        return rows
+
+    def new_redis(self) -> RedisKeys:
+        """Return one more connection to Redis."""
+        keys = RedisKeys(self.settings.redis, name=f"cdc-verify-{self.settings.pipeline}")
+        self._opened.append(keys)
+        return keys
+
+    def positions(self) -> list[Applied]:
+        """Return the position of each partition; blocking.
+
+        Raises:
+            PreflightError: there is none: nothing of this pipeline was ever applied here.
+        """
+        return positions(self.settings, self.redis)
+
+    def close(self) -> None:
+        """Close all."""
+        for one in [self.redis, *self._opened]:
+            one.close()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
+    """Connect to all three servers, and make sure that Redis is the one of this pipeline.
+
+    Raises:
+        PreflightError: Redis holds no position of the pipeline, or one of another stream.
+        CdcError: a server refuses or does not answer.
+    """
+    redis = RedisKeys(settings.redis, name=f"cdc-verify-{settings.pipeline}")
+    facts = await asyncio.to_thread(_facts, settings)
+    connect = functools.partial(
+        stream.connect, settings.nats, name="cdc-verify", inbox_prefix="_INBOX_sink", log=log
+    )
+    nc = await connect()
+    servers = Servers(
+        settings=settings,
+        nc=nc,
+        window=StreamWindow(nc, connect, settings, role.loaded(role.CONSUMER)),
+        mariadb=facts.mariadb,
+        gtid=facts.gtid,
+        server=facts.server,
+        redis=redis,
+    )
+    try:
+        await asyncio.to_thread(servers.positions)
+        yield servers
+    finally:
+        servers.close()
+        await stream.close(nc)
+
+
+def _facts(settings: Settings) -> Any:
+    connect, translated = role.loaded(role.CONNECT), role.loaded(role.TRANSLATED)
+    connection = connect(settings.mysql)
+    try:
+        return role.loaded(role.SERVER_FACTS)(connection)
+    except (pymysql.MySQLError, OSError) as error:
+        raise translated(error, settings.mysql) from None
+    finally:
+        with suppress(pymysql.MySQLError, OSError):
+            connection.close()
+
+
+def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:
+    """Return the position of each partition; blocking.
+
+    Raises:
+        PreflightError: there is none, or it is of another stream or number of partitions.
+    """
+    several = settings.partitions
+    own = f"cdc:{settings.pipeline}:position"
+    keys = [f"{own}:{n}" for n in range(several)] if several > 1 else [own]
+    (raws,) = redis.run(("MGET", *keys))
+    found = positions_of(raws, keys)
+    if found is None:
+        raise _no_position(settings, redis, keys)
+    for applied in found:
+        if applied.stream != settings.stream or applied.partitions != several:
+            raise PreflightError(
+                f"Redis holds what came from the stream {applied.stream} in {applied.partitions} "
+                f"partitions; the settings say {settings.stream}, {several}",
+                safe="nothing was compared",
+                remedy="give the settings of cdc run: --stream, --partitions, --pipeline",
+            )
+    return found
+
+
+def _no_position(settings: Settings, redis: RedisKeys, keys: Sequence[str]) -> CdcError:
+    database = settings.redis.database or "0"
+    others: list[str] = []
+    with suppress(CdcError):
+        (info,) = redis.run(("INFO", "keyspace"))
+        names = [line.partition(b":")[0] for line in info.splitlines() if line[:2] == b"db"]
+        others = [name.decode()[2:] for name in names if name.decode()[2:] != database]
+    hint = f"\ndatabases with keys are {', '.join(others)} (this is {database})" if others else ""
+    return PreflightError(
+        f"Redis at {settings.redis.address}, database {database}, has no position of the pipeline "
+        f"{settings.pipeline!r} ({keys[0]}): nothing was ever applied here",
+        safe="nothing was compared",
+        remedy="check the database at the end of the redis setting and --pipeline, or start cdc "
+        "run first" + hint,
+    )
