@@ -16,6 +16,7 @@ from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared
 from cdc.refresh_command import refresh_command
 from cdc.status_command import status_command
+from cdc.tail_command import tail_command
 from cdc.wait_command import wait_command
 
 ROLES = ("both", "reader", "sink")
@@ -34,6 +35,7 @@ EXAMPLES = """\
   cdc refresh                    after exit code 65: read the tables anew and go on
   cdc dead list                  what could not be applied, and its reason
   cdc status                     positions, lag, rows by table, the last error
+  cdc tail --table your_table    changes as they happen, from MySQL alone
   cdc wait --gtid GTID           return when Redis shows that transaction
   cdc run --help                 all that can be set
 """
@@ -112,6 +114,7 @@ cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(dead_command())
 cli.add_command(status_command())
+cli.add_command(tail_command())
 cli.add_command(wait_command())
 
 
