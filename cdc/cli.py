@@ -13,7 +13,7 @@ import click
 from cdc.check_command import check_command
 from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
-from cdc.options import HELP, Group, WithSettings, prepared
+from cdc.options import HELP, Group, WithSettings, prepared, settled
 from cdc.refresh_command import refresh_command
 from cdc.status_command import status_command
 from cdc.tail_command import tail_command
@@ -26,6 +26,7 @@ RUN_EXAMPLES = """\
   cdc run --table your_table
   cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
   cdc run --table your_table --key '{your_key}' --value your_column
+  cdc run --table your_table --dry-run      what would happen; writes nothing
   cdc run --config cdc.toml
 """
 EXAMPLES = """\
@@ -77,10 +78,19 @@ def demo_command(keep: bool) -> None:
     raise click.exceptions.Exit(run(keep=keep))
 
 
-def _run(role: str, config: str | None, debug: bool, **flags: Any) -> None:
+def _run(
+    role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
     from cdc import preflight, supervisor
     from cdc import role as roles
 
+    if dry_run:
+        from cdc.dry_run import run
+
+        settings, _ = settled(config, debug, role, flags)
+        raise click.exceptions.Exit(run(settings, role, as_json=as_json))
+    if as_json:
+        raise UsageError("--json belongs to --dry-run", remedy="cdc run --dry-run --json")
     with prepared(config, debug, role, flags) as (settings, log, companions):
         tables = preflight.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
@@ -99,6 +109,12 @@ def _run_command() -> click.Command:
             default="both",
             help="Which half runs here [both].",
         ),
+        click.Option(
+            ["dry_run", "--dry-run"],
+            is_flag=True,
+            help="Show what would be published and written, compare it with Redis; write nothing.",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: say it as JSON."),
     ]
     return WithSettings(
         "run",

@@ -61,23 +61,28 @@ async def live(
         CdcError: the server's configuration or rights do not suffice.
     """
     facts, tables, start = await asyncio.to_thread(_prepare, settings, begin)
-    async with aclosing(follow(settings, facts, tables, start)) as runs:
-        async for some in runs:
-            for run in some:
-                take(run)
-            if stop.is_set():
-                return
+    source, assembler = await opened(settings, facts, tables, start.position)
+    try:
+        async with aclosing(follow(source, assembler, start.gtid)) as runs:
+            async for some in runs:
+                for run in some:
+                    take(run)
+                if stop.is_set():
+                    return
+    finally:
+        source.close()
 
 
-async def follow(
-    settings: Settings, facts: ServerFacts, tables: Sequence[Table], begin: Begin
-) -> AsyncGenerator[list[Run], None]:
-    """Yield what came with each read, which may be nothing; never ends by itself.
+async def opened(
+    settings: Settings, facts: ServerFacts, tables: Sequence[Table], position: Position
+) -> tuple[Source, Assembler]:
+    """Open the binlog at a place, with what makes messages of it; the source is to be closed.
 
     Raises:
-        CdcError: as `live`.
+        CdcError: MySQL refuses, or does not answer.
     """
-    place = Position(file=begin.position.file, offset=begin.position.offset, gtid_set=None)
+    # By place: a server that has GTIDs gives them in the events all the same.
+    place = Position(file=position.file, offset=position.offset, gtid_set=None)
     assembler = Assembler(
         resume=Resume(epoch=1, position=place, last=""),
         gtid_set=None,
@@ -88,27 +93,38 @@ async def follow(
     source = await Source.open(
         settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id
     )
-    is_behind = not begin.gtid
-    try:
-        while True:
-            data = await source.read(READ_TIMEOUT_S)
-            refused = None
-            try:
-                usual = assembler.take_usual if is_behind else None
-                for event in source.packets.feed(data, usual) if data else ():
-                    if not is_behind and event.kind in ev.GTIDS:
-                        is_behind = ev.parse_gtid(event)[0] == begin.gtid
-                    assembler.take(event)
-                    if not is_behind:
-                        assembler.runs.clear()
-            except PositionLostError as error:
-                refused = error
-            runs, assembler.runs = assembler.runs, []
-            yield runs
-            if refused is not None:
-                raise refused
-    finally:
-        source.close()
+    return source, assembler
+
+
+async def follow(
+    source: Source, assembler: Assembler, gtid: str = ""
+) -> AsyncGenerator[list[Run], None]:
+    """Yield what came with each read, which may be nothing; never ends by itself.
+
+    Args:
+        gtid: what stands before this transaction is passed over.
+
+    Raises:
+        CdcError: as `live`.
+    """
+    is_behind = not gtid
+    while True:
+        data = await source.read(READ_TIMEOUT_S)
+        refused = None
+        try:
+            usual = assembler.take_usual if is_behind else None
+            for event in source.packets.feed(data, usual) if data else ():
+                if not is_behind and event.kind in ev.GTIDS:
+                    is_behind = ev.parse_gtid(event)[0] == gtid
+                assembler.take(event)
+                if not is_behind:
+                    assembler.runs.clear()
+        except PositionLostError as error:
+            refused = error
+        runs, assembler.runs = assembler.runs, []
+        yield runs
+        if refused is not None:
+            raise refused
 
 
 def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, ...], Begin]:
@@ -131,7 +147,7 @@ def _begin(connection: Connection[Any], facts: ServerFacts, begin: str) -> Begin
     log = read_server_log(connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server)
     if begin == NOW:
         return Begin(log.newest)
-    files = binlog_files(connection)
+    files = [name for name, _ in binlog_files(connection)]
     if begin == EARLIEST:
         return Begin(Position(file=files[0], offset=FIRST_EVENT, gtid_set=None))
     gtid = begin.strip().lower()
@@ -159,11 +175,11 @@ def _parsed(text: str, *, mariadb: bool) -> MySqlGtidSet | MariaDbGtidSet:
     return MariaDbGtidSet.parse(text) if mariadb else MySqlGtidSet.parse(text)
 
 
-def binlog_files(connection: Connection[Any]) -> list[str]:
-    """Return the names of all binlog files, oldest first."""
+def binlog_files(connection: Connection[Any]) -> list[tuple[str, int]]:
+    """Return name and size in bytes of all binlog files, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW BINARY LOGS")
-        return [str(row[0]) for row in cursor.fetchall()]
+        return [(str(row[0]), int(row[1])) for row in cursor.fetchall()]
 
 
 def _before(connection: Connection[Any], file: str) -> str:
