@@ -30,7 +30,6 @@ from cdc_reader.table_map import parse_table_map
 if TYPE_CHECKING:
     from cdc_reader._native import Followed
 
-
 _native = native(__package__)
 
 
