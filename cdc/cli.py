@@ -13,8 +13,10 @@ import click
 from cdc.check_command import check_command
 from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
-from cdc.options import HELP, Group, WithSettings, prepared
+from cdc.options import HELP, Group, WithSettings, prepared, settled
 from cdc.refresh_command import refresh_command
+from cdc.status_command import status_command
+from cdc.tail_command import tail_command
 from cdc.verify_command import verify_command
 from cdc.wait_command import wait_command
 
@@ -25,6 +27,7 @@ RUN_EXAMPLES = """\
   cdc run --table your_table
   cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
   cdc run --table your_table --key '{your_key}' --value your_column
+  cdc run --table your_table --dry-run      what would happen; writes nothing
   cdc run --config cdc.toml
 """
 EXAMPLES = """\
@@ -34,6 +37,8 @@ EXAMPLES = """\
   cdc verify --table your_table  whether Redis is what MySQL is
   cdc refresh                    after exit code 65: read the tables anew and go on
   cdc dead list                  what could not be applied, and its reason
+  cdc status                     positions, lag, rows by table, the last error
+  cdc tail --table your_table    changes as they happen, from MySQL alone
   cdc wait --gtid GTID           return when Redis shows that transaction
   cdc run --help                 all that can be set
 """
@@ -75,10 +80,19 @@ def demo_command(keep: bool) -> None:
     raise click.exceptions.Exit(run(keep=keep))
 
 
-def _run(role: str, config: str | None, debug: bool, **flags: Any) -> None:
+def _run(
+    role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
     from cdc import preflight, supervisor
     from cdc import role as roles
 
+    if dry_run:
+        from cdc.dry_run import run
+
+        settings, _ = settled(config, debug, role, flags)
+        raise click.exceptions.Exit(run(settings, role, as_json=as_json))
+    if as_json:
+        raise UsageError("--json belongs to --dry-run", remedy="cdc run --dry-run --json")
     with prepared(config, debug, role, flags) as (settings, log, companions):
         tables = preflight.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
@@ -97,6 +111,12 @@ def _run_command() -> click.Command:
             default="both",
             help="Which half runs here [both].",
         ),
+        click.Option(
+            ["dry_run", "--dry-run"],
+            is_flag=True,
+            help="Show what would be published and written, compare it with Redis; write nothing.",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: say it as JSON."),
     ]
     return WithSettings(
         "run",
@@ -111,6 +131,8 @@ cli.add_command(_run_command())
 cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(dead_command())
+cli.add_command(status_command())
+cli.add_command(tail_command())
 cli.add_command(wait_command())
 cli.add_command(verify_command())
 

@@ -52,18 +52,28 @@ class Kept(NamedTuple):
     letter: Envelope
 
 
-async def kept(nc: Connection, settings: Settings, number: int = 0) -> AsyncIterator[Kept]:
+async def kept(
+    nc: Connection, settings: Settings, number: int = 0, *, creates: bool = True
+) -> AsyncIterator[Kept]:
     """Yield a pipeline's dead letters, oldest first; with `number` that one alone.
 
     What somebody else put there is passed over.
+
+    Args:
+        creates: make their stream where it is missing; False: then there are none.
 
     Raises:
         StreamError: their stream cannot be used.
         UnavailableError: NATS does not answer.
     """
-    stream, subject = await declare_dead_letters(nc, settings), dead_letter_subject(settings)
+    subject = dead_letter_subject(settings)
+    if creates:
+        stream = await declare_dead_letters(nc, settings)
+    else:
+        found = await api(nc, "STREAM.NAMES", {"subject": subject})
+        stream = (found.get("streams") or [""])[0]
     at = number or 1
-    while stored := await message_get(nc, stream, seq=at, next_by_subject=subject):
+    while stream and (stored := await message_get(nc, stream, seq=at, next_by_subject=subject)):
         if number and stored.seq != number:
             return
         with suppress(msgspec.DecodeError):
@@ -73,7 +83,9 @@ async def kept(nc: Connection, settings: Settings, number: int = 0) -> AsyncIter
         at = stored.seq + 1
 
 
-async def tables_not_exact(nc: Connection, settings: Settings) -> dict[str, int]:
+async def tables_not_exact(
+    nc: Connection, settings: Settings, *, creates: bool = True
+) -> dict[str, int]:
     """Return how many dead letters each table has, ``""`` for those of none; the oldest thousand.
 
     Raises:
@@ -82,7 +94,7 @@ async def tables_not_exact(nc: Connection, settings: Settings) -> dict[str, int]
         UnavailableError: NATS does not answer.
     """
     out: dict[str, int] = {}
-    async for one in kept(nc, settings):
+    async for one in kept(nc, settings, creates=creates):
         table = one.letter.table or ""
         out[table] = out.get(table, 0) + 1
         if sum(out.values()) >= _LOOKED_AT:

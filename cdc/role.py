@@ -38,6 +38,15 @@ ANNOUNCE = "cdc_reader.refresh:announce"
 """The same for `cdc refresh`, which tells a person what was announced."""
 EXECUTED = "cdc_reader.overview:executed"
 """All transactions that MySQL has committed."""
+REHEARSE_READER = "cdc_reader.rehearsal:rehearse"
+REHEARSE_SINK = "redis_sink.rehearsal:rehearse"
+"""What a run would publish, and write."""
+LIVE = "cdc_reader.live:live"
+"""Changes as the binlog brings them."""
+LOOK_AT_SOURCE, LOOK_AT_SINK = "cdc_reader.overview:source", "redis_sink.overview:sink"
+"""What `cdc status` asks MySQL and Redis."""
+REMEMBER = "redis_sink.overview:remember_error"
+"""Keeps the error that ended a role."""
 SHOWN = "redis_sink.shown:until_shown"
 """Waits until Redis shows transactions."""
 AWAIT = "cdc_reader.refresh:read_to_the_end"
@@ -61,6 +70,7 @@ _PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 GARBAGE_OBJECTS = 10_000
 """So many more live objects than at the last look, and Python looks for garbage."""
 DRAIN_S = 10.0
+REMEMBER_S = 2.0
 DEBUG = "CDC_DEBUG"
 WORDS_LONGEST = 8000
 """Characters of an error: they must fit into a pipe that nobody empties before we end."""
@@ -123,10 +133,23 @@ def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
         checked = replace(job, tables=await tables)
         stop = asyncio.Event()
         stop_on_signals(stop, log)
-        await within_drain(perform(checked, log, stop), stop)
+        try:
+            await within_drain(perform(checked, log, stop), stop)
+        except CdcError as error:
+            # A reader that runs alone need not know the Redis that is named by default.
+            if job.role != "reader":
+                await remember(job, error)
+            raise
 
     asyncio.new_event_loop().run_until_complete(main())
     return 0
+
+
+async def remember(job: Job, error: CdcError) -> None:
+    """Keep in Redis why a role ended, for `cdc status`; best effort."""
+    with suppress(Exception):
+        async with asyncio.timeout(REMEMBER_S):
+            await loaded(REMEMBER)(job.settings, job.name, error)
 
 
 async def within_drain(work: Any, stop: asyncio.Event) -> None:

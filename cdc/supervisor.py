@@ -25,7 +25,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdc.errors import CdcError, InternalError, PositionLostError
-from cdc.role import DRAIN_S, ENTRY_POINTS, REFRESH, VERIFY, Job, from_json, stop_on_signals
+from cdc.role import (
+    DRAIN_S,
+    ENTRY_POINTS,
+    REFRESH,
+    VERIFY,
+    Job,
+    from_json,
+    remember,
+    stop_on_signals,
+)
 from cdc.settings import Settings
 from cdc.table import Table
 
@@ -203,6 +212,8 @@ class _Keeper:
             while not self.stop.is_set():
                 began_s = time.monotonic()
                 exit_code, error = await self._once()
+                if error is not None:
+                    await remember(self.job, error)
                 if self.stop.is_set():
                     self.was_late = exit_code == NOT_DRAINED
                     self._raise_lasting(error)

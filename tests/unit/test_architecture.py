@@ -37,6 +37,8 @@ PURE = (
     "cdc.reasons",
     "cdc.room_check",
     "cdc.setting",
+    "cdc.status",
+    "cdc.status_text",
     "cdc.table",
     "cdc.table_settings",
     "cdc_reader.beat",
