@@ -40,6 +40,8 @@ EXECUTED = "cdc_reader.overview:executed"
 """All transactions that MySQL has committed."""
 SHOWN = "redis_sink.shown:until_shown"
 """Waits until Redis shows transactions."""
+ABOUT_ROWS = "cdc_reader.refresh:ask_for_ranges"
+"""Asks MySQL about how many rows ranges of keys have."""
 AWAIT = "cdc_reader.refresh:read_to_the_end"
 """Waits until the rows of a refresh are in the stream."""
 

@@ -37,6 +37,7 @@ PURE = (
     "cdc.reasons",
     "cdc.room_check",
     "cdc.setting",
+    "cdc.sink_state",
     "cdc.table",
     "cdc.table_settings",
     "cdc_reader.beat",
