@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv servers demo test check unit model integration fault acceptance soak bench clean
+.PHONY: help venv servers demo test check unit model integration fault acceptance backfill soak bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ integration fault acceptance: servers
 integration: ## Run the tests of each side on its server
 fault: ## Run the tests that kill, freeze and cut
 acceptance: ## Run the tests of the command as a whole
+
+backfill: servers ## Read a million rows under load and ten SIGKILLs
+	BACKFILL_ROWS=$(or $(ROWS),1000000) $(BIN)/pytest -rP tests/fault/test_backfill.py -k killed_ten_times
 
 soak: servers ## Random faults for HOURS=n (10 minutes if not said); SEED=n replays them
 	$(BIN)/python -m tests.soak --hours $(or $(HOURS),0.167) $(if $(SEED),--seed $(SEED))

@@ -15,6 +15,7 @@ from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared, settled
 from cdc.refresh_command import refresh_command
+from cdc.snapshot_command import snapshot_command
 from cdc.status_command import status_command
 from cdc.tail_command import tail_command
 from cdc.verify_command import verify_command
@@ -36,6 +37,7 @@ EXAMPLES = """\
   cdc run --table your_table     keep Redis right
   cdc verify --table your_table  whether Redis is what MySQL is
   cdc refresh                    after exit code 65: read the tables anew and go on
+  cdc snapshot --table users     read its rows again, or a range of keys
   cdc dead list                  what could not be applied, and its reason
   cdc status                     positions, lag, rows by table, the last error
   cdc tail --table your_table    changes as they happen, from MySQL alone
@@ -130,6 +132,7 @@ def _run_command() -> click.Command:
 cli.add_command(_run_command())
 cli.add_command(check_command())
 cli.add_command(refresh_command())
+cli.add_command(snapshot_command())
 cli.add_command(dead_command())
 cli.add_command(status_command())
 cli.add_command(tail_command())

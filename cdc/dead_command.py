@@ -1,7 +1,7 @@
 """``cdc dead``: what could not be applied is looked at, repaired and removed.
 
-A row is repaired by reading its table anew through the normal stream (`cdc refresh --only`):
-then every row of it is right in Redis again, whatever the letter held.
+A row is repaired by reading it anew through the normal stream, or its whole table where a letter
+does not say which row it is about: then it is right in Redis again, whatever the letter held.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   cdc dead list                        all of them: number, time, table, key, reason
   cdc dead show 12                     one, with the message as it came
-  cdc dead retry 12 --table users      read its table anew, then remove the letter
+  cdc dead retry 12 --table users      read its row anew, then remove the letter
   cdc dead retry --all --config cdc.toml
   cdc dead drop 12                     remove it; Redis stays as it is
 """
@@ -35,8 +35,18 @@ Dead letters: messages that could never be applied to Redis.
 The sink keeps each on cdc.dead.<pipeline> before it goes on.  As long as one of a table is
 kept, that table counts as not exact.  Give these commands the settings that cdc run has.
 """
+AT_ONCE = 100
+"""Single rows of a table that are read; for more of them the whole table is."""
+SAME_TEXT = frozenset(
+    ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "char", "varchar", "date")
+)
+"""Types whose text in a Redis key is the one that MySQL compares with."""
+Ranges = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
 RETRY = """\
-Repair: read the tables of dead letters anew from MySQL, then remove the letters.
+Repair: read the rows of dead letters anew from MySQL, then remove the letters.
+
+Where each letter of a table says which row it is about, these rows are read; else the whole
+table, and keys of rows that are gone are removed.
 
 The rows go through the normal stream, in line with the changes, so nothing goes back.  A
 running cdc run does it; the command waits for it, and removes the letters when it is done.
@@ -63,7 +73,7 @@ def dead_command() -> click.Command:
         WithSettings(
             "retry", "  cdc dead retry 12 --table users\n  cdc dead retry --all\n",
             [numbers, every], callback=_retry, help=RETRY,
-            short_help="Read their tables anew, then remove them.",
+            short_help="Read their rows anew, then remove them.",
         ),
         WithSettings(
             "drop", "  cdc dead drop 12 13\n  cdc dead drop --all --yes\n", [numbers, every, yes],
@@ -158,7 +168,7 @@ def _retry(
 ) -> None:
     import asyncio
 
-    from cdc import preflight, role
+    from cdc import preflight
 
     with prepared(config, debug, "both", flags) as (settings, log, _):
         tables = asyncio.run(preflight.check(settings, "reader", log))
@@ -167,19 +177,88 @@ def _retry(
         lost = [kept for kept, home in homes.items() if isinstance(home, str)]
         for kept in lost:
             click.echo(f"{kept.number} cannot be repaired: {homes[kept]}", err=True)
-        wanted = sorted({home.qualified for home in homes.values() if isinstance(home, Table)})
-        if wanted:
-            announce, wait = role.loaded(role.ANNOUNCE), role.loaded(role.AWAIT)
-            refresh, _ = asyncio.run(announce(settings, tables, wanted, log))
-            click.echo(f"{', '.join(wanted)}: waiting for cdc run to read the rows anew", err=True)
-            asyncio.run(wait(settings, refresh, log))
-            _remove(settings, log, [kept for kept in chosen if kept not in lost])
+        repairable = {kept: home for kept, home in homes.items() if isinstance(home, Table)}
+        for how in whole_and_ranges(repairable) if repairable else ():
+            _read_anew(settings, tables, *how, log)
+        if repairable:
+            _remove(settings, log, list(repairable))
     if lost and not every:
         raise UsageError(
             f"{len(lost)} of {len(chosen)} cannot be repaired", remedy="cdc dead drop removes them"
         )
     if not chosen:
         click.echo("nothing to repair")
+
+
+def _read_anew(
+    settings: Settings,
+    tables: Sequence[Table],
+    only: Sequence[str],
+    ranges: Ranges | None,
+    log: Any,
+) -> None:
+    import asyncio
+
+    from cdc import role
+
+    announce, wait = role.loaded(role.ANNOUNCE), role.loaded(role.AWAIT)
+    refresh, _ = asyncio.run(announce(settings, tables, only, log, ranges=ranges))
+    if ranges is None:
+        what = f"{', '.join(only)}: waiting for cdc run to read all rows anew"
+    else:
+        count = sum(map(len, ranges.values()))
+        rows = "a row" if count == 1 else f"{count} rows"
+        what = f"{', '.join(ranges)}: waiting for cdc run to read {rows} anew"
+    click.echo(what, err=True)
+    asyncio.run(wait(settings, refresh, log))
+
+
+def whole_and_ranges(
+    homes: Mapping[Kept, Table],
+) -> list[tuple[Sequence[str], Ranges | None]]:
+    """Return what repairs letters, as `only` and `ranges` of the announcements.
+
+    Single rows where each letter of a table is about one row and says its key; else all of it.
+    """
+    rows: dict[str, set[tuple[str, ...]] | None] = {}
+    for kept, table in homes.items():
+        key, found = row_of(kept, table), rows.get(table.qualified, set())
+        rows[table.qualified] = None if key is None or found is None else found | {key}
+    out: list[tuple[Sequence[str], Ranges | None]] = []
+    if whole := [name for name, keys in rows.items() if keys is None or len(keys) > AT_ONCE]:
+        out.append((whole, None))
+    for name, keys in rows.items():
+        if keys is not None and name not in whole:
+            out.append(((), {name: [(key, key) for key in sorted(keys)]}))
+    return out
+
+
+def row_of(kept: Kept, table: Table) -> tuple[str, ...] | None:
+    """Return the chunk key of the one row that a letter is about; None: it cannot be told.
+
+    A row whose key changed has left another key behind, and a row that is gone its own: those
+    take a whole reading, which removes what is no row.
+    """
+    letter = kept.letter
+    if letter.key is None or letter.truncated or not table.chunk_key:
+        return None
+    if table.model not in ("string", "hash"):
+        return None
+    try:
+        body = json.loads(base64.b64decode(letter.body))
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or body.get("key") != letter.key or "old_key" in body:
+        return None
+    if body.get("op", "update") not in ("insert", "update"):
+        return None
+    texts = table.key.columns_of(letter.key)
+    kinds = {column.name: column.data_type for column in table.columns}
+    if texts is None or any(
+        name not in texts or kinds[name] not in SAME_TEXT for name in table.chunk_key
+    ):
+        return None
+    return tuple(texts[name] for name in table.chunk_key)
 
 
 def table_of(kept: Kept, tables: Sequence[Table]) -> Table | str:

@@ -11,6 +11,7 @@ itself, and the value stays as it is (``{your_key}`` -> ``user:123``).  With sev
 from __future__ import annotations
 
 import itertools
+import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class KeyColumn:
         for old, new in self.escapes:
             text = text.replace(old, new)
         return text
+
+    def unescape(self, text: str) -> str:
+        """Return the column's text from the key."""
+        signs = {new: old for old, new in self.escapes}
+        escaped = "|".join(map(re.escape, signs))
+        return re.sub(escaped, lambda found: signs[found[0]], text) if signs else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,24 @@ class KeyTemplate:
         return "".join(
             part if isinstance(part, str) else part.escape(values[part.name]) for part in self.parts
         )
+
+    def columns_of(self, key: str) -> dict[str, str] | None:
+        """Return the texts that a key was made of; None: no row of this template has it.
+
+        >>> t = parse_template("{table}:{pk}", schema="shop", table="lines", pk=("order_id", "no"))
+        >>> t.columns_of("lines:7:a%3Ab"), t.columns_of("users:7")
+        ({'order_id': '7', 'no': 'a:b'}, None)
+        """
+        pattern = "".join(
+            re.escape(part) if isinstance(part, str) else "(.*?)" for part in self.parts
+        )
+        if (found := re.fullmatch(pattern, key, re.DOTALL)) is None:
+            return None
+        columns = [part for part in self.parts if isinstance(part, KeyColumn)]
+        texts: dict[str, str] = {}
+        for column, text in zip(columns, found.groups(), strict=True):
+            texts[column.name] = column.unescape(text)
+        return texts if self.render(texts) == key else None
 
     def may_have_made(self, key: str) -> bool:
         """Say whether some row could have this key: literals match in order.

@@ -127,6 +127,10 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Empty: to the last row."""
     after: tuple[str, ...] = ()
     """Key of the last row published; empty: none yet."""
+    rows: int = 0
+    """So many were read."""
+    about_rows: int = 0
+    """So many it has, as the server guessed when it was begun; 0: not begun."""
 
 
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +141,10 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Primary key of the last row published, as text; empty: not begun."""
     refresh: int | msgspec.UnsetType = msgspec.UNSET
     """`number` of the refresh that the table is read for; absent: its first start."""
+    rows: int | msgspec.UnsetType = msgspec.UNSET
+    """So many were read; absent: not begun."""
+    about_rows: int | msgspec.UnsetType = msgspec.UNSET
+    """So many it has, as the server guessed when it was begun."""
     ranges: tuple[KeyRange, ...] | msgspec.UnsetType = msgspec.UNSET
     """Ranges of keys that are still to be read, in this order, whatever stands above; absent:
     none."""
@@ -175,6 +183,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     upto: int = 0
     """All that was committed up to this time, microseconds since 1970, stands before this
     message; left out: not known."""
+    paused: str | msgspec.UnsetType = msgspec.UNSET
+    """Why no rows of a snapshot are read now; absent: they are, or there are none to read."""
     ts: int
     v: int = CONTRACT_VERSION
 
@@ -230,9 +240,9 @@ def encode(message: Ours) -> bytes:
     Changes of the hot path are written by `cdc_reader.row_codec` and give the same bytes.
     """
     fields = msgspec.structs.asdict(message)
+    fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     if isinstance(message, Refresh):
         fields["boundary"] = msgspec.Raw(encode(message.boundary))
-        fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
     elif not isinstance(message, Heartbeat):
         fields = {name: value for name, value in fields.items() if value is not None}
     else:

@@ -49,6 +49,8 @@ REMEMBER = "redis_sink.overview:remember_error"
 """Keeps the error that ended a role."""
 SHOWN = "redis_sink.shown:until_shown"
 """Waits until Redis shows transactions."""
+ABOUT_ROWS = "cdc_reader.refresh:ask_for_ranges"
+"""Asks MySQL about how many rows ranges of keys have."""
 AWAIT = "cdc_reader.refresh:read_to_the_end"
 """Waits until the rows of a refresh are in the stream."""
 

@@ -136,6 +136,19 @@ class Settings:
     snapshot_rows_per_s: int = _tuning(
         0, "Rows a second that the snapshot reads, at most; 0: no limit.", unit="rows", low=0
     )
+    snapshot_max_lag_messages: int = _tuning(
+        20_000,
+        "So far behind the stream's end a sink may be, or the snapshot waits for it; 0: any.",
+        unit="messages",
+        low=0,
+    )
+    snapshot_max_memory_percent: int = _tuning(
+        90,
+        "So much of Redis' maxmemory may be in use, or the snapshot waits; 0: any.",
+        unit="percent",
+        low=0,
+        high=100,
+    )
     verify_every_s: float = setting(
         0.0,
         "How often cdc run verifies all tables at a low rate; 0: never.",

@@ -7,6 +7,7 @@ See docs/adr/0006-snapshot-in-line.md.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ class Chunk:
     """When it was read, in microseconds since 1970."""
     took_s: float = 0.0
     """How long the SELECT took, its rows included."""
+    about_rows: int = 0
+    """How many rows the server thinks the whole or the range has; 0: not its first chunk."""
 
 
 class ChunkReader:
@@ -143,6 +146,7 @@ class ChunkReader:
         low: Watermark,
     ) -> Chunk:
         columns = chunk_columns(table)
+        about = 0 if wanted.after else about_rows(cursor.connection, table, wanted)
         sql, bound = select_of(table, codec, wanted, limit)
         if self._mariadb:
             self._consistent_snapshot(cursor, low)
@@ -164,7 +168,8 @@ class ChunkReader:
         file, offset, executed = log_status(cursor)
         gtid_set = MySqlGtidSet.parse(executed) if self._gtid and not self._mariadb else None
         high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
-        return chunk_of(rows, columns, limit, high, took_s)
+        chunk = chunk_of(rows, columns, limit, high)
+        return dataclasses.replace(chunk, took_s=took_s, about_rows=about)
 
     @staticmethod
     def _consistent_snapshot(cursor: pymysql.cursors.Cursor, low: Watermark) -> None:
@@ -227,9 +232,7 @@ def _one(cursor: pymysql.cursors.Cursor) -> Row:
     return tuple(row)
 
 
-def chunk_of(
-    rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark, took_s: float = 0.0
-) -> Chunk:
+def chunk_of(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:
     """Return what was read just now, and whether it was the rest."""
     after: tuple[str, ...] = ()
     if rows and columns:
@@ -242,5 +245,4 @@ def chunk_of(
         high=high,
         size_bytes=size_bytes,
         read_us=time.time_ns() // 1000,
-        took_s=took_s,
     )

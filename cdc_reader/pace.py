@@ -28,7 +28,7 @@ class Pace:
         max_rows: int,
         target_s: float = 0.05,
         rows_per_s: int = 0,
-        held_back: Callable[[], str] = str,
+        held_back: Callable[[str], str] = lambda _: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with small chunks.
@@ -37,7 +37,7 @@ class Pace:
             max_rows: of one chunk.
             target_s: what a chunk's SELECT may take.
             rows_per_s: at most; 0: no limit.
-            held_back: says why no chunk may begin now; empty: it may.
+            held_back: says why no chunk of a table may begin now; empty: it may.
         """
         self.paused = ""
         """Why no chunk was begun at the last question; empty: one was, or it is only the rate."""
@@ -56,11 +56,11 @@ class Pace:
             rows = min(rows, self._rows_per_s // _RATE_PARTS)
         return max(1, rows)
 
-    def is_due(self) -> bool:
-        """Say whether the next chunk may begin now."""
+    def is_due(self, table: str) -> bool:
+        """Say whether the next chunk, of this table, may begin now."""
         if self._rows_per_s and self._clock() < self._due_s:
             return False
-        self.paused = self._held_back()
+        self.paused = self._held_back(table)
         return not self.paused
 
     def begin_table(self) -> None:

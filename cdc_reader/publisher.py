@@ -357,7 +357,10 @@ def check_end(
     """
     if last_sequence < sequence:
         raise FencedError("the stream lost its tail; going back to what it holds")
-    if any(stored is not None and is_ours(prefix, stored) for stored in behind):
+    ours = [stored for stored in behind if stored is not None and is_ours(prefix, stored)]
+    if any(stored.subject == subject_for(prefix, REFRESH) for stored in ours):
+        raise FencedError("rows are to be read anew; going on at the announcement")
+    if ours:
         raise FencedError("another reader publishes to the stream; reading its end again")
 
 

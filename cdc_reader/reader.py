@@ -15,12 +15,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from cdc import stream
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import Heartbeat, encode
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
+from cdc_reader.backfill_report import BackfillReport
 from cdc_reader.beat import Beat
 from cdc_reader.chunk import ChunkReader, chunk_connection
 from cdc_reader.failover import ask_server_log, follow_to
@@ -29,6 +32,7 @@ from cdc_reader.pace import Pace
 from cdc_reader.publisher import Publisher
 from cdc_reader.resume import initial_progress, is_by_gtid, parsed_gtid_set, resume_from
 from cdc_reader.shape import target_of
+from cdc_reader.sinks import Sinks
 from cdc_reader.snapshot import Snapshot
 from cdc_reader.source import SILENCE_S, Source
 from cdc_reader.tail import read_tail
@@ -73,6 +77,7 @@ async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Any) -> None:
         refused = a.take(data)
         # 3. Put rows of the snapshot in line, where none of them is too old.
         a.snapshot.step(a.assembler)
+        a.report.look(a.snapshot)
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
         heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), len(data)) else None
@@ -94,6 +99,7 @@ class Attached:
     assembler: Assembler
     snapshot: Snapshot
     publisher: Publisher
+    report: BackfillReport
     epoch: int
     server: str
     began: int
@@ -157,6 +163,7 @@ class Attached:
             snapshot=dict(self.snapshot.progress),
             # Of a transaction that is open, a part may be missing still.
             upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
+            paused=self.snapshot.paused or msgspec.UNSET,
             ts=time.time_ns() // 1000,
         )
         self.beat.sent(
@@ -211,6 +218,17 @@ async def _attach(
             flush_max_bytes=settings.flush_max_bytes,
             log=log,
         )
+        sinks = Sinks(
+            max_lag_messages=settings.snapshot_max_lag_messages,
+            max_memory_percent=settings.snapshot_max_memory_percent,
+            sequence=lambda: publisher.sequence,
+            added=[
+                t.qualified
+                for t in tables
+                if tail.heartbeat and t.qualified not in tail.heartbeat.snapshot
+            ],
+        )
+        await sinks.listen(nc, settings.stream)
         assembler = Assembler(
             resume=resume,
             gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
@@ -237,6 +255,7 @@ async def _attach(
                 max_rows=settings.snapshot_chunk_rows,
                 target_s=settings.snapshot_chunk_ms / 1000,
                 rows_per_s=settings.snapshot_rows_per_s,
+                held_back=sinks.held_back,
             ),
         )
         source = await Source.open(
@@ -250,6 +269,7 @@ async def _attach(
             assembler=assembler,
             snapshot=snapshot,
             publisher=publisher,
+            report=BackfillReport(log),
             epoch=resume.epoch,
             server=server.server,
             began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,

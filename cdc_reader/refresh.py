@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -64,7 +64,6 @@ async def announce(
         CdcError: a server refuses, or does not answer.
     """
     if ranges is not None:
-        checked(tables, ranges)
         await asyncio.to_thread(ask_for_ranges, settings, tables, ranges)
     deadline_s = time.monotonic() + CLAIM_S
     names = [table.qualified for table in tables]
@@ -85,8 +84,17 @@ async def announce(
             await stream.close(nc)
 
 
-async def read_to_the_end(settings: Settings, refresh: Refresh, log: Any = None) -> None:
+async def read_to_the_end(
+    settings: Settings,
+    refresh: Refresh,
+    log: Any = None,
+    *,
+    seen: Callable[[Heartbeat], None] | None = None,
+) -> None:
     """Return when all rows that a refresh reads are in the stream, whoever reads them.
+
+    Args:
+        seen: told of the newest heartbeat, twice a second.
 
     Raises:
         UnavailableError: NATS does not answer.
@@ -102,6 +110,8 @@ async def read_to_the_end(settings: Settings, refresh: Refresh, log: Any = None)
             snapshot = tail.heartbeat.snapshot if tail.heartbeat else {}
             if is_done(refresh, snapshot):
                 return
+            if seen is not None and tail.heartbeat is not None:
+                seen(tail.heartbeat)
             await asyncio.sleep(LOOK_S)
     finally:
         await stream.close(nc)
@@ -268,20 +278,23 @@ def _of_now(tail: Tail) -> Heartbeat:
     return tail.heartbeat
 
 
-def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) -> int:
-    """Return about how many rows ranges have; MySQL takes their keys, or says why not.
+def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) -> list[int]:
+    """Return about how many rows each range has; MySQL takes their keys, or says why not.
 
     Raises:
-        UsageError: a key is none that MySQL can compare.
+        UsageError: they cannot be read, or a key is none that MySQL can compare.
         CdcError: MySQL does not answer.
     """
-    rows = 0
+    checked(tables, ranges)
+    rows = []
     with closing(chunk_connection(settings)) as connection:
-        for table in tables:
-            for first, last in ranges.get(table.qualified, ()):
+        by_name = {table.qualified: table for table in tables}
+        for name, ends in ranges.items():
+            table = by_name[name]
+            for first, last in ends:
                 wanted = KeyRange(first=tuple(first), last=tuple(last))
                 try:
-                    rows += about_rows(connection, table, wanted)
+                    rows.append(about_rows(connection, table, wanted))
                 except pymysql.MySQLError as error:
                     number, text = (*error.args, 0, "")[:2]
                     raise UsageError(

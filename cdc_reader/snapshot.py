@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -86,6 +86,17 @@ class Window:
     touched: set[_Place] = field(default_factory=set)
 
 
+class Newest(NamedTuple):
+    """What the newest chunk belonged to, and how far that is."""
+
+    table: str = ""
+    part: KeyRange | None = None
+    """The range as it was announced; None: the whole table."""
+    rows: int = 0
+    about_rows: int = 0
+    done: bool = False
+
+
 class Snapshot:
     """Which table is read next, and which of a chunk's rows may go out."""
 
@@ -102,22 +113,26 @@ class Snapshot:
         self.progress = progress
         self.chunks = 0
         """So many were put in line: progress that a heartbeat should carry."""
+        self.newest = Newest()
         self._tables = tuple(tables)
         self._reader = reader
         self._mariadb = mariadb
         self._pace = pace
         self._codecs: dict[str, SelectCodec] = {}
-        self._newest = ""
-        """Table of the newest chunk."""
         self.window: Window | None = None
         """The chunk that is being read."""
 
     @property
+    def paused(self) -> str:
+        """Why no chunk may begin now; empty: it may, or there is nothing to read."""
+        return self._pace.paused if self.active else ""
+
+    @property
     def active(self) -> bool:
         """Whether some table, or a range of one, is not read to its end."""
-        return self._next() is not None
+        return self.next() is not None
 
-    def _next(self) -> tuple[Table, KeyRange | None] | None:
+    def next(self) -> tuple[Table, KeyRange | None] | None:
         """Return what is read next: ranges that were asked for, then tables as a whole."""
         for table in self._tables:
             if ranges := self.progress[table.qualified].open_ranges:
@@ -144,7 +159,10 @@ class Snapshot:
             published_rows = self._put_in_line(window, chunk, assembler)
         elif not self.active:
             return 0
-        if (todo := self._next()) and not assembler.is_behind_the_stream() and self._pace.is_due():
+        todo = self.next()
+        if todo is None or assembler.is_behind_the_stream():
+            return published_rows
+        if self._pace.is_due(todo[0].qualified):
             self._begin(*todo, assembler)
         return published_rows
 
@@ -159,9 +177,8 @@ class Snapshot:
         codec = self._codecs.get(table.qualified)
         if codec is None:
             codec = self._codecs[table.qualified] = SelectCodec(table, mariadb=self._mariadb)
-        if table.qualified != self._newest:
+        if table.qualified != self.newest.table:
             self._pace.begin_table()
-            self._newest = table.qualified
         after = tuple(part or "" for part in self.progress[table.qualified].after)
         wanted = rows or KeyRange(after=after)
         limit = self._pace.chunk_rows() if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
@@ -190,19 +207,23 @@ class Snapshot:
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)
-        self.progress[table.qualified] = _moved(
-            self.progress[table.qualified], chunk, is_range=window.rows is not None
-        )
-        self.chunks += 1
+        self._move(table.qualified, chunk, window.rows)
         self._pace.took(len(chunk.rows), chunk.size_bytes, chunk.took_s)
         self.window = None
         return len(rows)
 
-
-def _moved(progress: TableProgress, chunk: Chunk, *, is_range: bool) -> TableProgress:
-    """Return a table's progress behind a chunk, of its first open range or of the whole."""
-    if not is_range:
-        return msgspec.structs.replace(progress, done=chunk.done, after=chunk.after)
-    first, *others = progress.open_ranges
-    rest = [] if chunk.done else [msgspec.structs.replace(first, after=chunk.after)]
-    return progress.with_ranges((*rest, *others))
+    def _move(self, table: str, chunk: Chunk, part: KeyRange | None) -> None:
+        """Note how far a table is behind a chunk, of its first open range or of the whole."""
+        progress = self.progress[table]
+        read: TableProgress | KeyRange = part or progress
+        rows = (read.rows or 0) + len(chunk.rows)
+        about = chunk.about_rows or read.about_rows or 0
+        moved = {"after": chunk.after, "rows": rows, "about_rows": about}
+        if part is None:
+            self.progress[table] = msgspec.structs.replace(progress, done=chunk.done, **moved)
+        else:
+            rest = () if chunk.done else (msgspec.structs.replace(part, **moved),)
+            self.progress[table] = progress.with_ranges((*rest, *progress.open_ranges[1:]))
+            part = KeyRange(refresh=part.refresh, first=part.first, last=part.last)
+        self.newest = Newest(table, part, rows, about, chunk.done)
+        self.chunks += 1

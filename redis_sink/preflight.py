@@ -38,20 +38,21 @@ _STOPPED = ("redis.role", "redis.cluster")
 """Where one of these is found, nothing else is asked."""
 
 
-async def check_server(writer: Writer, log: Any) -> None:
-    """Make sure that this Redis can keep data and position together.
+async def check_server(writer: Writer, log: Any) -> bool:
+    """Make sure that this Redis can keep data and position together; return whether it may INFO.
 
     Raises:
         UnavailableError: it is a replica now (a failover may be under way).
         PreflightError: it is part of a cluster, or too old.
         PermissionDenied: ROLE or a transaction is not allowed.
     """
-    found, _ = await _server(writer)
+    found, info = await _server(writer)
     for finding in found:
         if finding.stops:
             raise finding.error()
     for finding in found:
         log.warning(finding.sentence(), next=finding.remedy or None)
+    return bool(info)
 
 
 async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
@@ -70,6 +71,17 @@ async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
         # Where MULTI is forbidden, what follows it would run outside a transaction.
         await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
     return found, info
+
+
+async def memory(writer: Writer) -> tuple[int, int]:
+    """Return ``used_memory`` and ``maxmemory`` in bytes; 0: no limit, or not said.
+
+    Raises:
+        UnavailableError: Redis does not answer.
+        PermissionDenied: INFO is not allowed.
+    """
+    info = await _info(writer)
+    return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
 
 async def _info(writer: Writer) -> dict[str, str]:

@@ -24,6 +24,7 @@ from cdc.message import (
 )
 from cdc.partition import check_partitions, filters
 from cdc.settings import Settings
+from cdc.sink_state import state_subject
 from cdc.stream import (
     Connection,
     StreamState,
@@ -58,6 +59,7 @@ from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
 from redis_sink.state import grounds_of
 from redis_sink.sweep import Sweep
+from redis_sink.telling import Telling
 from redis_sink.waiting import Waiting
 from redis_sink.writer import Fenced, Writer
 
@@ -150,6 +152,9 @@ class _Sink:
         self._refresh_seq = 0
         """Of a refresh behind a gap, where the next connection begins; 0: where Redis says."""
         self._sweep: Sweep | None = None
+        self._telling = Telling(
+            state_subject(settings.stream, settings.pipeline, partition), tables
+        )
 
     def wake(self) -> None:
         """Make the loop look at `stop`."""
@@ -165,10 +170,12 @@ class _Sink:
             except Fenced:
                 await waiting.after(FENCED, STANDBY_PAUSE_S)
             except UnavailableError as error:
+                self._telling.waits = error.seen
                 await waiting.after(error.seen)
             except PermissionDenied as error:
                 if not self._begun:
                     raise
+                self._telling.waits = error.seen
                 await waiting.after(error.seen)
 
     async def _follow(self, waiting: Waiting) -> None:
@@ -177,6 +184,7 @@ class _Sink:
             settings.nats, name=self._name, inbox_prefix="_INBOX_sink", log=self._log
         )
         try:
+            await self._telling.tell(nc, None)
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
             check_partitions(await self._heartbeat(nc), settings.partitions, state.name)
@@ -210,6 +218,8 @@ class _Sink:
                     self._begin_sweep(batch)
                     deliveries = deliveries[batch.consumed :]
                 waiting.over()
+                self._telling.seq, self._telling.waits = applied.seq, ""
+                await self._telling.tell(nc, self._writer)
         finally:
             self._sweep = None
             self._writer.close()
@@ -221,7 +231,7 @@ class _Sink:
     async def _begin(self, nc: Connection, state: StreamState, consumer: Consumer) -> Applied:
         """Ask Redis where it stands, and make the consumer begin there."""
         await self._writer.open()
-        await check_server(self._writer, self._log)
+        self._telling.may_ask = await check_server(self._writer, self._log)
         raw = await self._writer.arm()
         if raw is None:
             if not self._owns:
@@ -360,7 +370,11 @@ class _Sink:
                 on=dead_letter_subject(self._settings),
             )
         if batch.refresh is not None:
-            self._log.info("refresh begins", tables=" ".join(batch.refresh.tables))
+            partly = batch.refresh.ranges_of or ()
+            self._log.info(
+                "ranges of keys are read anew" if partly else "refresh begins",
+                tables=" ".join((*batch.refresh.tables, *partly)),
+            )
         if batch.barrier is not None:
             self._log.warning(
                 "table changed as a whole; its rows in Redis are as before",

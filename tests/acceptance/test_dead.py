@@ -74,6 +74,7 @@ def test_dead_letters_are_listed_shown_repaired_and_dropped(bench: Bench) -> Non
         wait_for("the mark", lambda: "their tables are not exact" in process.text())
         done = dead(bench, "retry", "--all")
         assert done.returncode == 0, done.stderr
+        assert f"{TABLE}: waiting for cdc run to read a row anew" in done.stderr
         bench.wait_until_equal()
         assert [one["number"] for one in listed(bench)] == [second["number"]]
 

@@ -238,6 +238,7 @@ class ReaderSide:
             assembler=assembler,
             snapshot=snapshot,
             publisher=cast("Any", None),
+            report=cast("Any", None),
             epoch=resume.epoch,
             server="s",
             began=history.began,

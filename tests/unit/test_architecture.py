@@ -37,6 +37,7 @@ PURE = (
     "cdc.reasons",
     "cdc.room_check",
     "cdc.setting",
+    "cdc.sink_state",
     "cdc.status",
     "cdc.status_text",
     "cdc.table",

@@ -59,7 +59,7 @@ def test_a_rate_is_kept_on_average() -> None:
     pace = Pace(max_rows=5000, rows_per_s=1000, clock=lambda: now_s[0])
     read = 0
     while now_s[0] < 10:
-        if pace.is_due():
+        if pace.is_due("t"):
             assert pace.chunk_rows() <= 100
             read += pace.chunk_rows()
             pace.took(pace.chunk_rows(), 1000, 0.001)
@@ -71,8 +71,8 @@ def test_a_rate_is_kept_on_average() -> None:
 def test_a_pause_holds_until_its_reason_is_gone() -> None:
     """And the reason can be told."""
     why = ["the sink is behind"]
-    pace = Pace(max_rows=10, held_back=lambda: why[0])
+    pace = Pace(max_rows=10, held_back=lambda _: why[0])
 
-    assert (pace.is_due(), pace.paused) == (False, "the sink is behind")
+    assert (pace.is_due("t"), pace.paused) == (False, "the sink is behind")
     why[0] = ""
-    assert (pace.is_due(), pace.paused) == (True, "")
+    assert (pace.is_due("t"), pace.paused) == (True, "")
