@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cdc.errors import UsageError
-from cdc.options import WithSettings, settled
+from cdc.options import WithSettings, joined, settled
 
 EXAMPLES = """\
   cdc check --table your_table
@@ -72,7 +72,7 @@ def _check(
 
     if as_json and as_sql:
         raise UsageError("--json and --fix-sql are two outputs; keep one")
-    settings, _ = settled(config, debug, role, flags)
+    settings = joined(settled(config, debug, role, flags)[0])
     report = asyncio.run(preflight.ask(settings, role, thorough=True))
     if as_json:
         click.echo(json.dumps(check_report.as_json(report, strict=strict)))

@@ -95,7 +95,7 @@ def _run(
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
     if as_json:
         raise UsageError("--json belongs to --dry-run", remedy="cdc run --dry-run --json")
-    with prepared(config, debug, role, flags) as (settings, log, companions):
+    with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
         tables = preflight.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
         if len(jobs) > 1:

@@ -26,6 +26,7 @@ STOP_DEADLINE_S = 8.0
 WATCH_EVERY_S = 0.2
 PAUSE_S = 1.0
 _PROBE_PAUSE_S = 0.02
+_NAME = "cdc-"
 
 
 class EmbeddedNats:
@@ -52,11 +53,7 @@ class EmbeddedNats:
 
     def is_answering(self) -> bool:
         """Say whether a client is greeted; the greeting comes after the store is restored."""
-        try:
-            with socket.create_connection(("127.0.0.1", self._port), 1.0) as connection:
-                return connection.makefile("rb").readline().startswith(b"INFO")
-        except OSError:
-            return False
+        return _greeting(self._port).startswith(b"INFO")
 
     def __enter__(self) -> Self:
         """Start it and wait until it answers.
@@ -117,7 +114,7 @@ class EmbeddedNats:
         config = {
             "host": "127.0.0.1",
             "port": self._port,
-            "server_name": f"cdc-{os.getpid()}",
+            "server_name": f"{_NAME}{os.getpid()}",
             "jetstream": {"store_dir": str(self._folder)},
         }
         path = self._folder / "nats-server.conf"
@@ -148,6 +145,26 @@ class EmbeddedNats:
             f"the embedded nats-server does not start:\n{self._child.log_tail(5)}",
             remedy=f"read its log: {self._child.log}",
         )
+
+
+def running(folder: Path) -> Url | None:
+    """Return where a server that another cdc runs in this folder listens; None: there is none."""
+    try:
+        port = int((folder / "port").read_text())
+    except (OSError, ValueError):
+        return None
+    # Whatever else has the port by now does not call itself so.
+    is_ours = f'"server_name":"{_NAME}'.encode() in _greeting(port)
+    return Url(scheme="nats", hosts=(("127.0.0.1", port),)) if is_ours else None
+
+
+def _greeting(port: int) -> bytes:
+    """Return the first line that a server sends; empty when there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
+            return connection.makefile("rb").readline()
+    except OSError:
+        return b""
 
 
 def _is_taken(port: int) -> bool:

@@ -80,16 +80,34 @@ def _examples_first(command: click.Command, examples: str, formatter: click.Help
 
 @contextlib.contextmanager
 def prepared(
-    config: str | None, debug: bool, role: str, flags: dict[str, Any]
+    config: str | None, debug: bool, role: str, flags: dict[str, Any], *, joins: bool = True
 ) -> Iterator[tuple[Any, Any, list[Any]]]:
-    """Load the settings, begin the log, start an embedded NATS and what keeps it."""
+    """Load the settings, begin the log, start an embedded NATS and what keeps it.
+
+    Args:
+        joins: the embedded NATS of a `cdc run` that is running is used.
+    """
     settings, log = settled(config, debug, role, flags)
     with contextlib.ExitStack() as stack:
         companions = []
+        if joins:
+            settings = joined(settings)
         if settings.nats.scheme == "embedded":
             settings, nats = _embedded(settings, role, stack)
             companions.append(nats.keep(log))
         yield settings, log, companions
+
+
+def joined(settings: Any) -> Any:
+    """Return the settings with the address of an embedded NATS that is running."""
+    if settings.nats.scheme != "embedded":
+        return settings
+    from dataclasses import replace
+
+    from cdc.embedded import running
+
+    url = running(Path(settings.nats.database))
+    return settings if url is None else replace(settings, nats=url)
 
 
 def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -> tuple[Any, Any]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.options import WithSettings, settled
+from cdc.options import WithSettings, joined, settled
 from cdc.settings import Settings
 
 if TYPE_CHECKING:
@@ -168,15 +166,10 @@ async def look(settings: Settings, log: Any) -> Seen:
 async def _connected(settings: Settings, log: Any) -> Connection:
     from cdc.errors import UnavailableError
     from cdc.stream import connect
-    from cdc.url import Url
 
+    settings = joined(settings)
     if settings.nats.scheme == "embedded":
-        # cdc run has it, and keeps its port where it stores.
-        try:
-            port = int((Path(settings.nats.database) / "port").read_text())
-        except (OSError, ValueError):
-            raise UnavailableError("the embedded NATS has not been started yet") from None
-        settings = replace(settings, nats=Url(scheme="nats", hosts=(("127.0.0.1", port),)))
+        raise UnavailableError("the embedded NATS is not running: cdc run starts it")
     return await connect(settings.nats, name="cdc-status", inbox_prefix="_INBOX_sink", log=log)
 
 

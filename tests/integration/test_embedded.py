@@ -10,7 +10,8 @@ from pathlib import Path
 import nats
 import pytest
 
-from cdc.embedded import EmbeddedNats
+from cdc.demo.servers import Nats
+from cdc.embedded import EmbeddedNats, running
 from cdc.errors import SettingsError
 from cdc.settings import load
 from cdc.telemetry import setup
@@ -46,6 +47,17 @@ def test_a_folder_has_one_user(tmp_path: Path) -> None:
         EmbeddedNats(tmp_path),
     ):
         pass
+
+
+def test_another_command_finds_the_one_that_runs(tmp_path: Path) -> None:
+    """By its port and its name; a server that has the port later is not taken for it."""
+    assert running(tmp_path) is None
+    with EmbeddedNats(tmp_path) as server:
+        assert running(tmp_path) == server.url
+    assert running(tmp_path) is None
+    with Nats() as another:
+        (tmp_path / "port").write_text(str(another.port))
+        assert running(tmp_path) is None
 
 
 def test_it_is_started_again_when_it_dies(tmp_path: Path) -> None:
