@@ -94,7 +94,9 @@ def prepared(
             settings = joined(settings)
         if settings.nats.scheme == "embedded":
             settings, nats = _embedded(settings, role, stack)
-            companions.append(nats.keep(log))
+            keeping = nats.keep(log)
+            stack.callback(keeping.close)  # most commands do not run it
+            companions.append(keeping)
         yield settings, log, companions
 
 
