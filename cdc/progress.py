@@ -156,12 +156,14 @@ class Progress:
 def in_words(seconds: float) -> str:
     """Return a time for a person.
 
-    >>> in_words(7.2), in_words(125), in_words(7300)
-    ('7 s', '2 min 05 s', '2 h 02 min')
+    >>> in_words(7.2), in_words(125), in_words(7300), in_words(200000)
+    ('7 s', '2 min 05 s', '2 h 02 min', '2 d 7 h')
     """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

