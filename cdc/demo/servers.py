@@ -65,6 +65,9 @@ class _SqlServer(Server):
 
     def _common_arguments(self, folder: Path) -> list[str]:
         arguments = ["--no-defaults", f"--datadir={folder}", "--innodb-buffer-pool-size=64M"]
+        # A server that starts removes what stands in tmpdir as a temporary table: in a folder
+        # that several share, those of others that run.  Source: sql_base.cc, mysql_rm_tmp_tables.
+        arguments.append(f"--tmpdir={folder}")
         if os.geteuid() == 0:
             # Both refuse to run as root unless told to; the data folder is root's own.
             arguments.append("--user=root")

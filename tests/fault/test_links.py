@@ -30,9 +30,10 @@ def a_cut(chance: random.Random) -> Cut:
     return chance.choice(("up", "down")), chance.randint(1, longest), chance.random() < 0.5
 
 
-def cuts_of(bench: Bench) -> int:
-    """Return how many connections were cut so far."""
-    return sum(proxy.cuts for proxy in bench.links.values())
+def cuts_are_done(bench: Bench) -> bool:
+    """Say whether enough connections were cut, and some of each server's."""
+    cuts = [proxy.cuts for proxy in bench.links.values()]
+    return sum(cuts) >= CUTS and min(cuts) > CUTS // 20
 
 
 def test_cut_at_any_byte(proxied: Bench) -> None:
@@ -49,9 +50,8 @@ def test_cut_at_any_byte(proxied: Bench) -> None:
             for proxy in bench.links.values():
                 proxy.cut_next = lambda: a_cut(chance)
                 proxy.cut()
-            wait_for("the cuts", lambda: cuts_of(bench) >= CUTS, CUT_WITHIN_S)
-            for name, proxy in bench.links.items():
-                assert proxy.cuts > 10, name
+            wait_for("the cuts", lambda: cuts_are_done(bench), CUT_WITHIN_S)
+            for proxy in bench.links.values():
                 proxy.cut_next = lambda: None
                 proxy.cut()
             bench.recovered("connections cut at any byte")
