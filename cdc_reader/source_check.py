@@ -1,7 +1,7 @@
 """What of a server's configuration and state breaks the promise, and what mends it.
 
 Pure.  MySQL's and MariaDB's defaults differ, and so do the statements.  The forms for managed
-servers are those of their documentation: Amazon RDS "Working with DB parameter groups" and
+servers were not tried; their documentation is Amazon RDS "Working with DB parameter groups" and
 "mysql.rds_set_configuration", Cloud SQL "Configure database flags", Azure "Configure server
 parameters".
 """
