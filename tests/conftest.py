@@ -6,6 +6,7 @@ look like a passed one.
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,10 @@ from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
+
+
+# A shell that runs us in the background has us ignore Ctrl-C, and what we start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class NewMySQL(Protocol):

@@ -82,6 +82,8 @@ class Child:
     def pause(self) -> None:
         """Freeze it with SIGSTOP: its sockets stay open and silent."""
         self._process.send_signal(signal.SIGSTOP)
+        # Until the last of its threads has stopped it may answer still.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a frozen one go on; nothing happens to one that runs."""

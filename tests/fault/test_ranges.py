@@ -49,7 +49,7 @@ def test_ranges_are_read_while_a_table_is_read_and_both_sides_are_killed(
             role: pipeline.process("--role", role, *flags, name=role).start()
             for role in ("reader", "sink")
         }
-        bench.wait_for_progress()
+        wait_for("the first rows", lambda: bench.client.exists("users:1") == 1)
         writer = Writer(bench.mysql.connect, TABLE, seed=chance.randrange(1 << 32), pause_s=0.001)
         for _ in range(6):
             ends = sorted(chance.sample(range(1, ROWS), 4))
