@@ -271,7 +271,7 @@ def test_a_sink_that_stands_still_is_said(bench: Bench) -> None:
 def test_a_redis_that_is_not_this_pipelines_is_said(bench: Bench) -> None:
     """Another database or pipeline: nothing is compared, the command says what is there."""
     with following(bench) as process:
-        said = verify(bench, "--redis", bench.redis.url.rstrip("/0") + "/5", code=NOT_STARTED)
+        said = verify(bench, "--redis", bench.redis.url.removesuffix("/0") + "/5", code=NOT_STARTED)
         assert "has no position of the pipeline 'default'" in said["error"]
         assert "databases with keys are 0" in said["error"]
         said = verify(bench, "--pipeline", "other", code=NOT_STARTED)
