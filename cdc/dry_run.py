@@ -25,7 +25,7 @@ def run(settings: Settings, role: str, *, as_json: bool) -> int:
 
     from cdc import check_report, preflight
 
-    report = asyncio.run(preflight.ask(settings, "both" if role == "both" else role, thorough=True))
+    report = asyncio.run(preflight.ask(settings, role, thorough=True))
     code = check_report.exit_code(report, strict=False)
     about: dict[str, Any] = {"check": check_report.as_json(report, strict=False), "rehearsal": None}
     if not code and role == "both":

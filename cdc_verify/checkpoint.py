@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cdc.own_keys import verify_key
 from cdc_verify.compare import KINDS, Difference, Kind, Tally
 from cdc_verify.select import KeyText
 
@@ -20,18 +21,9 @@ PROGRESS_KEPT_S = 86_400
 """An interrupted verify is gone on with for a day, then forgotten."""
 
 
-def end_key(pipeline: str, table: str) -> str:
-    """Return the key of how the last verify of a table ended.
-
-    >>> end_key("default", "shop.users")
-    'cdc:default:verify:shop.users'
-    """
-    return f"cdc:{pipeline}:verify:{table}"
-
-
 def progress_key(pipeline: str, table: str) -> str:
     """Return the key of how far a verify that goes on has come."""
-    return end_key(pipeline, table) + ":progress"
+    return verify_key(pipeline, table) + ":progress"
 
 
 class _Kept(msgspec.Struct):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Container, Iterator, Sequence
 
 from cdc import role
 from cdc.key import KeyTemplate
+from cdc.own_keys import is_of_cdc
 from cdc.table import Table
 from cdc_verify.mysql_rows import MySqlRows
 from cdc_verify.parted import expected_of
@@ -49,7 +50,6 @@ class Orphans:
             seen: `hash` of keys that have a row.
         """
         # The rule of the sweep, so that what is reported is what a refresh removes.
-        self._is_of_cdc = role.loaded(role.IS_OF_CDC)
         self._is_only_of = role.loaded(role.IS_ONLY_OF)
         self._escaped = role.loaded(role.ESCAPED)
         self._all = [ground for one in (table, *others) for ground in grounds(one)]
@@ -111,7 +111,7 @@ class Orphans:
             return False
         # As the sweep tells them: a key of several rows by its TYPE too.
         rivals = [g[1] for g in self._all if g != ground and ground[0] in (None, g[0])]
-        return not self._is_of_cdc(key) and self._is_only_of(key, ground[1], rivals)
+        return not is_of_cdc(key) and self._is_only_of(key, ground[1], rivals)
 
     def _is_sampled(self, place: bytes) -> bool:
         if self._parts >= 10_000:

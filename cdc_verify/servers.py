@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import pymysql
-
 from cdc import role, stream
 from cdc.errors import CdcError, PreflightError
+from cdc.own_keys import position_keys
 from cdc.settings import Settings
 from cdc_verify.boundary import Applied, positions_of
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
@@ -77,7 +76,7 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
         CdcError: a server refuses or does not answer.
     """
     redis = RedisKeys(settings.redis, name=f"cdc-verify-{settings.pipeline}")
-    facts = await asyncio.to_thread(_facts, settings)
+    facts = await asyncio.to_thread(role.loaded(role.SERVER_FACTS), settings)
     connect = functools.partial(
         stream.connect, settings.nats, name="cdc-verify", inbox_prefix="_INBOX_sink", log=log
     )
@@ -99,18 +98,6 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
         await stream.close(nc)
 
 
-def _facts(settings: Settings) -> Any:
-    connect, translated = role.loaded(role.CONNECT), role.loaded(role.TRANSLATED)
-    connection = connect(settings.mysql)
-    try:
-        return role.loaded(role.SERVER_FACTS)(connection)
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        with suppress(pymysql.MySQLError, OSError):
-            connection.close()
-
-
 def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:
     """Return the position of each partition; blocking.
 
@@ -118,8 +105,7 @@ def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:
         PreflightError: there is none, or it is of another stream or number of partitions.
     """
     several = settings.partitions
-    own = f"cdc:{settings.pipeline}:position"
-    keys = [f"{own}:{n}" for n in range(several)] if several > 1 else [own]
+    keys = position_keys(settings.pipeline, several)
     (raws,) = redis.run(("MGET", *keys))
     found = positions_of(raws, keys)
     if found is None:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cdc.errors import UsageError
+from cdc.own_keys import verify_key
 from cdc.table import Table
 from cdc_verify.checkpoint import (
     PROGRESS_KEPT_S,
     Checkpoint,
     checkpoint_of,
     end_fields,
-    end_key,
     progress_key,
 )
 from cdc_verify.compare import Tally
@@ -368,7 +368,7 @@ class Verifier:
         )
 
     async def _end(self, seconds: float) -> None:
-        key = end_key(self._servers.settings.pipeline, self._table.qualified)
+        key = verify_key(self._servers.settings.pipeline, self._table.qualified)
         fields = end_fields(
             self._at.tally,
             now_us=time.time_ns() // 1000,

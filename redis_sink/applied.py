@@ -97,29 +97,6 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Applied).decode
 
 
-def position_key(pipeline: str, partition: int = 0, partitions: int = 1) -> str:
-    """Return the key of the position.
-
-    >>> position_key("default"), position_key("default", 2, 4)
-    ('cdc:default:position', 'cdc:default:position:2')
-    """
-    return f"cdc:{pipeline}:position" + (f":{partition}" if partitions > 1 else "")
-
-
-def position_keys(pipeline: str, partitions: int = 1) -> tuple[str, ...]:
-    """Return the keys of all partitions' positions."""
-    return tuple(position_key(pipeline, n, partitions) for n in range(partitions))
-
-
-def live_keys_key(pipeline: str, number: int, partition: int = 0, partitions: int = 1) -> str:
-    """Return the key of the set of keys that were written since a refresh.
-
-    >>> live_keys_key("default", 1795414891568123)
-    'cdc:default:refresh:1795414891568123'
-    """
-    return f"cdc:{pipeline}:refresh:{number}" + (f":{partition}" if partitions > 1 else "")
-
-
 def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
     """Return the position that stands in Redis.
 

@@ -35,15 +35,6 @@ class Counts(dict[str, int]):
         return [("HINCRBY", key, name, str(rows)) for name, rows in self.items() if rows]
 
 
-def counts_key(pipeline: str, partition: int = 0, partitions: int = 1) -> str:
-    """Return the key of the hash.
-
-    >>> counts_key("default"), counts_key("default", 2, 4)
-    ('cdc:default:counts', 'cdc:default:counts:2')
-    """
-    return f"cdc:{pipeline}:counts" + (f":{partition}" if partitions > 1 else "")
-
-
 def is_half(id: str) -> bool:
     """Say whether a change is the delete in the partition that a row's key leaves.
 

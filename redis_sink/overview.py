@@ -11,11 +11,11 @@ from msgspec import UNSET
 
 from cdc import status
 from cdc.errors import CdcError
+from cdc.own_keys import counts_key, error_key, position_keys, verify_key
 from cdc.settings import Settings
 from cdc.telemetry import secrets_of
 from cdc.url import hide
-from redis_sink.applied import decode, position_keys
-from redis_sink.counts import counts_key
+from redis_sink.applied import decode
 from redis_sink.writer import Writer
 
 TEXT_LONGEST = 2000
@@ -45,7 +45,7 @@ async def sink(settings: Settings, tables: tuple[str, ...]) -> status.Sink:
             {*tables, *(name.rpartition(":")[0] for c in counted[:-1] for name in _of(c))}
         )
         left = await writer.ask(
-            *(("HGETALL", f"cdc:{pipeline}:verify:{name}") for name in names if name)
+            *(("HGETALL", verify_key(pipeline, name)) for name in names if name)
         )
     finally:
         writer.close()
@@ -88,15 +88,6 @@ def _error(raw: bytes | None) -> dict[str, Any] | None:
     with suppress(msgspec.DecodeError):
         return msgspec.json.decode(raw, type=dict[str, Any]) if raw else None
     return None
-
-
-def error_key(pipeline: str) -> str:
-    """Return the key of the last error.
-
-    >>> error_key("default")
-    'cdc:default:error'
-    """
-    return f"cdc:{pipeline}:error"
 
 
 async def remember_error(settings: Settings, role: str, error: CdcError) -> None:

@@ -41,11 +41,12 @@ from cdc.message import (
     parse_id,
     subject_for,
 )
+from cdc.own_keys import counts_key, live_keys_key, position_keys
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
-from redis_sink.applied import Applied, live_keys_key, position_keys
+from redis_sink.applied import Applied
 from redis_sink.batch import Batch, Delivery, cause_of, why_not
-from redis_sink.counts import BARE, counts_key, is_half
+from redis_sink.counts import BARE, is_half
 from redis_sink.planning import Planning
 from redis_sink.state import (
     Model,

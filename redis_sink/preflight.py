@@ -13,10 +13,10 @@ from cdc.errors import (
     UnavailableError,
 )
 from cdc.finding import Finding, Fix, Report, of_error
+from cdc.own_keys import counts_key, live_keys_key, position_key, position_keys
 from cdc.settings import Settings
 from cdc.table import Table
-from redis_sink.applied import decode, live_keys_key, other_stream, position_key, position_keys
-from redis_sink.counts import counts_key
+from redis_sink.applied import decode, other_stream
 from redis_sink.server_check import (
     OwnKeys,
     check_info,

@@ -17,9 +17,10 @@ from typing import Any
 from msgspec import UNSET
 
 from cdc.errors import PreflightError, UnavailableError, UsageError
+from cdc.own_keys import position_keys
 from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.settings import Settings
-from redis_sink.applied import Applied, decode, position_keys
+from redis_sink.applied import Applied, decode
 from redis_sink.writer import Writer
 
 POLL_FIRST_S, POLL_LONGEST_S = 0.001, 0.02

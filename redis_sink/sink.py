@@ -22,6 +22,7 @@ from cdc.message import (
     decode_heartbeat,
     subject_for,
 )
+from cdc.own_keys import counts_key, position_key, position_keys
 from cdc.partition import check_partitions, filters
 from cdc.settings import Settings
 from cdc.sink_state import state_subject
@@ -43,14 +44,11 @@ from redis_sink.applied import (
     decode,
     encode,
     first_start,
-    position_key,
-    position_keys,
     refreshed,
     resume,
 )
 from redis_sink.batch import Batch, Delivery
 from redis_sink.consumer import Consumer
-from redis_sink.counts import counts_key
 from redis_sink.dead_letter import DeadLetters
 from redis_sink.kinds import refuse_other_kinds
 from redis_sink.lookup import id_at, refresh_behind

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from cdc.key import KeyTemplate
+from cdc.own_keys import is_of_cdc
 from cdc.partition import partition_of
 from cdc.table import Table
 from redis_sink.batch import Command
@@ -20,9 +21,6 @@ from redis_sink.writer import Writer
 
 SCAN_COUNT = 1000
 _WITHIN = {"hash": ("HSCAN", "HDEL"), "set": ("SSCAN", "SREM"), "zset": ("ZSCAN", "ZREM")}
-_OF_CDC = re.compile(
-    r"cdc:[A-Za-z0-9_-]+:((position|counts|refresh:[0-9]+)(:[0-9]+)?|error|verify:.+)"
-)
 
 
 class Sweep:
@@ -160,15 +158,6 @@ class Sweep:
 
     def _is_in_partition(self, raw: bytes) -> bool:
         return partition_of(raw.decode(errors="replace"), self._partitions) == self._partition
-
-
-def is_of_cdc(key: str) -> bool:
-    """Say whether a key looks like one that cdc keeps for itself, of whatever pipeline.
-
-    >>> is_of_cdc("cdc:default:position:3"), is_of_cdc("cdc:42")
-    (True, False)
-    """
-    return _OF_CDC.fullmatch(key) is not None
 
 
 def is_only_of(key: str, template: KeyTemplate, others: Sequence[KeyTemplate]) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 from cdc.demo.servers import Nats, Redis
 from cdc.errors import PositionLostError, PreflightError
+from cdc.own_keys import position_key
 from cdc.settings import Settings
 from cdc.stream import api, message_get, stream_state
 from redis_sink import applied
@@ -33,7 +34,7 @@ from tests.support.sinking import (
 
 
 def position(redis: Any, settings: Settings) -> applied.Applied:
-    key = applied.position_key(settings.pipeline)
+    key = position_key(settings.pipeline)
     raw = redis.get(key)
     assert raw is not None, "no position"
     return applied.decode(raw.encode(), key=key)
@@ -75,7 +76,7 @@ def _has_come_to(seq: int, redis: Any, settings: Settings) -> bool:
 
 
 def _seq(redis: Any, settings: Settings) -> int:
-    raw = redis.get(applied.position_key(settings.pipeline))
+    raw = redis.get(position_key(settings.pipeline))
     return applied.decode(raw.encode(), key="").seq if raw else 0
 
 
@@ -145,7 +146,7 @@ def _both(redis: Any, settings: Settings) -> tuple[int, dict[str, str]]:
     """Return sequence and data as they stand at one moment."""
     keys = [f"users:{i}" for i in range(100)]
     pipe = redis.pipeline(transaction=True)
-    pipe.get(applied.position_key(settings.pipeline)).mget(keys)
+    pipe.get(position_key(settings.pipeline)).mget(keys)
     raw, values = pipe.execute()
     seq = applied.decode(raw.encode(), key="").seq if raw else 0
     return seq, {k: v for k, v in zip(keys, values, strict=True) if v is not None}
@@ -309,7 +310,7 @@ async def test_stream_made_anew_is_a_gap(nats: Nats, redis: Redis) -> None:
             async with a_sink(settings) as running:
                 await running.task
         assert caught.value.heals_by_refresh
-        seen.delete(applied.position_key(settings.pipeline), *strings(seen))
+        seen.delete(position_key(settings.pipeline), *strings(seen))
         async with a_sink(settings):
             await until("afresh", lambda: in_redis(seen, new))
 
@@ -326,7 +327,7 @@ async def test_stream_that_lost_its_end(nats: Nats, redis: Redis) -> None:
         at = position(seen, settings)
         # As if 20 had been there and applied before NATS fell back to 10.
         ahead = msgspec.structs.replace(at, seq=at.seq + 10, id=chain.last, id_seq=at.id_seq + 10)
-        seen.set(applied.position_key(settings.pipeline), applied.encode(ahead))
+        seen.set(position_key(settings.pipeline), applied.encode(ahead))
         for i in range(10, 20):
             seen.set(f"users:{i}", str(i))
         seen.set("users:15", "marked")

@@ -34,6 +34,7 @@ PURE = (
     "cdc.message",
     "cdc.partition",
     "cdc.position",
+    "cdc.own_keys",
     "cdc.reasons",
     "cdc.redis_options",
     "cdc.room_check",

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from cdc.errors import PositionLostError
-from redis_sink.applied import Applied, decode, encode, first_start, position_key, resume
+from cdc.own_keys import position_key
+from redis_sink.applied import Applied, decode, encode, first_start, resume
 
 KEY = position_key("default")
 CREATED = "2026-11-23T12:00:06Z"

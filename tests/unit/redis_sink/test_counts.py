@@ -9,11 +9,12 @@ import pytest
 from cdc.compiled import native
 from cdc.key import parse_template
 from cdc.message import Change, Schema, Snapshot, SnapshotRow, encode
+from cdc.own_keys import counts_key
 from cdc.table import Table
 from redis_sink import plan
 from redis_sink.applied import Applied
 from redis_sink.batch import Batch
-from redis_sink.counts import Counts, counts_key
+from redis_sink.counts import Counts
 from redis_sink.plan import Planner
 
 ORDER = ("insert", "update", "delete")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdc.key import parse_template
-from redis_sink.sweep import escaped, is_of_cdc, is_only_of
+from cdc.own_keys import is_of_cdc
+from redis_sink.sweep import escaped, is_only_of
 
 USERS = parse_template("{table}:{pk}", schema="s", table="users", pk=("id",))
 LINES = parse_template("{table}:{pk}:x", schema="s", table="users", pk=("a", "b"))
