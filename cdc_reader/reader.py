@@ -30,7 +30,14 @@ from cdc_reader.failover import ask_server_log, follow_to
 from cdc_reader.lanes import Run
 from cdc_reader.pace import Pace
 from cdc_reader.publisher import Publisher
-from cdc_reader.resume import initial_progress, is_by_gtid, parsed_gtid_set, resume_from
+from cdc_reader.resume import (
+    ServerLog,
+    Tail,
+    initial_progress,
+    is_by_gtid,
+    parsed_gtid_set,
+    resume_from,
+)
 from cdc_reader.shape import target_of
 from cdc_reader.sinks import Sinks
 from cdc_reader.snapshot import Snapshot
@@ -208,26 +215,8 @@ async def _attach(
                 before=tail.heartbeat.server,
                 epoch=resume.epoch,
             )
-        publisher = Publisher(
-            nc,
-            stream=settings.stream,
-            prefix=settings.subject_prefix,
-            sequence=tail.sequence,
-            fast_ingest=bool(state.config.get("allow_batched", False)),
-            flush_max_messages=settings.flush_max_messages,
-            flush_max_bytes=settings.flush_max_bytes,
-            log=log,
-        )
-        sinks = Sinks(
-            max_lag_messages=settings.snapshot_max_lag_messages,
-            max_memory_percent=settings.snapshot_max_memory_percent,
-            sequence=lambda: publisher.sequence,
-            added=[
-                t.qualified
-                for t in tables
-                if tail.heartbeat and t.qualified not in tail.heartbeat.snapshot
-            ],
-        )
+        publisher = _publisher(nc, settings, tail, state, log)
+        sinks = _sinks(settings, tables, tail, publisher)
         await sinks.listen(nc, settings.stream)
         assembler = Assembler(
             resume=resume,
@@ -236,28 +225,8 @@ async def _attach(
             mariadb=server.mariadb,
             on_schema_change=settings.on_schema_change,
         )
-        chunks = ChunkReader(
-            lambda: chunk_connection(settings),
-            mariadb=server.mariadb,
-            gtid=server.newest.gtid_set is not None,
-            translate=lambda error: catalog.translated(error, settings.mysql),
-        )
-        known = tail.heartbeat.snapshot if tail.heartbeat else {}
-        progress = initial_progress(
-            [t.qualified for t in tables], known, snapshot=settings.snapshot
-        )
-        snapshot = Snapshot(
-            tables,
-            progress,
-            chunks,
-            mariadb=server.mariadb,
-            pace=Pace(
-                max_rows=settings.snapshot_chunk_rows,
-                target_s=settings.snapshot_chunk_ms / 1000,
-                rows_per_s=settings.snapshot_rows_per_s,
-                held_back=sinks.held_back,
-            ),
-        )
+        chunks = _chunks(settings, server)
+        snapshot = _snapshot(settings, tables, tail, server, chunks, sinks)
         source = await Source.open(
             settings.mysql,
             resume.position,
@@ -289,6 +258,66 @@ async def _attach(
         if chunks is not None:
             chunks.close()
         await stream.close(nc)
+
+
+def _publisher(
+    nc: stream.Connection, settings: Settings, tail: Tail, state: stream.StreamState, log: Any
+) -> Publisher:
+    return Publisher(
+        nc,
+        stream=settings.stream,
+        prefix=settings.subject_prefix,
+        sequence=tail.sequence,
+        fast_ingest=bool(state.config.get("allow_batched", False)),
+        flush_max_messages=settings.flush_max_messages,
+        flush_max_bytes=settings.flush_max_bytes,
+        log=log,
+    )
+
+
+def _sinks(
+    settings: Settings, tables: tuple[Table, ...], tail: Tail, publisher: Publisher
+) -> Sinks:
+    names = [table.qualified for table in tables]
+    return Sinks(
+        max_lag_messages=settings.snapshot_max_lag_messages,
+        max_memory_percent=settings.snapshot_max_memory_percent,
+        sequence=lambda: publisher.sequence,
+        added=[n for n in names if tail.heartbeat and n not in tail.heartbeat.snapshot],
+    )
+
+
+def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:
+    return ChunkReader(
+        lambda: chunk_connection(settings),
+        mariadb=server.mariadb,
+        gtid=server.newest.gtid_set is not None,
+        translate=lambda error: catalog.translated(error, settings.mysql),
+    )
+
+
+def _snapshot(
+    settings: Settings,
+    tables: tuple[Table, ...],
+    tail: Tail,
+    server: ServerLog,
+    chunks: ChunkReader,
+    sinks: Sinks,
+) -> Snapshot:
+    known = tail.heartbeat.snapshot if tail.heartbeat else {}
+    names = [table.qualified for table in tables]
+    return Snapshot(
+        tables,
+        initial_progress(names, known, snapshot=settings.snapshot),
+        chunks,
+        mariadb=server.mariadb,
+        pace=Pace(
+            max_rows=settings.snapshot_chunk_rows,
+            target_s=settings.snapshot_chunk_ms / 1000,
+            rows_per_s=settings.snapshot_rows_per_s,
+            held_back=sinks.held_back,
+        ),
+    )
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
