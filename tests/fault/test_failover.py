@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from cdc.demo.servers import MariaDB, MySQL
 from cdc.message import parse_id
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
-from tests.support.pipeline import Process, wait_for
+from tests.support.pipeline import wait_for
 from tests.support.switch import Switch
 from tests.support.truth import Observer, messages
 from tests.support.writer import Writer
@@ -138,7 +137,7 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
             )
             for _ in range(3):
                 bench.wait_for_progress()
-            _let_run(reader, chance.uniform(0, 0.5))
+            reader.let_run(chance.uniform(0, 0.5))
             if is_killed:
                 reader.kill()
             writer.stop()
@@ -162,12 +161,6 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
     assert bench.assert_exactly_once() >= len(epochs)
     assert epochs == sorted(epochs)
     assert max(epochs) == 1 + FAILOVERS
-
-
-def _let_run(process: Process, seconds: float) -> None:
-    """A random moment, not a wait for anything."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(seconds)
 
 
 def test_a_replica_that_lacks_what_the_stream_has_stops_the_reader(
@@ -205,7 +198,7 @@ def test_a_replica_that_is_still_applying_is_waited_for(
             bench.wait_until_equal()
             pair.promote()
             wait_for("the reader", lambda: '"waiting for a server"' in process.text())
-            _let_run(process, 1.0)
+            process.let_run(1.0)
         bench.mysql = pair.primary
         wait_for("the new server", lambda: '"another server' in process.text())
         pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
-import pytest
-
 from tests.support.models import Models
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
@@ -24,10 +20,7 @@ def test_churn_under_kills_of_both_sides(models: Models) -> None:
         churn = models.churn()
         for number in range(KILLS):
             victim = roles[("reader", "sink")[number % 2]]
-            with pytest.raises(subprocess.TimeoutExpired):
-                victim.wait(chance.uniform(0.1, 1))
-            victim.kill()
-            victim.start()
+            victim.kill_after(chance.uniform(0.1, 1))
             models.moved()
         assert churn.stop() > 50
         models.wait_until_equal()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,11 +30,7 @@ def test_a_snapshot_killed_under_load_ends_right_and_never_goes_back(bench: Benc
         sink = pipeline.process("--role", "sink", name="sink").start()
         for _ in range(KILLS):
             bench.wait_for_progress()
-            # A random moment, not a wait for anything.
-            with pytest.raises(subprocess.TimeoutExpired):
-                reader.wait(chance.uniform(0, 0.15))
-            reader.kill()
-            reader.start()
+            reader.kill_after(chance.uniform(0, 0.15))
         writer.stop()
         bench.wait_until_equal()
         assert [reader.stop(), sink.stop()] == [0, 0], pipeline.logs()

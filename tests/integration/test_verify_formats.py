@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pymysql
@@ -37,6 +37,8 @@ CASES = [
     for family in FAMILIES
     if not (family.mysql_only and server == "mariadb")
 ]
+
+Check = Callable[[list[tuple[Any, ...]]], None]
 
 
 @dataclasses.dataclass
@@ -98,21 +100,28 @@ def expected(both: Both, table: Table) -> dict[str, Any]:
     return out
 
 
-@pytest.mark.parametrize(("server", "family"), CASES)
-def test_both_ways_give_the_same_bytes(both: dict[str, Both], server: str, family: Family) -> None:
-    """The row as JSON, as a hash, and each column alone."""
-    one = both[server]
-
-    @settings(
-        max_examples=12,
+def for_rows_of(
+    family: Family, *, examples: int, nulls: bool = True
+) -> Callable[[Check], Callable[[], None]]:
+    """Return the decorator that calls a function with one to five rows, again and again."""
+    values = [st.none() | kind.values if nulls else kind.values for kind in family.kinds]
+    rows = st.lists(st.tuples(*values), min_size=1, max_size=5)
+    setting = settings(
+        max_examples=examples,
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
-    @given(
-        st.lists(st.tuples(*(st.none() | k.values for k in family.kinds)), min_size=1, max_size=5)
-    )
+    return lambda check: setting(given(rows)(check))
+
+
+@pytest.mark.parametrize(("server", "family"), CASES)
+def test_both_ways_give_the_same_bytes(both: dict[str, Both], server: str, family: Family) -> None:
+    """The row as JSON, as a hash, and each column alone."""
+    one = both[server]
+
+    @for_rows_of(family, examples=12)
     def check(rows: list[tuple[Any, ...]]) -> None:
         write(one.bench, family, rows)
         table = one.bench.table(family.name)
@@ -155,16 +164,7 @@ def test_both_ways_give_the_same_places(both: dict[str, Both], server: str, fami
     """Fields, members and scores of every type, masked and renamed; and each leads back."""
     one = both[server]
 
-    @settings(
-        max_examples=8,
-        deadline=None,
-        database=None,
-        phases=(Phase.explicit, Phase.generate),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(
-        st.lists(st.tuples(*(st.none() | k.values for k in family.kinds)), min_size=1, max_size=5)
-    )
+    @for_rows_of(family, examples=8)
     def check(rows: list[tuple[Any, ...]]) -> None:
         write(one.bench, family, rows)
         for table in shapes_of(one.bench.table(family.name)):
@@ -192,14 +192,7 @@ def test_a_key_of_every_type_leads_back_to_its_row(
     """The key is the pipeline's, and the template turned round finds the row that has it."""
     one = both[server]
 
-    @settings(
-        max_examples=12,
-        deadline=None,
-        database=None,
-        phases=(Phase.explicit, Phase.generate),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(st.tuples(*(k.values for k in family.kinds)), min_size=1, max_size=5))
+    @for_rows_of(family, examples=12, nulls=False)
     def check(rows: list[tuple[Any, ...]]) -> None:
         write(one.bench, family, rows)
         for column in family.columns:

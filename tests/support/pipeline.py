@@ -84,6 +84,20 @@ class Process:
         self._end()
         TALLY.count("SIGKILL")
 
+    def let_run(self, seconds: float) -> None:
+        """Let a random time pass, which is no wait for anything; it may not end meanwhile."""
+        try:
+            code = self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"{self.log.name} ended with {code}: {self.text()[-2000:]}")
+
+    def kill_after(self, seconds: float) -> None:
+        """Let it run for a random time, kill it with SIGKILL and start it again."""
+        self.let_run(seconds)
+        self.kill()
+        self.start()
+
     def _end(self) -> None:
         self.process.kill()
         self.process.wait()
