@@ -30,6 +30,7 @@ __all__ = [
     "api",
     "close",
     "connect",
+    "create_stream",
     "dead_letter_config",
     "dead_letter_subject",
     "declare_dead_letters",
@@ -52,7 +53,6 @@ DEAD_DUPLICATE_WINDOW_NS = 600 * _SECOND_NS
 
 NO_STREAM = 10059
 _NO_MESSAGE = 10037
-_NAME_IN_USE = 10058
 _JETSTREAM_OFF = (10039, 10076)
 
 
@@ -208,16 +208,32 @@ async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
         if error.err_code != NO_STREAM:
             raise
     try:
-        return _state(await api(nc, f"STREAM.CREATE.{name}", wanted))
+        return await create_stream(nc, wanted)
     except ApiError as error:
-        if error.err_code == _NAME_IN_USE:  # the other role was quicker
-            return await stream_state(nc, name)
         raise StreamError(
             f"the stream {name} cannot be created: {error.seen}",
             safe="nothing was written",
             remedy="see the reason above; name and subjects are the settings stream and\n"
             "subject_prefix, size and copies are stream_max_bytes and stream_replicas",
         ) from None
+
+
+async def create_stream(nc: Client, config: dict[str, Any]) -> StreamState:
+    """Create a stream, or return the one that another process has just made.
+
+    Two that create at once: the second may be refused for the name (10058) or, by the
+    same stream, for its subjects (10065), so what counts is whether it is there now.
+
+    Raises:
+        ApiError: it cannot be created; and as `api`.
+    """
+    try:
+        return _state(await api(nc, f"STREAM.CREATE.{config['name']}", config))
+    except ApiError as refused:
+        try:
+            return await stream_state(nc, config["name"])
+        except ApiError:
+            raise refused from None
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:

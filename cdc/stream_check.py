@@ -110,7 +110,7 @@ async def _ask(
         report.findings += await _partitions(nc, settings)
     if role != "reader":
         if state is None:
-            report.findings += await _subjects_taken(nc, wanted["subjects"][0])
+            report.findings += await _subjects_taken(nc, wanted["subjects"][0], settings.stream)
         report.findings += await _dead_letters(nc, settings)
 
 
@@ -138,9 +138,9 @@ def check_version(version: str, numbers: tuple[int, ...], partitions: int) -> li
 # -- the stream ------------------------------------------------------------------------
 
 
-async def _subjects_taken(nc: Connection, subjects: str) -> list[Finding]:
+async def _subjects_taken(nc: Connection, subjects: str, ours: str) -> list[Finding]:
     names = (await api(nc, "STREAM.NAMES", {"subject": subjects})).get("streams")
-    if not names:
+    if not names or ours in names:  # the other role made it since we looked
         return []
     return [
         Finding(

@@ -117,7 +117,7 @@ class Settling:
             if now != before:
                 before, since_s = now, time.monotonic()
             elif time.monotonic() - since_s > self._wait_s:
-                raise _stands_still(positions, boundary, self._wait_s)
+                raise _stands_still(positions, boundary, place, self._wait_s)
             await asyncio.sleep(LOOK_S)
 
     async def _boundary(self) -> Boundary:
@@ -161,12 +161,16 @@ class Settling:
 
 
 def _stands_still(
-    positions: Sequence[Applied], boundary: Boundary, wait_s: float
+    positions: Sequence[Applied], boundary: Boundary, place: Place, wait_s: float
 ) -> UnavailableError:
-    behind = any(applied.seq < boundary.seq for applied in positions)
-    who = "sink has not applied" if behind else "reader has not published"
+    # A sink that stopped first lacks the reader's last heartbeat: each is said for itself.
+    who = []
+    if boundary.place < place:
+        who.append("the reader has not published what MySQL has")
+    if any(a.seq < boundary.seq or a.created != boundary.created for a in positions):
+        who.append("the sink has not applied what is published")
     return UnavailableError(
-        f"the {who} what MySQL has, and has not moved for {wait_s:.0f} s",
+        f"{', and '.join(who)}; nothing has moved for {wait_s:.0f} s",
         safe="what was compared so far is kept; nothing was reported that may be on its way",
         remedy="start cdc run, or look at what it says; then cdc verify goes on where it was",
     )

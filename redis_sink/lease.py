@@ -19,7 +19,16 @@ from typing import Any
 import nats.errors
 
 from cdc.errors import PermissionDenied, StreamError, UnavailableError
-from cdc.stream import API_TIMEOUT_S, ApiError, Connection, api, message_get, stream_state
+from cdc.stream import (
+    API_TIMEOUT_S,
+    NO_STREAM,
+    ApiError,
+    Connection,
+    api,
+    create_stream,
+    message_get,
+    stream_state,
+)
 from cdc.wire import lost
 from redis_sink.share import Board
 
@@ -27,7 +36,7 @@ TTL_S = 10
 RENEW_S = 3.0
 RELEASED_S = 1
 """What a lease that was given back leaves behind goes after so long."""
-_NO_STREAM, _NAME_IN_USE = 10059, 10058
+
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
 
@@ -49,7 +58,7 @@ class Leases:
         try:
             found = (await stream_state(self._nc, self._stream)).config
         except ApiError as error:
-            if error.err_code != _NO_STREAM:
+            if error.err_code != NO_STREAM:
                 raise
             found = await self._create()
         if not found.get("allow_msg_ttl"):
@@ -73,16 +82,13 @@ class Leases:
             "num_replicas": self._replicas,
         }
         try:
-            made = await api(self._nc, f"STREAM.CREATE.{self._stream}", config)
+            return (await create_stream(self._nc, config)).config
         except ApiError as error:
-            if error.err_code == _NAME_IN_USE:  # another sink was quicker
-                return (await stream_state(self._nc, self._stream)).config
             raise StreamError(
                 f"the bucket {self._stream} cannot be created: {error.seen}",
                 safe="nothing was written",
                 remedy="several partitions need nats-server 2.11 or newer",
             ) from None
-        return dict(made["config"])
 
     async def be_seen(self) -> None:
         """Say that this sink lives."""
@@ -99,7 +105,7 @@ class Leases:
                 self._nc, f"STREAM.INFO.{self._stream}", {"subjects_filter": f"{self._prefix}>"}
             )
         except ApiError as error:
-            if error.err_code != _NO_STREAM:
+            if error.err_code != NO_STREAM:
                 raise
             raise UnavailableError(f"the bucket {self._stream} was removed") from None
         live, held = 0, set[int]()

@@ -263,6 +263,7 @@ def test_a_sink_that_stands_still_is_said(bench: Bench) -> None:
         wait_for("the reader", lambda: '"streaming"' in reader.text())
         said = verify(bench, "--wait", "12", code=UNAVAILABLE)
         assert "sink has not applied" in said["error"]
+        assert "reader has not published" not in said["error"]
         assert reader.stop() == 0
         bench.pipeline.run()
         assert verify(bench, code=EQUAL)["stale"] == 0

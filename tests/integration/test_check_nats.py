@@ -127,16 +127,17 @@ def test_subjects_that_another_stream_has(place: Place) -> None:
     assert place.findings(subject_prefix=f"{place.name}_2") == {}
 
 
-def test_a_stream_of_dead_letters_that_forgets(place: Place) -> None:
-    """The command makes it keep them."""
+def test_a_stream_of_dead_letters_that_forgets(place: Place, new_nats: NewNats) -> None:
+    """The command makes it keep them.  Pipelines share that stream: a server for this one."""
+    server = new_nats()
     subject = f"cdc.dead.{place.name}"
     body = {"name": f"{place.name}_KEPT", "subjects": [subject], "storage": "file"}
-    ask_nats(place.nats, f"STREAM.CREATE.{place.name}_KEPT", body | {"discard": "old"})
-    (finding,) = place.findings().values()
+    ask_nats(server, f"STREAM.CREATE.{place.name}_KEPT", body | {"discard": "old"})
+    (finding,) = place.findings(server).values()
 
     assert (finding.id, finding.stops) == ("nats.dead-letters-config", True)
-    stream_edit(place.nats, finding)
-    assert place.findings() == {}
+    stream_edit(server, finding)
+    assert place.findings(server) == {}
 
 
 def test_copies_on_a_server_alone(place: Place) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from cdc.demo.servers import MySQL, Nats
 from cdc.errors import PermissionDenied, SettingsError, StreamError, UnavailableError
+from cdc.finding import Report
 from cdc.settings import Settings
 from cdc.stream import (
     API_TIMEOUT_S,
@@ -27,12 +28,16 @@ from cdc.stream import (
     stream_state,
     write_block,
 )
+from cdc.stream_check import ask_nats
 from cdc.url import Url, parse_url
 from redis_sink.batch import Delivery
 from redis_sink.consumer import PULLS, Consumer
 from tests.conftest import NewNats
 from tests.support.proxy import Proxy
 from tests.support.sinking import LOG, in_a_loop, until
+
+ROUNDS = 20
+"""Of what two processes do at once."""
 
 
 def settings_for(nats: Nats, name: str) -> Settings:
@@ -60,16 +65,33 @@ async def refused(url: str) -> Any:
 
 @in_a_loop
 async def test_stream_is_created_once(nats: Nats) -> None:
-    """Both roles may declare it at the same time; it is there once, as we want it."""
-    settings = settings_for(nats, "CREATED")
-    async with connected(settings.nats) as one, connected(settings.nats) as two:
-        states = await asyncio.gather(declare_stream(one, settings), declare_stream(two, settings))
-        assert states[0].created == states[1].created
-        config = states[0].config
-        wanted = stream_config(settings, fast_ingest=True)
-        assert {name: config[name] for name in wanted} == wanted
-        assert (config["discard"], config["deny_delete"]) == ("new", True)
-        assert (states[0].first_seq, states[0].last_seq) == (0, 0)
+    """Many processes may declare it at the same time; it is there once, as we want it."""
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(connected(nats.url)) for _ in range(10)]
+        for n in range(ROUNDS):
+            settings = settings_for(nats, f"CREATED{n}")
+            state, *others = await asyncio.gather(
+                *(declare_stream(nc, settings) for nc in processes)
+            )
+            assert {other.created for other in others} == {state.created}
+            wanted = stream_config(settings, fast_ingest=True)
+            assert {name: state.config[name] for name in wanted} == wanted
+            assert (state.config["discard"], state.config["deny_delete"]) == ("new", True)
+            assert (state.first_seq, state.last_seq) == (0, 0)
+
+
+@in_a_loop
+async def test_a_check_takes_no_offence_at_a_stream_that_was_made_meanwhile(nats: Nats) -> None:
+    """Reader and sink start together: one makes the stream just after the other looked for it."""
+    async with connected(nats.url) as nc:
+        for n in range(ROUNDS):
+            settings, report = settings_for(nats, f"MEANWHILE{n}"), Report()
+            looked = await nc.subscribe(f"$JS.API.STREAM.INFO.{settings.stream}")
+            check = asyncio.create_task(ask_nats(settings, "sink", report))
+            await looked.next_msg(timeout=10)
+            await declare_stream(nc, settings)
+            await check
+            assert report.findings == []
 
 
 @in_a_loop
