@@ -38,6 +38,7 @@ __all__ = [
     "differences",
     "fast_ingest_offered",
     "message_get",
+    "right_refused",
     "stream_config",
     "stream_state",
     "write_block",
@@ -136,13 +137,17 @@ def _jetstream_off(address: str) -> StreamError:
 
 
 def _no_reply(nc: Client, subject: str) -> PermissionDenied | UnavailableError:
-    denied = getattr(nc, "denied", "")
-    if subject.lower() in denied.lower():
-        return PermissionDenied(
-            f"NATS refuses this login the right to publish to $JS.API.{subject}",
-            remedy="allow that subject in the user's permissions",
-        )
+    if isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}"):
+        return right_refused(f"$JS.API.{subject}")
     return UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
+
+
+def right_refused(subject: str) -> PermissionDenied:
+    """Return the error of a login that may not publish to a subject."""
+    return PermissionDenied(
+        f"NATS refuses this login the right to publish to {subject}",
+        remedy="allow that subject in the user's permissions",
+    )
 
 
 def _refusal(subject: str, error: dict[str, Any]) -> StreamError | UnavailableError:

@@ -55,8 +55,14 @@ class Connection(Client):
         self.wakes: list[asyncio.Event] = []
         """Set together with `lost`, for who waits for something else at the same time."""
         self.denied = ""
+        self.on_denied: list[Callable[[], None]] = []
+        """Called at a refusal, for who would wait for an answer that never comes."""
         self.address = ""
         """``127.0.0.1:4222``, for messages; never a password."""
+
+    def has_denied(self, subject: str) -> bool:
+        """Say whether the last right that the server refused was that to publish there."""
+        return f'"{subject}"'.lower() in self.denied.lower()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         for event in (self.lost, *self.wakes):
@@ -109,6 +115,8 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
         if "permissions violation" in str(error):
             nc.denied = str(error)
             log.warning("nats refuses a right", error=str(error))
+            for call in nc.on_denied:
+                call()
 
     login = _login(nc, url)
     try:

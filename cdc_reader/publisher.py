@@ -34,7 +34,7 @@ from cdc.message import (
     encode,
     subject_for,
 )
-from cdc.stream import StoredMessage, message_get, stream_state, write_block
+from cdc.stream import StoredMessage, message_get, right_refused, stream_state, write_block
 from cdc_reader.flush import (
     CLAIM_HEADER,
     Flush,
@@ -127,11 +127,13 @@ class Publisher:
 
         Raises:
             FencedError: another reader was quicker.
+            PermissionDenied: this login may not publish.
             UnavailableError: NATS does not answer.
         """
         with wire.unless_lost(self._nc):
             await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
         self._watch = asyncio.create_task(self._connection_lost())
+        self._nc.on_denied.append(self._denied)
         self._heartbeat = claim.boundary if isinstance(claim, Refresh) else claim
         subject = subject_for(self._prefix, claim.op).encode()
         await self._begin([(subject, encode(claim))], is_claim=True)
@@ -143,6 +145,16 @@ class Publisher:
         await self._nc.lost.wait()
         if self._flush is not None and not self._flush.done.done():
             self._flush.done.set_exception(wire.lost(self._nc))
+
+    def _denied(self) -> None:
+        """End a flush that NATS refuses to take: it is never answered."""
+        flush = self._flush
+        if flush is None or flush.done.done():
+            return
+        for subject in sorted({subject.decode() for subject, _ in flush.messages}):
+            if self._nc.has_denied(subject):
+                flush.done.set_exception(right_refused(subject))
+                return
 
     async def send(self, runs: Sequence[Run], heartbeat: Heartbeat | None = None) -> None:
         """Put messages on their way; wait only for the flush before the last.

@@ -16,7 +16,7 @@ import nats.errors
 
 from cdc.dead_letters import Envelope
 from cdc.errors import UnavailableError
-from cdc.stream import API_TIMEOUT_S, Connection
+from cdc.stream import API_TIMEOUT_S, Connection, right_refused
 from cdc.wire import lost
 from redis_sink.batch import DeadLetter
 
@@ -57,6 +57,7 @@ class DeadLetters:
         """Store dead letters; return when NATS has acknowledged them all.
 
         Raises:
+            PermissionDenied: this login may not publish them.
             UnavailableError: NATS is gone, or their stream is full.
         """
         for start in range(0, len(letters), _AT_ONCE):
@@ -75,6 +76,8 @@ class DeadLetters:
                 self._subject, data, timeout=API_TIMEOUT_S, headers={"Nats-Msg-Id": name}
             )
         except nats.errors.TimeoutError:
+            if self._nc.has_denied(self._subject):
+                raise right_refused(self._subject) from None
             raise UnavailableError(f"NATS does not acknowledge {self._subject}") from None
         except nats.errors.NoRespondersError:
             raise UnavailableError(f"no stream takes {self._subject}") from None

@@ -222,7 +222,9 @@ class Writer:
         text = str(error)
         kind = type(error).__name__
         if kind in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
-            return refusal(self.address, "WRONGPASS" if "WRONGPASS" in text else "NOAUTH")
+            # redis-py takes the code off the reply.
+            refused = "username-password" in text
+            return refusal(self.address, "WRONGPASS" if refused else "NOAUTH")
         if kind == "NoPermissionError":
             return refusal(self.address, "NOPERM")
         if kind == "BusyLoadingError":

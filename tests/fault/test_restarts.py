@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 
@@ -111,19 +110,12 @@ def test_a_reader_that_does_not_read_is_dropped_by_mysql_and_goes_on(bench: Benc
             with bench.mysql.connect("shop") as connection, connection.cursor() as cursor:
                 for _ in range(UNREAD_MIB):
                     cursor.execute("INSERT INTO beside (b) VALUES (REPEAT('x', 1 << 20))")
-                wait_for("MySQL to end the dump", lambda: not _dumps(cursor))
+                wait_for("MySQL to end the dump", lambda: not bench.dump_threads())
             writer.wait_for_commits()
             reader.thaw()
             bench.recovered("a reader frozen until its dump was closed")
             (peak_bytes,) = reader.peak_bytes().values()
             assert peak_bytes < 250 << 20
-
-
-def _dumps(cursor: object) -> list[int]:
-    """Return the threads of MySQL that send a binlog."""
-    cursor.execute("SHOW PROCESSLIST")  # type: ignore[attr-defined]
-    rows = cursor.fetchall()  # type: ignore[attr-defined]
-    return [row[0] for row in rows if "Binlog Dump" in str(row[4])]
 
 
 def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
@@ -134,14 +126,9 @@ def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
         bench.wait_for_progress()
         with ordeal(bench, chance, process, pause_s=0.005):
             killed = 0
-            with bench.mysql.connect() as connection, connection.cursor() as cursor:
-                while killed < 8:
-                    for thread in _dumps(cursor):
-                        # It may have ended by itself.
-                        with contextlib.suppress(Exception):
-                            cursor.execute(f"KILL {thread}")
-                            killed += 1
-                    bench.wait_for_progress()
+            while killed < 8:
+                killed += bench.kill_dumps()
+                bench.wait_for_progress()
             bench.recovered("dump threads killed in a loop")
         assert "MySQL ended the binlog dump" in process.text() or "closed" in process.text()
 

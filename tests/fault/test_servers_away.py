@@ -24,14 +24,6 @@ def _killed(server: Server, process: Process) -> None:
     TALLY.count("restart")
 
 
-def _dump_killed(bench: Bench) -> None:
-    with bench.mysql.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW PROCESSLIST")
-        for row in cursor.fetchall():
-            if "Binlog Dump" in str(row[4]):
-                cursor.execute(f"KILL {row[0]}")
-
-
 def _refusing(bench: Bench, process: Process, *, begin: Any, end: Any) -> None:
     said = len(process.text())
     begin()
@@ -61,7 +53,7 @@ def test_every_server_may_go_away_while_changes_flow(bench: Bench) -> None:
                 begin=lambda: client.replicaof("127.0.0.1", bench.nats.port),
                 end=lambda: client.replicaof("NO", "ONE"),
             ),
-            "the dump thread killed": lambda: _dump_killed(bench),
+            "the dump thread killed": bench.kill_dumps,
             "MySQL killed": lambda: _killed(bench.mysql, process),
         }
         for number, (name, fault) in enumerate(faults.items(), 1):

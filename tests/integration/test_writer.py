@@ -173,8 +173,13 @@ async def test_forbidden_transactions_are_found_first(redis: Redis) -> None:
 async def test_refused_login(new_redis: NewRedis) -> None:
     """A wrong or missing password is a refusal, not a wait."""
     redis = new_redis(("--requirepass", "right"))
-    for login in ({}, {"password": "geheim"}, {"user": "x", "password": "geheim"}):
-        with pytest.raises(PermissionDenied) as caught:
+    refused = "refuses the login"
+    for login, why in (
+        ({}, "wants a login"),
+        ({"password": "geheim"}, refused),
+        ({"user": "x", "password": "geheim"}, refused),
+    ):
+        with pytest.raises(PermissionDenied, match=why) as caught:
             async with a_writer(redis, **login):
                 pass
         assert "geheim" not in caught.value.text()

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import pymysql
-
 from cdc.demo.server import Server
 from tests.support.bench import Bench
 from tests.support.pipeline import Process, descendants
@@ -34,7 +32,7 @@ class Faults:
         """Args: on_roll_back: called while Redis is down and has older values."""
         self._on_roll_back = on_roll_back
         self._bench, self._process, self._chance, self._folder = bench, process, chance, folder
-        self._kinds: dict[str, Callable[[], None]] = {
+        self._kinds: dict[str, Callable[[], object]] = {
             "reader or sink killed": self._role_killed,
             "reader or sink frozen": self._role_frozen,
             "cdc run stopped": self._stopped,
@@ -48,7 +46,7 @@ class Faults:
             "MySQL frozen": lambda: self._frozen(bench.mysql),
             "NATS frozen": lambda: self._frozen(bench.nats),
             "Redis frozen": lambda: self._frozen(bench.redis),
-            "dump connection reset": self._dump_reset,
+            "dump connection reset": self._bench.kill_dumps,
             "connections to MySQL cut": lambda: self._cut("mysql"),
             "connections to NATS cut": lambda: self._cut("nats"),
             "connections to Redis cut": lambda: self._cut("redis"),
@@ -100,14 +98,6 @@ class Faults:
         server.pause()
         self._wait()
         server.resume()
-
-    def _dump_reset(self) -> None:
-        with self._bench.mysql.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW PROCESSLIST")
-            for row in cursor.fetchall():
-                if "Binlog Dump" in str(row[4]):
-                    with suppress(pymysql.MySQLError):
-                        cursor.execute(f"KILL {row[0]}")
 
     def _cut(self, name: str) -> None:
         self._bench.links[name].cut(reset=self._chance.random() < 0.5)

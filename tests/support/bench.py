@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import redis
 
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
@@ -79,6 +80,21 @@ class Bench:
         self.execute(f"UPDATE {TABLE} SET ver = ver + 1")
         self.wait_until_equal()
         return process
+
+    def dump_threads(self) -> list[int]:
+        """Return the threads of MySQL that send a binlog."""
+        with self.mysql.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW PROCESSLIST")
+            return [row[0] for row in cursor.fetchall() if "Binlog Dump" in str(row[4])]
+
+    def kill_dumps(self) -> int:
+        """End what sends a binlog; return how many there were."""
+        killed = 0
+        for thread in self.dump_threads():
+            with suppress(pymysql.MySQLError):  # it may have ended by itself
+                self.execute(f"KILL {thread}")
+                killed += 1
+        return killed
 
     def restart(self, server: Server, *, kill: bool) -> None:
         """End a server with SIGKILL or SIGTERM and start it again."""
