@@ -148,6 +148,10 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[KeyRange, ...] | msgspec.UnsetType = msgspec.UNSET
     """Ranges of keys that are still to be read, in this order, whatever stands above; absent:
     none."""
+    form: str | msgspec.UnsetType = msgspec.UNSET
+    """`cdc.form.form_of` the table by the settings of now; absent: of a cdc that did not say."""
+    has_older_forms: bool | msgspec.UnsetType = msgspec.UNSET
+    """The form changed since the table was begun to be read; absent: it did not."""
 
     @property
     def open_ranges(self) -> tuple[KeyRange, ...]:

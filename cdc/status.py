@@ -18,6 +18,7 @@ OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 HEADROOM_WARNING, HEADROOM_CRITICAL = 0.2, 0.05
 """Of the time that the binlog is kept for."""
 STALE_LEAST_S = 10.0
+OLDER_FORMS = "not exact, rows keep the form of earlier settings"
 Place = tuple[int, int]
 """Number of a binlog file, and offset in bytes."""
 
@@ -265,6 +266,7 @@ def _tables(
             about[op] = counts.get(f"{name}:{op}", 0) if sink else None
         about["estimated_rows"] = source.rows.get(name) if source else None
         about["reading"] = _reading(snapshot.get(name))
+        about["older_forms"] = _has_older_forms(snapshot.get(name))
         about["dead_letters"] = dead.get(name, 0) if stream else None
         about["verify"] = dict(verified[name]) if name in verified else None
         out.append(about)
@@ -279,6 +281,10 @@ def _reading(progress: TableProgress | None) -> dict[str, Any] | None:
         "after": list(progress.after),
         "ranges": len(progress.open_ranges),
     }
+
+
+def _has_older_forms(progress: TableProgress | None) -> bool | None:
+    return None if progress is None else progress.has_older_forms is True
 
 
 def _retention(
@@ -351,6 +357,8 @@ def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         dead = [t["table"] for t in out["tables"] if t["dead_letters"]]
         of = f"not exact: {', '.join(dead)}" if dead else "messages of no table are quarantined"
         found.append((WARNING, f"{of} (cdc dead list)"))
+    if older := [t["table"] for t in out["tables"] if t["older_forms"]]:
+        found.append((WARNING, f"{OLDER_FORMS}: {', '.join(older)} (cdc refresh --only)"))
     wrong = [t["table"] for t in out["tables"] if differences(t["verify"])]
     if wrong:
         found.append((WARNING, f"cdc verify found differences in {', '.join(wrong)}"))

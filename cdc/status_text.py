@@ -12,7 +12,7 @@ from typing import Any
 
 from cdc.message import OPERATIONS, SNAPSHOT
 from cdc.progress import in_words
-from cdc.status import differences
+from cdc.status import OLDER_FORMS, differences
 
 WIDTH = 100
 _LEVELS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -147,6 +147,9 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
             else (f"{said['dead_letters']} dead letters of no table are kept")
         )
         out += [of, "  next: cdc dead list"]
+    if older := [t["table"] for t in said["tables"] if t["older_forms"]]:
+        only = "".join(f" --only {table}" for table in older)
+        out += [f"{OLDER_FORMS}: {', '.join(older)}", f"  next: cdc refresh{only}"]
     if error := said["last_error"]:
         age = _age(said["ts"], str(error.get("ts", "")))
         head = f"last error: {error.get('role')}, {age} ago, exit code {error.get('exit_code')}: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,8 @@ import msgspec
 
 from cdc import stream
 from cdc.errors import PositionLostError, UnavailableError
-from cdc.message import Heartbeat, encode
+from cdc.form import form_of
+from cdc.message import Heartbeat, TableProgress, encode
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader import catalog
@@ -250,6 +251,7 @@ async def _attach(
             ),
         )
         await publisher.open(attached.heartbeat())
+        _say_older_forms(snapshot.progress, log)
         log.info("streaming", position=str(resume.position), after=resume.last or None)
         yield attached
     finally:
@@ -258,6 +260,16 @@ async def _attach(
         if chunks is not None:
             chunks.close()
         await stream.close(nc)
+
+
+def _say_older_forms(progress: Mapping[str, TableProgress], log: Any) -> None:
+    for table, read in progress.items():
+        if read.has_older_forms is True:
+            log.warning(
+                "the settings of a table changed: rows that did not change since keep their form",
+                table=table,
+                next=f"cdc refresh --only {table}",
+            )
 
 
 def _publisher(
@@ -305,10 +317,10 @@ def _snapshot(
     sinks: Sinks,
 ) -> Snapshot:
     known = tail.heartbeat.snapshot if tail.heartbeat else {}
-    names = [table.qualified for table in tables]
+    forms = {table.qualified: form_of(table) for table in tables}
     return Snapshot(
         tables,
-        initial_progress(names, known, snapshot=settings.snapshot),
+        initial_progress(forms, known, snapshot=settings.snapshot),
         chunks,
         mariadb=server.mariadb,
         pace=Pace(

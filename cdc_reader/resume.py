@@ -6,7 +6,7 @@ Pure.  `cdc_reader.tail` reads the one, `cdc_reader.server_log` the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -261,7 +261,7 @@ def parsed_gtid_set(position: Position, *, mariadb: bool) -> GtidSet | None:
 
 
 def initial_progress(
-    tables: Iterable[str], known: dict[str, TableProgress], *, snapshot: bool
+    forms: Mapping[str, str], known: Mapping[str, TableProgress], *, snapshot: bool
 ) -> dict[str, TableProgress]:
     """Return how far each table's snapshot is: as the stream says, new tables at their start.
 
@@ -269,12 +269,19 @@ def initial_progress(
     on, so it is read anew when it is put back.
 
     Args:
+        forms: each captured table and its form, ``{"shop.users": "a3f1902c"}``.
         snapshot: False (``--no-snapshot``): what is not finished counts as done, but for tables
             that a refresh wants read.
     """
     progress: dict[str, TableProgress] = {}
-    for table in tables:
+    for table, form in forms.items():
         before = known.get(table, TableProgress())
         is_wanted = snapshot or before.refresh is not UNSET
-        progress[table] = before if is_wanted else msgspec.structs.replace(before, done=True)
+        has_changed = before.form not in (UNSET, form)
+        progress[table] = msgspec.structs.replace(
+            before,
+            done=before.done or not is_wanted,
+            form=form,
+            has_older_forms=True if has_changed else before.has_older_forms,
+        )
     return progress

@@ -191,3 +191,39 @@ def test_it_is_watched_line_by_line_where_nobody_looks(bench: Bench) -> None:
             watch.send_signal(signal.SIGINT)
             assert watch.wait(20) == 0
     assert all(" default " in line and " lag_s=" in line for line in lines)
+
+
+def test_settings_that_change_the_form_of_rows_are_told_until_they_are_read_anew(
+    bench: Bench,
+) -> None:
+    """A row that does not change keeps the form of before: told at each start and by the status."""
+    bench.pipeline.environment["CDC_TABLES"] = TABLE
+    warning = '"the settings of a table changed'
+
+    def older_forms() -> list[bool]:
+        return [table["older_forms"] for table in said(bench)["tables"]]
+
+    with bench.pipeline as pipeline:
+        process = bench.caught_up()
+        assert process.stop() == 0
+        assert older_forms() == [False]
+
+        for flags in (("--value", "name"), ()):  # also where they were set back
+            process = pipeline.run(*flags)
+            wait_for("the warning", lambda p=process: warning in p.text())  # type: ignore[misc]
+            assert f"cdc refresh --only {TABLE}" in process.text()
+            assert process.stop() == 0
+        assert older_forms() == [True]
+        code, line = check(bench)
+        assert (code, TABLE in line) == (1, True)
+        assert f"next: cdc refresh --only {TABLE}" in cdc_status(bench).stdout
+
+        process = pipeline.run("--value", "name")
+        pipeline.refresh("--only", TABLE)
+        wait_for("the other form", lambda: bench.client.get("users:1") == b"row 1")
+        until(bench, "the refresh", lambda a: a["tables"][0]["older_forms"] is False)
+        assert process.stop() == 0
+        process = pipeline.run("--value", "name")
+        wait_for("the reader", lambda: '"streaming"' in process.text())
+        assert warning not in process.text()
+        assert process.stop() == 0

@@ -21,22 +21,24 @@ PUBLISH = ("mysql.>", "cdc.dead.>", "cdc.sink.>", "$JS.API.>")
 USERS = """
 accounts {{ A {{ jetstream: enabled, users: [
   {{user: root, password: root}}
-  {{user: cdc, password: geheim, permissions: {{publish: [{publish}], subscribe: ">"}}}}
+  {{user: cdc, password: geheim, permissions: {{
+    publish: {{allow: [{allow}], deny: [{deny}]}}, subscribe: ">"}}}}
 ] }} }}
 no_auth_user: root
 """
 
 
-def users(*publish: str) -> str:
+def users(*denied: str) -> str:
     """Return the logins of NATS: one with all rights, and that of cdc."""
-    return USERS.format(publish=", ".join(f'"{subject}"' for subject in publish))
+    allow, deny = (", ".join(f'"{subject}"' for subject in of) for of in (PUBLISH, denied))
+    return USERS.format(allow=allow, deny=deny)
 
 
 @pytest.fixture
 def bench(new_mysql: NewMySQL, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path) -> Bench:
     """Servers on which the pipeline has a login with what it needs."""
     mysql = new_mysql(options=("--sync-binlog=0",))
-    out = Bench(mysql, new_nats(users(*PUBLISH)), new_redis(), tmp_path)
+    out = Bench(mysql, new_nats(users()), new_redis(), tmp_path)
     out.execute("CREATE USER cdc@localhost IDENTIFIED BY 'geheim'", *grants("GRANT", "TO"))
     acl(out, "on >geheim ~* +@all")
     out.pipeline.environment |= {
@@ -58,11 +60,11 @@ def grants(verb: str, whom: str) -> list[str]:
     return [f"{verb} {right} {whom} cdc@localhost" for right in rights]
 
 
-def reload(bench: Bench, *publish: str) -> None:
+def reload(bench: Bench, *denied: str) -> None:
     """Let NATS read its configuration again, with other rights of cdc."""
     conf = bench.nats.folder / "nats-server.conf"
     text = conf.read_text()
-    conf.write_text(text[: text.index("accounts {")] + users(*publish))
+    conf.write_text(text[: text.index("accounts {")] + users(*denied))
     os.kill(bench.nats.pid, signal.SIGHUP)
 
 
@@ -91,23 +93,35 @@ def test_rights_of_mysql(bench: Bench) -> None:
         end_well(bench, process)
 
 
-@pytest.mark.parametrize(
-    "lost", [("mysql.>",), ("$JS.API.>",)], ids=["to publish", "to ask JetStream"]
-)
-def test_rights_of_nats(bench: Bench, lost: tuple[str, ...]) -> None:
-    """It ends with 77 and names the subject; with the right it goes on."""
+@pytest.mark.parametrize("lost", ["mysql.>", "mysql.delete"])
+def test_rights_to_publish(bench: Bench, lost: str) -> None:
+    """The reader ends with 77 and names the subject; started with the right it goes on."""
     chance = seeded()
     with bench.pipeline, ordeal(bench, chance, pause_s=0.01) as writer:
         process = bench.pipeline.run()
         bench.wait_for_progress()
-        reload(bench, *(subject for subject in PUBLISH if subject not in lost))
+        reload(bench, lost)
         assert process.wait() == NO_RIGHT, process.text()
-        assert lost[0].removesuffix(">") in process.text()
+        assert f"the right to publish to {lost.removesuffix('>')}" in process.text()
         writer.wait_for_commits(10)
-        reload(bench, *PUBLISH)
+        reload(bench)
         process = go_on(bench, "rights of NATS taken away")
         writer.stop()
         end_well(bench, process)
+
+
+def test_rights_to_consume(bench: Bench) -> None:
+    """The sink waits and says so; with the right it goes on by itself."""
+    chance = seeded()
+    with bench.pipeline:
+        process = bench.pipeline.run()
+        bench.wait_for_progress()
+        with ordeal(bench, chance, process, pause_s=0.01):
+            reload(bench, "$JS.API.CONSUMER.>")
+            wait_for("a word of it", lambda: "to publish to $JS.API.CONSUMER." in process.text())
+            assert process.is_running(), process.text()
+            reload(bench)
+            bench.recovered("rights of NATS taken away")
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ class ReaderSide:
         self, resume: Resume, known: dict[str, TableProgress], *, began: int, snapshot: bool
     ) -> int:
         """Return the memory of a reader that has just been attached."""
-        progress = initial_progress([NAME], known, snapshot=snapshot)[NAME]
+        progress = initial_progress({NAME: ""}, known, snapshot=snapshot)[NAME]
         return self.histories.number(History(resume, progress, began))
 
     def after(self, number: int, turn: Turn) -> int:

@@ -30,6 +30,7 @@ PURE = (
     "cdc.finding",
     "cdc.key",
     "cdc.key_overlap",
+    "cdc.form",
     "cdc.mask",
     "cdc.message",
     "cdc.partition",

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, KeyRange, Placed, TableProgress
@@ -184,18 +185,35 @@ def test_gtids_switched_on_since_do_not_lose_the_position() -> None:
 def test_finished_snapshots_are_not_read_again_and_new_tables_are() -> None:
     """A table added to the settings is read; one without --no-snapshot wish is not."""
     known = {"a.x": TableProgress(done=True, after=("9",))}
+    x, y = {"a.x": "f1"}, {"a.y": "f2"}
 
-    assert initial_progress(["a.x", "a.y"], known, snapshot=True)["a.y"] == TableProgress()
-    assert "a.x" not in initial_progress(["a.y"], known, snapshot=True)
-    assert initial_progress(["a.x"], known, snapshot=True)["a.x"].done
-    assert initial_progress(["a.y"], known, snapshot=False)["a.y"].done
-    refreshing = {"a.x": TableProgress(refresh=7)}
-    assert initial_progress(["a.x"], refreshing, snapshot=False) == refreshing
+    assert initial_progress(x | y, known, snapshot=True)["a.y"] == TableProgress(form="f2")
+    assert "a.x" not in initial_progress(y, known, snapshot=True)
+    assert initial_progress(x, known, snapshot=True)["a.x"].done
+    assert initial_progress(y, known, snapshot=False)["a.y"].done
+    refreshing = {"a.x": TableProgress(refresh=7, form="f1")}
+    assert initial_progress(x, refreshing, snapshot=False) == refreshing
+
+
+def test_settings_that_changed_since_a_table_was_read_stay_known() -> None:
+    """Also where they were set back: rows that changed meanwhile have the other form."""
+
+    def after(form: str, before: TableProgress) -> TableProgress:
+        return initial_progress({"a.x": form}, {"a.x": before}, snapshot=True)["a.x"]
+
+    of_an_older_cdc = TableProgress(done=True)
+    known = after("f1", of_an_older_cdc)
+    assert (known.form, known.has_older_forms) == ("f1", UNSET)
+    assert after("f1", known) == known
+    assert after("f2", known).has_older_forms is True
+    assert after("f1", after("f2", known)).has_older_forms is True
+    read_anew = TableProgress(refresh=7)
+    assert after("f2", read_anew).has_older_forms is UNSET
 
 
 def test_ranges_that_were_asked_for_are_read_even_with_no_snapshot() -> None:
     """The flag is for what nobody asked for."""
     asked = TableProgress(ranges=(KeyRange(refresh=7, first=("1",)),))
-    found = initial_progress(["a.x"], {"a.x": asked}, snapshot=False)["a.x"]
+    found = initial_progress({"a.x": "f1"}, {"a.x": asked}, snapshot=False)["a.x"]
 
     assert (found.done, found.open_ranges) == (True, asked.open_ranges)
