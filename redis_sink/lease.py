@@ -36,7 +36,6 @@ TTL_S = 10
 RENEW_S = 3.0
 RELEASED_S = 1
 """What a lease that was given back leaves behind goes after so long."""
-
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
 

@@ -43,7 +43,7 @@ class Telling:
             UnavailableError: Redis does not answer.
         """
         now_s = time.monotonic()
-        if now_s - self._told_s < TELL_EVERY_S or self._subject in nc.denied:
+        if now_s - self._told_s < TELL_EVERY_S or nc.has_denied(self._subject):
             return
         self._told_s = now_s
         if writer is not None and self.may_ask and now_s - self._asked_s >= ASK_EVERY_S:
