@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cdc.estimate import bytes_text
 from cdc.message import OPERATIONS, SNAPSHOT
 from cdc.progress import in_words
 from cdc.status import OLDER_FORMS, differences
@@ -72,7 +73,7 @@ def _places(said: Mapping[str, Any]) -> list[str]:
     if retention := said["retention"]:
         left = retention["seconds"]
         kept = "kept until removed by hand" if left is None else f"kept for {seconds(left)} more"
-        rows.append(("binlog", kept, f"{size(retention['bytes'])} before the stream's place"))
+        rows.append(("binlog", kept, f"{bytes_text(retention['bytes'])} before the stream's place"))
     width = max((len(row[1]) for row in rows if row[2]), default=0)
     return [f"{row[0]:9} {row[1]:{width}}  {row[2]}".rstrip() for row in rows]
 
@@ -166,19 +167,6 @@ def seconds(value: float) -> str:
     ('0.1 s', '1 min 15 s', '2 d 7 h')
     """
     return f"{value:.1f} s" if value < 10 else in_words(value)
-
-
-def size(value: float) -> str:
-    """Return a size for people.
-
-    >>> size(999), size(1_234_567)
-    ('999 B', '1.2 MB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.1f} {unit}" if unit != "B" else f"{value:.0f} B"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _known(value: float | None) -> str:
