@@ -272,8 +272,7 @@ class Planner:
         elif hashed is None or any(row.key in own for row in snapshot.rows):
             reason = why_not(hashed, body, MAX_VALUE_BYTES)
         if reason:
-            run.refuse(delivery, reason)
-            run.pass_over(snapshot.rows)
+            run.refuse(delivery, reason, snapshot)
             return
         for row in snapshot.rows:
             value = row.value

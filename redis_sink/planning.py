@@ -112,14 +112,20 @@ class Planning:
                 self.refreshing.passed_over += live_of(row)
 
     def refuse(
-        self, delivery: Delivery, reason: str, change: Change | None = None, key: str | None = None
+        self,
+        delivery: Delivery,
+        reason: str,
+        change: Change | Snapshot | None = None,
+        key: str | None = None,
     ) -> None:
         """Note a message that can never be applied: a dead letter."""
         seq, subject, body = delivery
         if self.consumed(seq):
             return
-        key = change.key if change else key
-        if change is not None:
+        if isinstance(change, Snapshot):
+            self.pass_over(change.rows)
+        elif change is not None:
+            key = change.key
             self.pass_over((change,))
         elif key is not None:
             self.refreshing.passed_over.append(key)

@@ -12,7 +12,7 @@ import nats
 import pytest
 
 from tests.conftest import NewMySQL, NewNats, NewRedis
-from tests.support.bench import TABLE, Bench
+from tests.support.bench import MARKS, TABLE, Bench
 from tests.support.pipeline import wait_for
 
 
@@ -88,3 +88,27 @@ def test_dead_letters_are_listed_shown_repaired_and_dropped(bench: Bench) -> Non
             cursor.execute(f"UPDATE {TABLE} SET ver = ver + 1")
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
+
+
+def test_rows_of_a_table_that_the_sink_was_not_told_of_are_read_anew(bench: Bench) -> None:
+    """Their message is kept whole, and its table known: so `retry` brings the rows."""
+    both = bench.pipeline.environment["CDC_TABLES"]
+    with bench.pipeline as pipeline:
+        reader = pipeline.run("--role", "reader")
+        pipeline.environment["CDC_TABLES"] = TABLE
+        sink = pipeline.run("--role", "sink")
+        wait_for("the letter", lambda: bool(listed(bench)))
+        (letter,) = listed(bench)
+        assert (letter["table"], letter["key"]) == (MARKS, None)
+        bench.wait_until_equal()
+        assert not bench.client.exists("marks:1")
+        assert sink.stop() == 0
+
+        pipeline.environment["CDC_TABLES"] = both
+        sink = pipeline.run("--role", "sink")
+        wait_for("the mark", lambda: f'"tables":"{MARKS}"' in sink.text())
+        done = dead(bench, "retry", "--all")
+        assert done.returncode == 0, done.stderr
+        assert bench.client.get("marks:1") == b'{"id":1,"n":0}'
+        assert listed(bench) == []
+        assert [role.stop() for role in (reader, sink)] == [0, 0]
