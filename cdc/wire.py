@@ -137,7 +137,8 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
                 **login,
             )
         _refuse_plain(nc, url)
-    except (OSError, nats.errors.Error, TimeoutError) as error:
+    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
+        # ValueError: nats-py takes a greeting apart that was cut within its first word.
         await _discard(nc)
         raise _refusal(nc.address, error, seen) from None
     except BaseException:

@@ -92,7 +92,9 @@ def wait_until_visible(connection: Connection, gtid_set: str) -> None:
 
 
 def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value or "")
+    if isinstance(value, bytes):
+        return value.decode()
+    return "" if value is None else str(value)
 
 
 def log_status(cursor: Cursor) -> tuple[str, int, str]:

@@ -129,7 +129,11 @@ class Source:
         """
         server_id = server_id or random.randrange(1 << 31, 1 << 32)
         connection, checksum = await asyncio.to_thread(_connect, url, position, mariadb, server_id)
-        return cls(connection, checksum=checksum)
+        try:
+            return cls(connection, checksum=checksum)
+        except OSError as error:
+            connection.drop()
+            raise _broken(error) from None
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the bytes that came, for `packets`; empty when none came in time.
@@ -143,7 +147,7 @@ class Source:
         except TimeoutError:
             return b""
         except OSError as error:
-            raise UnavailableError(f"MySQL: the binlog connection broke: {error}") from None
+            raise _broken(error) from None
 
     def _received(self) -> bytes:
         """Return what is there; empty when nothing is.
@@ -178,6 +182,10 @@ class Source:
     def close(self) -> None:
         """Close the socket; the server ends its dump thread at the next write."""
         self._connection.drop()
+
+
+def _broken(error: OSError) -> UnavailableError:
+    return UnavailableError(f"MySQL: the binlog connection broke: {error}")
 
 
 def _settle(future: asyncio.Future[None]) -> None:

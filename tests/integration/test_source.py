@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+
 from cdc.demo.servers import MariaDB, MySQL
+from cdc.errors import UnavailableError
 from cdc.position import GtidSet, Position
 from cdc.url import parse_url
 from cdc_reader import event as ev
@@ -13,6 +16,8 @@ from cdc_reader.resume import Resume, parsed_gtid_set
 from cdc_reader.source import Source
 from cdc_reader.transaction import Assembler
 from tests.conftest import NewMySQL
+from tests.support.pipeline import wait_for
+from tests.support.proxy import Proxy
 
 
 def statements(server: MySQL | MariaDB, *texts: str) -> str:
@@ -137,3 +142,32 @@ def test_mariadb_is_followed_by_its_gtids(mariadb: MariaDB) -> None:
 
     assert count(kinds, ev.MARIADB_GTID) == 3
     assert (assembler.position.file, assembler.position.offset) == newest(mariadb)
+
+
+def test_a_connection_that_is_reset_behind_the_dump_command_is_waited_for(mysql: MySQL) -> None:
+    """The socket is taken over from the library: what breaks then is the connection, no bug."""
+    position = Position(file="binlog.000001", offset=4, gtid_set="")
+
+    async def open_it(proxy: Proxy) -> Source:
+        url = parse_url(f"mysql://root@127.0.0.1:{proxy.port}", ("mysql",))
+        return await Source.open(url, position, mariadb=False)
+
+    async def whole(proxy: Proxy) -> int:
+        source = await open_it(proxy)
+        assert await source.read(10)
+        sent_bytes = proxy.passed("up")
+        source.close()
+        return sent_bytes
+
+    async def reset_behind(proxy: Proxy) -> None:
+        opening = asyncio.create_task(open_it(proxy))
+        await asyncio.sleep(0)  # its thread begins, and this one holds the loop
+        wait_for("the cut", lambda: proxy.cuts == 1)
+        assert proxy.cut() == 0  # the proxy's loop has been round: the RST is out
+        with pytest.raises(UnavailableError, match="broke"):
+            await opening
+
+    with Proxy(mysql.port) as proxy:
+        sent_bytes = asyncio.run(whole(proxy))
+        proxy.cut_next = lambda: ("up", sent_bytes, True)
+        asyncio.run(reset_behind(proxy))

@@ -310,6 +310,18 @@ async def _nothing(_: object) -> None:
 
 
 @in_a_loop
+async def test_a_greeting_that_is_cut_anywhere_is_a_server_that_does_not_answer(
+    nats: Nats,
+) -> None:
+    """Within its first word, its JSON, or behind it: waited for, never a bug of ours."""
+    with Proxy(nats.port) as proxy:
+        for passed in (*range(1, 12), 100, 200, 300):
+            proxy.cut_next = lambda n=passed: ("down", n, False)  # type: ignore[misc]
+            error = await refused(f"nats://127.0.0.1:{proxy.port}")
+            assert type(error) is UnavailableError, passed
+
+
+@in_a_loop
 async def test_slow_server_slows_the_writer(new_nats: NewNats) -> None:
     """A server that does not read stops `write_block`; nothing is lost, memory stays bounded."""
     nats = new_nats()

@@ -92,6 +92,10 @@ class Proxy:
         """Cut every connection now; return how many there were."""
         return int(self._do(self._cut_all(reset)))
 
+    def passed(self, direction: Direction) -> int:
+        """Return how many bytes have passed on what is connected now."""
+        return sum(link.passed[direction] for link in list(self._links))
+
     def swallow(self) -> int:
         """Let no byte through any more on what is connected now, and say nothing: half-open."""
 

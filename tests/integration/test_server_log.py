@@ -1,0 +1,53 @@
+"""What a server says of its binlog while it commits."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cdc.demo.servers import MySQL
+from cdc.errors import UnavailableError
+from cdc_reader import server_log
+from cdc_reader.resume import ServerLog
+from cdc_reader.server_log import read_server_log
+from tests.support.pipeline import wait_for
+
+
+def asked(mysql: MySQL) -> ServerLog:
+    """Ask for the newest place and the set that belongs to it."""
+    with mysql.connect() as connection:
+        return read_server_log(connection, mariadb=False, gtid=True, server="one", exact=True)
+
+
+def is_waited_for(mysql: MySQL) -> bool:
+    """Say whether somebody waits for a commit."""
+    with mysql.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW PROCESSLIST")
+        return any("WAIT_FOR_EXECUTED_GTID_SET" in str(row[7]) for row in cursor.fetchall())
+
+
+def test_what_is_being_committed_is_waited_for(mysql: MySQL) -> None:
+    """A transaction may be in the binlog before gtid_executed has it: that is asked for after."""
+    gtid = f"{uuid.uuid4()}:7"
+    with mysql.connect() as session, session.cursor() as cursor, ThreadPoolExecutor(1) as threads:
+        cursor.execute(f"SET gtid_next = '{gtid}'")
+        answer = threads.submit(asked, mysql)
+        wait_for("the wait", lambda: is_waited_for(mysql))
+        cursor.execute("BEGIN")
+        cursor.execute("COMMIT")
+        cursor.execute("SET gtid_next = 'AUTOMATIC'")
+
+        assert gtid in (answer.result().newest.gtid_set or "")
+
+
+def test_a_commit_that_does_not_end_is_said(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not within the time: MySQL is not ready, and what it commits is named."""
+    monkeypatch.setattr(server_log, "VISIBLE_WAIT_S", 0.1)
+    gtid = f"{uuid.uuid4()}:8"
+    with mysql.connect() as session, session.cursor() as cursor:
+        cursor.execute(f"SET gtid_next = '{gtid}'")
+        with pytest.raises(UnavailableError, match=gtid):
+            asked(mysql)
+        cursor.execute("ROLLBACK")
