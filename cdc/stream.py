@@ -9,8 +9,10 @@ err_code numbers from nats-server's server/errors.json, ADR-50 for ``allow_batch
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,7 @@ __all__ = [
     "differences",
     "fast_ingest_offered",
     "message_get",
+    "named_stream_state",
     "right_refused",
     "stream_config",
     "stream_state",
@@ -47,12 +50,14 @@ __all__ = [
 FAST_INGEST_API_LEVEL = 4
 """JetStream API level of nats-server 2.14, the first with ``allow_batched``."""
 API_TIMEOUT_S = 5.0
+_LOOK_AGAIN_S = 0.1
 _SECOND_NS = 1_000_000_000
 DUPLICATE_WINDOW_NS = _SECOND_NS
 """Nothing of ours uses message ids here; the least memory that needs no thought."""
 DEAD_DUPLICATE_WINDOW_NS = 600 * _SECOND_NS
 
 NO_STREAM = 10059
+_NAME_IN_USE = 10058
 _NO_MESSAGE = 10037
 _JETSTREAM_OFF = (10039, 10076)
 
@@ -235,8 +240,9 @@ async def create_stream(nc: Client, config: dict[str, Any]) -> StreamState:
     try:
         return _state(await api(nc, f"STREAM.CREATE.{config['name']}", config))
     except ApiError as refused:
+        known = named_stream_state if refused.err_code == _NAME_IN_USE else stream_state
         try:
-            return await stream_state(nc, config["name"])
+            return await known(nc, config["name"])
         except ApiError:
             raise refused from None
 
@@ -292,7 +298,7 @@ async def declare_dead_letters(nc: Client, settings: Settings) -> str:
     found = await api(nc, "STREAM.NAMES", {"subject": subject})
     config = dead_letter_config((found.get("streams") or [f"{settings.stream}_DEAD"])[0])
     if found.get("streams"):
-        state = await stream_state(nc, config["name"])
+        state = await named_stream_state(nc, config["name"])
         if different := differences(config, state.config):
             raise _mismatch(config, state.config, different)
         return state.name
@@ -311,6 +317,22 @@ async def stream_state(nc: Client, stream: str) -> StreamState:
         ApiError: err_code 10059, there is no such stream; and as `api`.
     """
     return _state(await api(nc, f"STREAM.INFO.{stream}"))
+
+
+async def named_stream_state(nc: Client, stream: str) -> StreamState:
+    """Return the same of a stream that NATS has named: a cluster does so while it makes it.
+
+    Raises:
+        ApiError: it is not there after `API_TIMEOUT_S` either; and as `api`.
+    """
+    end_s = time.monotonic() + API_TIMEOUT_S
+    while True:
+        try:
+            return await stream_state(nc, stream)
+        except ApiError as error:
+            if error.err_code != NO_STREAM or time.monotonic() > end_s:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def _state(info: dict[str, Any]) -> StreamState:

@@ -22,8 +22,8 @@ from cdc.stream import (
     differences,
     fast_ingest_offered,
     message_get,
+    named_stream_state,
     stream_config,
-    stream_state,
 )
 from cdc.stream_rights import Refusals, state_of, try_rights
 
@@ -258,7 +258,7 @@ async def _dead_letters(nc: Connection, settings: Settings) -> list[Finding]:
     if not names:
         return []
     wanted = dead_letter_config(names[0])
-    state = await stream_state(nc, names[0])
+    state = await named_stream_state(nc, names[0])
     different = differences(wanted, state.config)
     if not different:
         return []

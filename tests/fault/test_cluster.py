@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cdc.demo.servers import Nats
+from cdc.errors import UnavailableError
+from cdc.settings import Settings
+from cdc.stream import (
+    Connection,
+    api,
+    close,
+    connect,
+    declare_dead_letters,
+    declare_stream,
+)
+from cdc.url import parse_url
 from tests.conftest import NewMySQL, NewRedis
 from tests.support.bench import Bench
 from tests.support.lost_writes import Saved
-from tests.support.nats_cluster import NatsCluster
+from tests.support.nats_cluster import NODES, NatsCluster
 from tests.support.ordeal import ordeal
+from tests.support.sinking import LOG
 from tests.support.tally import TALLY, seeded
 
 pytestmark = pytest.mark.timeout(300)
 
+ROUNDS = 3
+"""Of making streams."""
 WHOLE = ("--stream-replicas", "3")
 
 
@@ -69,6 +85,34 @@ def test_leaders_that_die_freeze_and_step_down(three: Three, partitions: int) ->
                 else:
                     leader.resume()
                 cluster.wait_until_whole()
+
+
+def test_many_that_make_the_streams_of_a_cluster_at_once(three: Three) -> None:
+    """A cluster names a stream before it can be asked about it; all end with the same ones."""
+    nodes = three.cluster.nodes
+
+    async def declare(nc: Connection, node: Nats) -> tuple[str, str]:
+        url = parse_url(node.url, ("nats",))
+        settings = Settings(nats=url, stream_replicas=NODES)
+        while True:  # as both roles do where a server does not answer
+            with suppress(UnavailableError):
+                created = (await declare_stream(nc, settings)).created
+                return created, await declare_dead_letters(nc, settings)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack, asyncio.timeout(120):
+            processes = []
+            for node in nodes * 4:
+                nc = await connect(node.url, name="test", inbox_prefix="_INBOX_test", log=LOG)
+                stack.push_async_callback(close, nc)
+                processes.append((nc, node))
+            for _ in range(ROUNDS):
+                calls = (declare(nc, node) for nc, node in processes)
+                assert len(set(await asyncio.gather(*calls))) == 1
+                for name in ("MYSQL", "MYSQL_DEAD"):
+                    await api(processes[0][0], f"STREAM.DELETE.{name}")
+
+    asyncio.run(run())
 
 
 def test_two_of_three_go_and_one_comes_back_with_less(three: Three, tmp_path: Path) -> None:

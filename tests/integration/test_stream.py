@@ -24,6 +24,7 @@ from cdc.stream import (
     declare_dead_letters,
     declare_stream,
     message_get,
+    named_stream_state,
     stream_config,
     stream_state,
     write_block,
@@ -92,6 +93,21 @@ async def test_a_check_takes_no_offence_at_a_stream_that_was_made_meanwhile(nats
             await declare_stream(nc, settings)
             await check
             assert report.findings == []
+
+
+@in_a_loop
+async def test_a_stream_that_is_named_and_not_there_yet_is_waited_for(nats: Nats) -> None:
+    """A cluster names a stream while it makes it; one that does not come is told."""
+    settings = settings_for(nats, "NAMED")
+    async with connected(nats.url) as nc:
+        looked = await nc.subscribe(f"$JS.API.STREAM.INFO.{settings.stream}")
+        named = asyncio.create_task(named_stream_state(nc, settings.stream))
+        for _ in range(3):
+            await looked.next_msg(timeout=10)
+        made = await declare_stream(nc, settings)
+        assert (await named).created == made.created
+        with pytest.raises(ApiError, match="not found"):
+            await named_stream_state(nc, "NOWHERE")
 
 
 @in_a_loop
