@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cdc.demo.servers import MariaDB
-from cdc.settings import Settings, load
+from cdc.settings import load
 from redis_sink.shown import until_shown
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
@@ -23,8 +23,6 @@ from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
 
 ROUNDS = 1000
-WITHOUT_WAITING_S = Settings().heartbeat_idle_s / 5
-"""Far below the pause of heartbeats that nothing brings forward."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -139,7 +137,7 @@ def test_what_was_written_is_read_a_thousand_times(bench: Bench) -> None:
     quantiles = statistics.quantiles(waits_s, n=100)
     print(f"wait: median {quantiles[49] * 1e3:.1f} ms, 99 % {quantiles[98] * 1e3:.1f} ms")
 
-    assert quantiles[49] < WITHOUT_WAITING_S
+    assert quantiles[49] < 0.2
 
 
 def test_a_sink_that_stands_still_shows_nothing(bench: Bench) -> None:
