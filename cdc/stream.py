@@ -13,11 +13,13 @@ import asyncio
 import base64
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from cdc.errors import PermissionDenied, StreamError, UnavailableError
 from cdc.settings import Settings
@@ -50,6 +52,10 @@ __all__ = [
 FAST_INGEST_API_LEVEL = 4
 """JetStream API level of nats-server 2.14, the first with ``allow_batched``."""
 API_TIMEOUT_S = 5.0
+_ASK_AGAIN_S = (0.5, 1.5, 3.0)
+"""What is asked while a cluster has no leader is lost; it is asked again within the same time."""
+_ASKED_AGAIN = ("INFO", "STREAM.INFO.", "STREAM.NAMES", "STREAM.MSG.GET.", "CONSUMER.CREATE.")
+"""Requests that may arrive twice: a consumer of the same name and settings is made once."""
 _LOOK_AGAIN_S = 0.1
 _SECOND_NS = 1_000_000_000
 DUPLICATE_WINDOW_NS = _SECOND_NS
@@ -82,6 +88,8 @@ class StreamState:
     first_seq: int
     last_seq: int
     config: dict[str, Any]
+    leader: str
+    """``n1 2026-11-23T11:50:45.123Z``: who leads it in a cluster, and since when; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +118,25 @@ async def api(nc: Client, subject: str, body: dict[str, Any] | None = None) -> d
     """
     payload = json.dumps(body).encode() if body is not None else b""
     try:
-        reply = await nc.request(f"$JS.API.{subject}", payload, timeout=API_TIMEOUT_S)
+        answer = json.loads((await _reply(nc, subject, payload)).data)
     except nats.errors.NoRespondersError:
         raise _no_responders(nc) from None
     except nats.errors.TimeoutError:
         raise _no_reply(nc, subject) from None
     except (nats.errors.Error, OSError):
         raise lost(nc) from None
-    answer: dict[str, Any] = json.loads(reply.data)
     if "error" in answer:
         raise _refusal(subject, answer["error"])
-    return answer
+    return dict(answer)
+
+
+async def _reply(nc: Client, subject: str, payload: bytes) -> Msg:
+    for wait_s in _ASK_AGAIN_S if subject.startswith(_ASKED_AGAIN) else (API_TIMEOUT_S,):
+        with suppress(nats.errors.TimeoutError):
+            return await nc.request(f"$JS.API.{subject}", payload, timeout=wait_s)
+        if _is_denied(nc, subject):
+            break
+    raise nats.errors.TimeoutError
 
 
 def _no_responders(nc: Client) -> StreamError | UnavailableError:
@@ -142,9 +158,13 @@ def _jetstream_off(address: str) -> StreamError:
 
 
 def _no_reply(nc: Client, subject: str) -> PermissionDenied | UnavailableError:
-    if isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}"):
+    if _is_denied(nc, subject):
         return right_refused(f"$JS.API.{subject}")
     return UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
+
+
+def _is_denied(nc: Client, subject: str) -> bool:
+    return isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}")
 
 
 def right_refused(subject: str) -> PermissionDenied:
@@ -336,7 +356,8 @@ async def named_stream_state(nc: Client, stream: str) -> StreamState:
 
 
 def _state(info: dict[str, Any]) -> StreamState:
-    state = info["state"]
+    state, cluster = info["state"], info.get("cluster") or {}
+    leader = f"{cluster['leader']} {cluster.get('leader_since', '')}" if "leader" in cluster else ""
     return StreamState(
         name=info["config"]["name"],
         created=info["created"],
@@ -345,6 +366,7 @@ def _state(info: dict[str, Any]) -> StreamState:
         first_seq=state["first_seq"],
         last_seq=state["last_seq"],
         config=info["config"],
+        leader=leader,
     )
 
 

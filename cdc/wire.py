@@ -14,9 +14,10 @@ Source: NATS client protocol (docs.nats.io/reference/reference-protocols/nats-pr
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import nats.errors
@@ -28,7 +29,9 @@ from cdc.compiled import native
 from cdc.errors import InternalError, PermissionDenied, SettingsError, UnavailableError
 from cdc.url import Url, parse_url
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5
+NEXT_AFTER_S = 2
+"""Of several servers, one that is silent so long is left for the next one."""
 CLOSE_TIMEOUT_S = 2.0
 WRITE_BUFFER_BYTES = 1 << 20
 """What may wait for the socket before `write_block` waits too."""
@@ -105,6 +108,17 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
         PermissionDenied: the login or the certificate is refused.
     """
     url = _read(url) if isinstance(url, str) else url
+    places = url.address.split(",")
+    *others, last = random.sample(places, len(places))
+    for place in others:
+        with suppress(UnavailableError):
+            return await _connect(url, place, NEXT_AFTER_S, name, inbox_prefix, log)
+    return await _connect(url, last, CONNECT_TIMEOUT_S, name, inbox_prefix, log)
+
+
+async def _connect(
+    url: Url, place: str, timeout_s: int, name: str, inbox_prefix: str, log: Any
+) -> Connection:
     nc = Connection()
     nc.address = url.address
     seen: list[BaseException] = []
@@ -120,14 +134,14 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
 
     login = _login(nc, url)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await nc.connect(
-                [f"{url.scheme}://{place}" for place in url.address.split(",")],
+                f"{url.scheme}://{place}",
                 name=name,
                 inbox_prefix=inbox_prefix,
                 error_cb=error_cb,
                 allow_reconnect=False,
-                connect_timeout=int(CONNECT_TIMEOUT_S),
+                connect_timeout=timeout_s,
                 reconnect_time_wait=0,
                 max_reconnect_attempts=1,
                 ping_interval=5,

@@ -23,7 +23,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from cdc import wire
-from cdc.errors import PositionLostError, StreamError, UnavailableError
+from cdc.errors import CdcError, PositionLostError, StreamError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
     REFRESH,
@@ -34,7 +34,14 @@ from cdc.message import (
     encode,
     subject_for,
 )
-from cdc.stream import StoredMessage, message_get, right_refused, stream_state, write_block
+from cdc.stream import (
+    ApiError,
+    StoredMessage,
+    message_get,
+    right_refused,
+    stream_state,
+    write_block,
+)
 from cdc_reader.flush import (
     CLAIM_HEADER,
     Flush,
@@ -53,6 +60,8 @@ from cdc_reader.tail import end_running_batch, ours_in
 
 ACK_TIMEOUT_S = 10.0
 """The server forgets a batch after 10 s of silence (NATS ADR-50)."""
+LEADER_ASKED_EVERY_S = 0.5
+"""While an acknowledgement is awaited: a stream's next leader has none for what came before."""
 CROWDED_FLUSHES = 100
 """So many flushes without a foreign message, and the stream counts as ours alone again."""
 _WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT = 10071, 10070, 10164
@@ -107,6 +116,8 @@ class Publisher:
         self._max_bytes = flush_max_bytes
         self._log = log
         self._said_full_s = -_FULL_SAID_EVERY_S
+        self._leader = ""
+        """Who leads the stream in a cluster, when it was last looked at."""
         self._inbox = nc.new_inbox()
         # Batches of all readers share one space of names.
         self._name = self._inbox.rpartition(".")[2]
@@ -132,7 +143,9 @@ class Publisher:
         """
         with wire.unless_lost(self._nc):
             await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
-        self._watch = asyncio.create_task(self._connection_lost())
+            with suppress(ApiError):  # without a stream, the claim says what is missing
+                self._leader = (await stream_state(self._nc, self._stream)).leader
+        self._watch = asyncio.create_task(self._watch_for_loss())
         self._nc.on_denied.append(self._denied)
         self._heartbeat = claim.boundary if isinstance(claim, Refresh) else claim
         subject = subject_for(self._prefix, claim.op).encode()
@@ -141,10 +154,24 @@ class Publisher:
         await end_running_batch(self._nc, self._stream, self._prefix, claim_sequence=self.sequence)
         await self._step_over_foreign()
 
-    async def _connection_lost(self) -> None:
-        await self._nc.lost.wait()
+    async def _watch_for_loss(self) -> None:
+        """End a flush that cannot be answered any more."""
+        before: Flush | None = None
+        while not self._nc.lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nc.lost.wait(), LEADER_ASKED_EVERY_S)
+            flush = self._flush
+            if flush is not None and flush is before and not flush.done.done():
+                await self._ask_for_leader(flush)
+            before = flush
         if self._flush is not None and not self._flush.done.done():
             self._flush.done.set_exception(wire.lost(self._nc))
+
+    async def _ask_for_leader(self, flush: Flush) -> None:
+        with suppress(CdcError):  # between two leaders nobody answers
+            leader = (await stream_state(self._nc, self._stream)).leader
+            if leader and self._leader and leader != self._leader and not flush.done.done():
+                self._lost(flush, f"the stream {self._stream} has another leader, {leader}")
 
     def _denied(self) -> None:
         """End a flush that NATS refuses to take: it is never answered."""
@@ -353,7 +380,7 @@ class Publisher:
         check_end(self.sequence, state.last_seq, self._prefix, behind)
         if behind:
             self._crowded_flushes = CROWDED_FLUSHES
-        self.sequence = state.last_seq
+        self.sequence, self._leader = state.last_seq, state.leader
 
 
 def check_end(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from cdc import stream
 from cdc.demo.servers import Nats
@@ -94,6 +96,32 @@ async def attempt(
         await stream.close(nc)
 
 
+async def attach_below(nc: Connection, leaders: Iterator[str]) -> None:
+    """Claim the end of a stream that stores nothing and has one leader after the other."""
+
+    async def say_who_leads(msg: Msg) -> None:
+        state = {"messages": 0, "bytes": 0, "first_seq": 0, "last_seq": 0}
+        info = {"config": {"name": "MYSQL"}, "created": "", "state": state}
+        await msg.respond(json.dumps(info | {"cluster": {"leader": next(leaders)}}).encode())
+
+    async def take(_: Msg) -> None:
+        """Acknowledge nothing."""
+
+    await nc.subscribe("$JS.API.STREAM.INFO.MYSQL", cb=say_who_leads)
+    await nc.subscribe("mysql.>", cb=take)
+    publisher = Publisher(
+        nc,
+        stream="MYSQL",
+        prefix="mysql",
+        sequence=0,
+        fast_ingest=True,
+        flush_max_messages=100,
+        flush_max_bytes=1 << 20,
+        log=LOG,
+    )
+    await publisher.open(heartbeat(""))
+
+
 async def publish_up_to(
     server: Nats, target: int, *, fast: bool, meanwhile: Callable[[Attempt], Awaitable[None]]
 ) -> None:
@@ -120,6 +148,31 @@ async def nothing(_: Attempt) -> None:
 def both(fast: bool) -> str:
     """Name the two ways of publishing."""
     return "fast_ingest" if fast else "single_publishes"
+
+
+@pytest.mark.parametrize(
+    ("leaders", "why"),
+    [
+        (["n1", "n1", "n2"], "the stream MYSQL has another leader, n2"),
+        (["n1"] * 100, "NATS did not acknowledge 1 messages in 10 s"),
+    ],
+    ids=["another", "the_same"],
+)
+def test_an_acknowledgement_of_a_leader_that_is_none_any_more_is_not_awaited(
+    new_nats: NewNats, leaders: list[str], why: str
+) -> None:
+    """The next leader does not have it; the same one may be slow, and gets its time."""
+    server = new_nats({"jetstream": False})
+
+    async def scenario() -> None:
+        nc = await stream.connect(server.url, name="t", inbox_prefix="_INBOX_reader", log=LOG)
+        try:
+            with pytest.raises(UnavailableError, match=why):
+                await attach_below(nc, iter(leaders))
+        finally:
+            await stream.close(nc)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=both)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
 from cdc.demo.servers import MySQL, Nats
 from cdc.errors import PermissionDenied, SettingsError, StreamError, UnavailableError
@@ -272,6 +273,21 @@ async def test_server_that_is_down(new_nats: NewNats) -> None:
 
 
 @in_a_loop
+async def test_of_several_servers_the_next_one_is_tried(new_nats: NewNats) -> None:
+    """Behind one that is frozen, one that is down, and in any order."""
+    frozen, down, good = new_nats(), new_nats(), new_nats()
+    places = ",".join(f"127.0.0.1:{nats.port}" for nats in (frozen, down, good))
+    frozen.pause()
+    down.kill()
+    try:
+        for _ in range(5):
+            async with connected(f"nats://{places}") as nc:
+                assert (nc.is_connected, nc.address) == (True, places)
+    finally:
+        frozen.resume()
+
+
+@in_a_loop
 async def test_not_a_url() -> None:
     """A URL that is none is a setting's error."""
     assert type(await refused("http://127.0.0.1:4222")) is SettingsError
@@ -303,6 +319,26 @@ async def test_a_request_ends_with_its_connection(new_nats: NewNats) -> None:
         async with asyncio.timeout(API_TIMEOUT_S - 0.5):
             with pytest.raises(UnavailableError, match="is lost"):
                 await asking
+
+
+@in_a_loop
+async def test_what_was_asked_between_two_leaders_is_asked_again(new_nats: NewNats) -> None:
+    """Nobody answers a request of that time; one that would act twice is not repeated."""
+    nats = new_nats({"jetstream": False})
+    async with connected(nats.url) as nc:
+        asked: list[str] = []
+
+        async def answer_the_second(msg: Msg) -> None:
+            asked.append(msg.subject)
+            if len(asked) == 2:
+                await msg.respond(b'{"streams": ["MYSQL"]}')
+
+        await nc.subscribe("$JS.API.>", cb=answer_the_second)
+        assert await api(nc, "STREAM.NAMES", {}) == {"streams": ["MYSQL"]}
+        assert len(asked) == 2
+        with pytest.raises(UnavailableError, match="does not answer"):
+            await api(nc, "STREAM.MSG.DELETE.MYSQL", {"seq": 1})
+        assert len(asked) == 3
 
 
 @in_a_loop

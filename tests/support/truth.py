@@ -17,6 +17,7 @@ import nats
 import pymysql
 import redis
 from nats.aio.msg import Msg
+from nats.js.errors import ServiceUnavailableError
 
 from cdc.message import parse_id
 
@@ -88,8 +89,18 @@ def wait_until_equal(
 
 
 def messages(url: str, stream: str = "MYSQL") -> list[tuple[str, dict[str, Any]]]:
-    """Return (subject, body) of every message of a stream, in order."""
-    return asyncio.run(_messages(url, stream))
+    """Return (subject, body) of every message of a stream, in order.
+
+    A cluster that has just found its leader may still refuse to make a consumer.
+    """
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return asyncio.run(_messages(url, stream))
+        except ServiceUnavailableError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 async def _messages(url: str, stream: str) -> list[tuple[str, dict[str, Any]]]:

@@ -62,7 +62,7 @@ def test_copies_need_a_cluster() -> None:
 
 
 def stream(max_bytes: int, size_bytes: int) -> StreamState:
-    return StreamState("MYSQL", "", 1, size_bytes, 1, 1, {"max_bytes": max_bytes})
+    return StreamState("MYSQL", "", 1, size_bytes, 1, 1, {"max_bytes": max_bytes}, "")
 
 
 @pytest.mark.parametrize(
