@@ -21,7 +21,7 @@ DEFAULTS = Options()
 SYSTEMS = ("cdc", "naive", "debezium")
 
 
-class _Names(click.ParamType):  # type: ignore[type-arg]
+class _Names(click.ParamType):  # type: ignore[type-arg]  # generic in its stub alone
     """Names separated by commas, each a known one."""
 
     name = "names"
@@ -74,7 +74,7 @@ def main(
     python -m benchmarks --only drain100,latency --systems cdc
     python -m benchmarks --large-rows 1000000 --json bench.json --markdown bench.md
     """
-    options = Options(**sizes)  # type: ignore[arg-type]
+    options = Options(**sizes)  # type: ignore[arg-type]  # click has checked them
     results = Results()
     for package in compiled.PACKAGES:
         # As an installation has it, whatever changed since and whether or not Python may write.

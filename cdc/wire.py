@@ -180,7 +180,7 @@ async def _discard(nc: Connection) -> None:
 
 
 def _writer(nc: Client) -> asyncio.StreamWriter:
-    writer: asyncio.StreamWriter = nc._transport._io_writer  # type: ignore[union-attr]
+    writer: asyncio.StreamWriter = nc._transport._io_writer  # type: ignore[union-attr]  # TCP
     return writer
 
 
@@ -282,7 +282,7 @@ async def write_block(nc: Client, block: bytes) -> None:
             nc._pending = []
             nc._pending_data_size = 0
         transport.write(block)
-        await transport.drain()  # type: ignore[no-untyped-call]
+        await transport.drain()  # type: ignore[no-untyped-call]  # nats-py
     except (OSError, RuntimeError):
         raise lost(nc) from None
 
@@ -331,7 +331,7 @@ class Tap:
         self._held_bytes = len(inner.buf)
         self._needed_bytes = 0
         inner.reset()
-        nc._ps = self  # type: ignore[assignment]
+        nc._ps = self  # type: ignore[assignment]  # in its place
 
     def follow(self, subscription: Subscription) -> None:
         """Cut out the messages of this subscription from now on."""

@@ -70,6 +70,20 @@ class Attempt:
         self.nc, self.publisher, self.last = nc, publisher, last
 
 
+def behind(nc: Connection, sequence: int, *, fast: bool = True, per_flush: int = 1000) -> Publisher:
+    """Return a publisher that expects this message to be the stream's last."""
+    return Publisher(
+        nc,
+        stream="MYSQL",
+        prefix="mysql",
+        sequence=sequence,
+        fast_ingest=fast,
+        flush_max_messages=per_flush,
+        flush_max_bytes=1 << 20,
+        log=LOG,
+    )
+
+
 @asynccontextmanager
 async def attempt(
     server: Nats, *, fast: bool = True, per_flush: int = 1000
@@ -80,16 +94,7 @@ async def attempt(
     try:
         await stream.declare_stream(nc, settings)
         tail = await read_tail(nc, "MYSQL", "mysql")
-        publisher = Publisher(
-            nc,
-            stream="MYSQL",
-            prefix="mysql",
-            sequence=tail.sequence,
-            fast_ingest=fast,
-            flush_max_messages=per_flush,
-            flush_max_bytes=1 << 20,
-            log=LOG,
-        )
+        publisher = behind(nc, tail.sequence, fast=fast, per_flush=per_flush)
         await publisher.open(heartbeat(tail.last))
         yield Attempt(nc, publisher, number_of(tail.last))
     finally:
@@ -109,17 +114,7 @@ async def attach_below(nc: Connection, leaders: Iterator[str]) -> None:
 
     await nc.subscribe("$JS.API.STREAM.INFO.MYSQL", cb=say_who_leads)
     await nc.subscribe("mysql.>", cb=take)
-    publisher = Publisher(
-        nc,
-        stream="MYSQL",
-        prefix="mysql",
-        sequence=0,
-        fast_ingest=True,
-        flush_max_messages=100,
-        flush_max_bytes=1 << 20,
-        log=LOG,
-    )
-    await publisher.open(heartbeat(""))
+    await behind(nc, 0).open(heartbeat(""))
 
 
 async def publish_up_to(
