@@ -121,8 +121,6 @@ async def api(nc: Client, subject: str, body: dict[str, Any] | None = None) -> d
         answer = json.loads((await _reply(nc, subject, payload)).data)
     except nats.errors.NoRespondersError:
         raise _no_responders(nc) from None
-    except nats.errors.TimeoutError:
-        raise _no_reply(nc, subject) from None
     except (nats.errors.Error, OSError):
         raise lost(nc) from None
     if "error" in answer:
@@ -134,9 +132,9 @@ async def _reply(nc: Client, subject: str, payload: bytes) -> Msg:
     for wait_s in _ASK_AGAIN_S if subject.startswith(_ASKED_AGAIN) else (API_TIMEOUT_S,):
         with suppress(nats.errors.TimeoutError):
             return await nc.request(f"$JS.API.{subject}", payload, timeout=wait_s)
-        if _is_denied(nc, subject):
-            break
-    raise nats.errors.TimeoutError
+        if isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}"):
+            raise right_refused(f"$JS.API.{subject}")
+    raise UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
 
 
 def _no_responders(nc: Client) -> StreamError | UnavailableError:
@@ -155,16 +153,6 @@ def _jetstream_off(address: str) -> StreamError:
         remedy="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
         "configuration; with accounts, allow JetStream in this login's account",
     )
-
-
-def _no_reply(nc: Client, subject: str) -> PermissionDenied | UnavailableError:
-    if _is_denied(nc, subject):
-        return right_refused(f"$JS.API.{subject}")
-    return UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
-
-
-def _is_denied(nc: Client, subject: str) -> bool:
-    return isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}")
 
 
 def right_refused(subject: str) -> PermissionDenied:

@@ -108,6 +108,7 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
         PermissionDenied: the login or the certificate is refused.
     """
     url = _read(url) if isinstance(url, str) else url
+    # Here, because nats-py gives up at the first silent server where it must not reconnect.
     places = url.address.split(",")
     *others, last = random.sample(places, len(places))
     for place in others:
@@ -180,7 +181,7 @@ async def _discard(nc: Connection) -> None:
 
 
 def _writer(nc: Client) -> asyncio.StreamWriter:
-    writer: asyncio.StreamWriter = nc._transport._io_writer  # type: ignore[union-attr]  # TCP
+    writer: asyncio.StreamWriter = nc._transport._io_writer  # type: ignore[union-attr]  # over TCP
     return writer
 
 
@@ -282,7 +283,7 @@ async def write_block(nc: Client, block: bytes) -> None:
             nc._pending = []
             nc._pending_data_size = 0
         transport.write(block)
-        await transport.drain()  # type: ignore[no-untyped-call]  # nats-py
+        await transport.drain()  # type: ignore[no-untyped-call]  # untyped in nats-py
     except (OSError, RuntimeError):
         raise lost(nc) from None
 
@@ -331,7 +332,7 @@ class Tap:
         self._held_bytes = len(inner.buf)
         self._needed_bytes = 0
         inner.reset()
-        nc._ps = self  # type: ignore[assignment]  # in its place
+        nc._ps = self  # type: ignore[assignment]  # does a Parser's work
 
     def follow(self, subscription: Subscription) -> None:
         """Cut out the messages of this subscription from now on."""

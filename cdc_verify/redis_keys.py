@@ -40,7 +40,7 @@ class RedisKeys:
         """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py
+            connection.disconnect()  # type: ignore[no-untyped-call]  # in redis-py
 
     def run(self, *commands: Command) -> list[Any]:
         """Return the replies; one that is an error of its command is a `ResponseError`.
@@ -52,12 +52,12 @@ class RedisKeys:
         try:
             if self._connection is None:
                 self._connection = _connection(self._url, self._name)
-                self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+                self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
             out: list[Any] = []
             for at in range(0, len(commands), AT_ONCE):
                 some = commands[at : at + AT_ONCE]
                 packed = b"".join(map(_pack, some))
-                self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # redis-py
+                self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
                 out += [self._reply() for _ in some]
             return out
         except (RedisError, OSError) as error:

@@ -35,7 +35,7 @@ from redis_sink.verdict import lacking, refusal, refused_transaction
 
 """A fork or an fsync can hold Redis up for seconds; that is no failure."""
 _READ_BYTES = 1 << 16
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # no stub
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # stub: a tuple of one
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -72,7 +72,7 @@ class Writer:
         self.close()
         connection = _connection(self.url, self._name)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
             raise self._cannot_connect(error) from None
