@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from cdc.check_command import check_command
 from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared, settled
+from cdc.output import discard_stdout, hold_standard_descriptors, write
 from cdc.refresh_command import refresh_command
 from cdc.snapshot_command import snapshot_command
 from cdc.status_command import status_command
@@ -23,6 +25,7 @@ from cdc.wait_command import wait_command
 
 ROLES = ("both", "reader", "sink")
 INTERRUPTED = 130
+OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 RUN_EXAMPLES = """\
   cdc run --table your_table
@@ -142,6 +145,7 @@ cli.add_command(verify_command())
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; every error ends as one text and an exit code."""
+    hold_standard_descriptors()
     code = _ended(arguments)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -161,6 +165,10 @@ def _ended(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except CdcError as error:
         return _say(error)
+    except SystemExit:
+        # What click makes of EPIPE: whoever read our stdout has closed it.
+        discard_stdout()
+        return OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - a bug is told in one text too
         from cdc.role import in_words
 
@@ -178,6 +186,5 @@ def _usage(error: click.ClickException) -> UsageError:
 def _say(error: CdcError) -> int:
     from cdc.url import redact
 
-    with contextlib.suppress(OSError):
-        click.echo(redact(error.text()), err=True)
+    write(sys.stderr, redact(error.text()) + "\n")
     return error.exit_code

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from cdc.output import write
+
 LINE_EVERY_S = 5.0
 BAR_EVERY_S = 0.2
 RATE_OVER_S = 30.0
@@ -116,23 +118,20 @@ class Progress:
             self._pace.note(done)
         self._write(self._text("done"))
         if self._is_bar:
-            self._output.write("\n")
-            self._output.flush()
+            write(self._output, "\n")
 
     def clear(self) -> None:
         """Take the bar off the terminal, so that something else can be printed."""
         if self._is_bar:
-            self._output.write(_CLEAR)
-            self._output.flush()
+            write(self._output, _CLEAR)
             self._shown_s = self._clock() - self._every_s
 
     def _write(self, text: str) -> None:
         if self._is_bar:
             width = shutil.get_terminal_size().columns - 1
-            self._output.write(_CLEAR + text[:width])
+            write(self._output, _CLEAR + text[:width])
         else:
-            self._output.write(text + "\n")
-        self._output.flush()
+            write(self._output, text + "\n")
 
     def _text(self, note: str) -> str:
         done, total = self._pace.done, self.total

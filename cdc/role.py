@@ -170,7 +170,10 @@ async def within_drain(work: Any, stop: asyncio.Event) -> None:
 def stop_on_signals(
     stop: asyncio.Event, log: Log, at_once: Callable[[], None] | None = None
 ) -> None:
-    """Set `stop` at SIGTERM, SIGINT or SIGHUP; at the second of them leave with 130."""
+    """Set `stop` at SIGTERM, SIGINT or SIGHUP; at the second of them leave with 130.
+
+    Not at SIGHUP where it was ignored when we started, as ``nohup`` has it.
+    """
 
     def received(name: str) -> None:
         if stop.is_set():
@@ -181,7 +184,10 @@ def stop_on_signals(
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to survive it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, received, signal.Signals(number).name)
 
 
@@ -249,10 +255,9 @@ def main() -> None:
         asyncio.new_event_loop().run_until_complete(_main(job))
     except BaseException as error:  # noqa: BLE001 - the parent is told of whatever ended us
         words = in_words(error)
-        os.write(upward, to_json(words))
-        sys.stderr.flush()
+        with suppress(OSError):  # the parent is gone too
+            os.write(upward, to_json(words))
         os._exit(words.exit_code)
-    sys.stderr.flush()
     os._exit(0)
 
 

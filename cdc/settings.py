@@ -6,7 +6,9 @@ together.  Secrets live in `Url` alone, whose repr and str hide them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,8 +187,14 @@ _ENV: dict[str, str] = (
 )
 _MASK_KEY = "CDC_MASK_KEY"
 _ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_PURE_PYTHON")
-# A Kubernetes service named cdc puts these into every container.
-_ENV_OF_KUBERNETES = ("CDC_SERVICE_", "CDC_PORT")
+_ENV_OF_KUBERNETES = re.compile(
+    "CDC_([A-Z0-9_]+_)?"
+    "(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What services named cdc and cdc-… put into every container of their namespace.
+
+Source: Kubernetes documentation, "Service", "Environment variables".
+"""
 
 
 def load(
@@ -236,11 +244,16 @@ def _toml_path(
         where, path = "CDC_CONFIG", Path(env["CDC_CONFIG"])
     else:
         path = Path("cdc.toml")
-        return ("cdc.toml", path) if path.is_file() else None
-    if not path.is_file():
-        problems.add(where, f"names a file that is not there: {path}")
+        with contextlib.suppress(OSError):  # a working folder that we may not enter has none
+            return ("cdc.toml", path) if path.is_file() else None
         return None
-    return str(path), path
+    try:
+        if path.is_file():
+            return str(path), path
+        problems.add(where, f"names a file that is not there: {path}")
+    except OSError as error:
+        problems.add(where, f"names a file that cannot be read: {path}: {error.strerror}")
+    return None
 
 
 def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Problems) -> Sections:
@@ -281,9 +294,8 @@ def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> Non
     twins = {f"{name}_FILE" for name in with_file}
     known = {*_ENV, *_PASSWORDS, _MASK_KEY, *twins, *_ENV_OF_OTHERS}
     for variable in sorted(env):
-        if not variable.startswith("CDC_") or variable.startswith(_ENV_OF_KUBERNETES):
-            continue
-        if variable not in known:
+        is_ours = variable.startswith("CDC_") and not _ENV_OF_KUBERNETES.fullmatch(variable)
+        if is_ours and variable not in known:
             problems.add(variable, f"is not a known variable{nearest(variable, known)}")
     for variable, name in _ENV.items():
         text = _text_or_file(env, variable, problems) if variable in with_file else (

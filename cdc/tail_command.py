@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cdc.options import WithSettings, settled
+from cdc.output import discard_stdout
 from cdc.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def _tail(
     try:
         run(settings, begin, form, limit)
     except BrokenPipeError:
-        # Whoever read has enough; no second complaint when Python flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()  # whoever read has enough
 
 
 def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from cdc.output import write
 from cdc.settings import Settings
 from cdc.url import hide
 
@@ -70,8 +71,7 @@ class Log:
         if LEVELS.index(level) >= LEVELS.index(self._level):
             line = self._render(level, event, self._fields | fields)
             # In one piece: several processes write to the same terminal.
-            self._output.write(f"{line}\n")
-            self._output.flush()
+            write(self._output, f"{line}\n")
 
 
 def setup(settings: Settings, role: str, output: TextIO | None = None) -> Log:

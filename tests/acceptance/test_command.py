@@ -21,6 +21,8 @@ from tests.conftest import NewMySQL, NewRedis
 from tests.support.pipeline import descendants, wait_for
 
 CANARY = "Kanarienvogel4711"
+PR_CAPBSET_DROP, CAP_DAC = 24, (1, 2)
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; source: linux/prctl.h, linux/capability.h."""
 
 
 @dataclass
@@ -420,3 +422,33 @@ def _has_text(path: Path) -> bool:
         return bool(path.read_bytes())
     except OSError:
         return False
+
+
+def test_a_working_folder_that_may_not_be_entered_is_no_obstacle(place: Place) -> None:
+    """Started where nothing can be looked up, as by sudo from another's home: it runs."""
+    closed = place.folder / "closed"
+    closed.mkdir()
+
+    # Root may enter everything, unless it gives that right away.
+    enter = (
+        "import ctypes, os, sys\n"
+        "os.chdir('closed'); os.chmod('.', 0)\n"
+        "drop = ctypes.CDLL(None).prctl\n"
+        "if os.geteuid() == 0:\n"
+        f"    assert [drop({PR_CAPBSET_DROP}, right, 0, 0, 0) for right in {CAP_DAC}] == [0, 0]\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+    )
+    with (place.folder / "log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", enter, "-P", "-m", "cdc", "run", "--table", "users"],
+            env=os.environ | place.environment,
+            cwd=place.folder,
+            stdout=output,
+            stderr=output,
+        )
+    place.processes.append(process)
+    wait_for("rows\n" + place.text(), lambda: bool(place.client().exists("users:1")))
+    closed.chmod(0o700)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(15) == 0

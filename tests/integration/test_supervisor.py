@@ -207,3 +207,40 @@ def test_a_death_does_not_stop_what_died_once(started: Any) -> None:
     run.wait_for_lines("begins", 2)
 
     assert run.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["reader gone", "closed"])
+def test_a_log_that_nobody_reads_ends_nothing(tmp_path: Path, is_closed: bool) -> None:
+    """The reader of stderr goes away, or there never was one: the roles work on, and drain."""
+    command = 'exec "$0" -m tests.support.roles steady breaks' + (" 2>&- 1>&-" if is_closed else "")
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command, sys.executable],
+        env=os.environ | {"PYTHONPATH": str(ROOT), MARK: str(tmp_path / "mark")},
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=writing,
+    )
+    os.close(writing)
+    os.close(reading)
+    # One role breaks again and again, and each time a line is written that goes nowhere.
+    wait_for("three starts", lambda: len(list(tmp_path.glob("loaded-*"))) >= 4, 20)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(12) == 0
+
+
+def test_nohup_is_respected(started: Any) -> None:
+    """A process that was started with SIGHUP ignored, as by nohup, goes on when it comes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = started("steady", "steady")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    run.wait_for_lines("begins", 2)
+    run.process.send_signal(signal.SIGHUP)
+    os.kill(run.pids()["sink"], signal.SIGKILL)
+    run.wait_for_lines("begins", 3)
+
+    assert run.lines("stopped") == []
+    assert run.end(signal.SIGTERM)[0] == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cdc.errors import CdcError, PreflightError, StreamError, UnavailableError
+from cdc.output import hold_standard_descriptors
 from cdc.settings import load
 from cdc.supervisor import jobs, supervise
 from cdc.table import Table
@@ -106,4 +107,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    hold_standard_descriptors()  # as the command does
     main()

@@ -206,9 +206,38 @@ def test_all_problems_are_told_together(elsewhere: Path) -> None:
         assert words in refused.value.text()
 
 
-def test_variables_that_kubernetes_makes_are_left_alone() -> None:
-    """A service named cdc gives every container CDC_SERVICE_HOST and CDC_PORT."""
-    assert load({}, {"CDC_SERVICE_HOST": "10.0.0.1", "CDC_PORT": "tcp://10.0.0.1:80"}) == Settings()
+@pytest.mark.parametrize("service", ["CDC", "CDC_READER", "CDC_REDIS_SINK_2"])
+def test_variables_that_kubernetes_makes_are_left_alone(service: str) -> None:
+    """A service named cdc or cdc-… gives every container of its namespace these variables."""
+    made = {
+        f"{service}_{rest}": "tcp://10.0.0.1:80"
+        for rest in (
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP_METRICS",
+            "PORT",
+            "PORT_9187_TCP",
+            "PORT_9187_TCP_PROTO",
+            "PORT_9187_TCP_PORT",
+            "PORT_9187_TCP_ADDR",
+            "PORT_53_UDP",
+        )
+    }
+    assert load({}, made) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["CDC_SERVICE", "CDC_PORTS", "CDC_READER_PORT_X", "CDC_HOST"])
+def test_a_variable_that_only_looks_like_one_of_kubernetes_is_refused(variable: str) -> None:
+    """What is no setting and no variable of a service is a mistake, and is named."""
+    with pytest.raises(SettingsError, match=variable):
+        load({}, {variable: "1"})
+
+
+def test_a_settings_file_in_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
+    """``--config`` there is a mistake with its reason; a name that is too long as well."""
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(SettingsError, match=r"names a file that cannot be read: .*too long"):
+        load({}, {"CDC_CONFIG": str(path)})
 
 
 # -- what is written about them --------------------------------------------------------
