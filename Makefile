@@ -28,10 +28,11 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard */native/*)
 	$(BIN)/python -m compileall -q cdc cdc_reader redis_sink cdc_verify
 	@touch $@
 
-servers: venv ## Bring mysqld, mariadbd, nats-server and redis-server
+servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server and redis-server
 	$(BIN)/python -m cdc.demo.fetch
 
-demo: servers ## Run the main job on real servers and show each change on its way
+# Brings the three servers that it needs.
+demo: venv ## Run the main job on real servers and show each change on its way
 	$(BIN)/cdc demo
 
 test: servers ## Run all tests on real servers

@@ -14,7 +14,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import pytest
 
-from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
+from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis, Server
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
@@ -54,6 +54,31 @@ def mariadb() -> Iterator[MariaDB]:
     """MariaDB, shared: use a schema of your own, and never stop it."""
     with MariaDB() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mysql80() -> Iterator[MySQL80]:
+    """An early MySQL 8.0, shared: use a schema of your own, and never stop it."""
+    with MySQL80() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb1011() -> Iterator[MariaDB1011]:
+    """MariaDB 10.11, shared: use a schema of your own, and never stop it."""
+    with MariaDB1011() as server:
+        yield server
+
+
+SQL_SERVERS = ("mysql", "mysql80", "mariadb", "mariadb1011")
+"""Names of the fixtures of the servers that cdc reads from."""
+
+
+@pytest.fixture(scope="session", params=SQL_SERVERS)
+def any_server(request: pytest.FixtureRequest) -> MySQL | MariaDB:
+    """Each server that cdc reads from, shared, one after the other."""
+    server: MySQL | MariaDB = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

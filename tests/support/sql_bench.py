@@ -58,8 +58,7 @@ class Bench:
             return tuple(cursor.fetchall())
 
     def place(self) -> tuple[str, int]:
-        sql = "SHOW MASTER STATUS" if self.mariadb else "SHOW BINARY LOG STATUS"
-        file, offset, *_ = self.execute(sql)[0]
+        file, offset, *_ = self.execute(self.server.newest_place_sql)[0]
         return file, offset
 
     def table(self, name: str, value_column: str | None = None, key: str = "{table}:{pk}") -> Table:
