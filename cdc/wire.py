@@ -62,10 +62,18 @@ class Connection(Client):
         """Called at a refusal, for who would wait for an answer that never comes."""
         self.address = ""
         """``127.0.0.1:4222``, for messages; never a password."""
+        self.wants_tls = False
 
     def has_denied(self, subject: str) -> bool:
         """Say whether the last right that the server refused was that to publish there."""
         return f'"{subject}"'.lower() in self.denied.lower()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # A server with allow_non_tls offers TLS without requiring it; nats-py encrypts only
+        # where it is required.  Source: nats-server, server/server.go, type Info.
+        if self.wants_tls and info.get("tls_available"):
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         for event in (self.lost, *self.wakes):
@@ -121,7 +129,7 @@ async def _connect(
     url: Url, place: str, timeout_s: int, name: str, inbox_prefix: str, log: Any
 ) -> Connection:
     nc = Connection()
-    nc.address = url.address
+    nc.address, nc.wants_tls = url.address, url.tls_mode != "disabled"
     seen: list[BaseException] = []
 
     async def error_cb(error: Exception) -> None:

@@ -26,8 +26,7 @@ from pymysqlreplication import BinLogStreamReader
 from cdc.errors import UnavailableError
 from cdc.position import MySqlGtidSet, Position
 from cdc.url import Url
-from cdc_reader.catalog import connection_settings, translated
-from cdc_reader.connection import HANDSHAKE_TIMEOUT_S
+from cdc_reader.connection import HANDSHAKE_TIMEOUT_S, connection_settings, translated
 from cdc_reader.packet import PacketReader
 
 COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID = 0x12, 0x1E
@@ -36,6 +35,10 @@ SILENCE_S = 15.0
 """Nothing for this long, not even one of three heartbeats: the connection is half-open."""
 READ_BYTES = 1 << 18
 RECEIVE_BUFFER_BYTES = 1 << 20
+_NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""Of a socket that does not block.  A plain one also says None to its buffer; one of TLS always
+raises, also where half a record has come.  Source: Python, ssl, "Notes on non-blocking sockets".
+"""
 
 
 class DumpConnection(Connection):
@@ -58,8 +61,11 @@ class DumpConnection(Connection):
         buffered = self._rfile  # type: ignore[attr-defined]  # not in the stubs
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        # peek() on an empty buffer reads once from the socket and returns what is there.
-        return sock, buffered.read(len(buffered.peek())) or b""
+        try:
+            # peek() on an empty buffer reads once from the socket and returns what is there.
+            return sock, buffered.read(len(buffered.peek())) or b""
+        except _NOTHING_YET:
+            return sock, b""
 
     def drop(self) -> None:
         """Close the socket without a word to the server, which is sending."""
@@ -116,19 +122,29 @@ class Source:
 
     @classmethod
     async def open(
-        cls, url: Url, position: Position, *, mariadb: bool, server_id: int = 0
+        cls,
+        url: Url,
+        position: Position,
+        *,
+        mariadb: bool,
+        server_id: int = 0,
+        waits: bool = True,
     ) -> Source:
         """Connect and ask for everything after `position`.
 
         Args:
             server_id: 0: one at random that no real server has.
+            waits: False: the server ends the dump at the end of its binlog
+                (BINLOG_DUMP_NON_BLOCK); for a position without GTIDs.
 
         Raises:
             UnavailableError: no server there.
             PermissionDenied: the login or REPLICATION SLAVE is refused.
         """
         server_id = server_id or random.randrange(1 << 31, 1 << 32)
-        connection, checksum = await asyncio.to_thread(_connect, url, position, mariadb, server_id)
+        connection, checksum = await asyncio.to_thread(
+            _connect, url, position, mariadb, server_id, waits
+        )
         try:
             return cls(connection, checksum=checksum)
         except OSError as error:
@@ -157,7 +173,7 @@ class Source:
         """
         try:
             data = self._socket.recv(READ_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except _NOTHING_YET:
             return b""
         if not data:
             raise UnavailableError("MySQL closed the binlog connection")
@@ -194,7 +210,7 @@ def _settle(future: asyncio.Future[None]) -> None:
 
 
 def _connect(
-    url: Url, position: Position, mariadb: bool, server_id: int
+    url: Url, position: Position, mariadb: bool, server_id: int, waits: bool
 ) -> tuple[DumpConnection, bool]:
     by_gtid = position.gtid_set is not None
     command: bytes | None = None
@@ -206,7 +222,7 @@ def _connect(
         | {"autocommit": True, "read_timeout": HANDSHAKE_TIMEOUT_S},
         server_id=server_id,
         slave_uuid=str(uuid.uuid4()),
-        blocking=True,
+        blocking=waits,
         resume_stream=True,
         log_file=position.file,
         log_pos=position.offset,
