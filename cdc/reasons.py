@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "mysql.replica-filter": "Redis will show what this server has, not what its source has",
     "mysql.xa": "a captured table that it changed stops the reader: its outcome is not known",
     "mysql.rights": "the binlog cannot be read",
+    "mysql.dump": "the right is there, but the server sends no binlog",
     "mysql.select": "the rows that stand in the table cannot be read",
     "mysql.database": "tables without a database in their name cannot be found",
     "mysql.table": "there is nothing to capture",

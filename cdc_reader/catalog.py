@@ -6,19 +6,16 @@ tables are in `tables` and `table_check`.
 
 from __future__ import annotations
 
-import random
 import re
-import struct
 from collections.abc import Mapping
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import COMMAND
 from pymysql.cursors import DictCursor
 
-from cdc.errors import PermissionDenied
-from cdc.finding import Finding, Fix
+from cdc.errors import PermissionDenied, PositionLostError, PreflightError, UnavailableError
+from cdc.finding import Finding, Fix, of_error
 from cdc.url import Url
 from cdc_reader.connection import (
     STATEMENT_REFUSED,
@@ -27,6 +24,7 @@ from cdc_reader.connection import (
     current_user,
     translated,
 )
+from cdc_reader.dump_check import OLDEST, try_dump
 from cdc_reader.source_check import (
     ServerFacts,
     ServerState,
@@ -173,42 +171,40 @@ def _log_status(facts: ServerFacts) -> str:
 
 
 def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> list[Finding]:
-    """Return the rights that the login lacks, found by trying what needs them.
+    """Return the rights that the login lacks, and why no binlog comes, by trying what needs them.
 
-    Roles and wildcards are thereby counted as the server counts them.
+    Roles and wildcards are thereby counted as the server counts them.  To be called in a thread
+    without a loop.
+
+    Raises:
+        UnavailableError: the dump's connection breaks; PermissionDenied: its login is refused.
+        pymysql.MySQLError: the connection broke; see `translated`.
     """
     client = "BINLOG MONITOR" if facts.mariadb else "REPLICATION CLIENT"
-    missing = [client] if _asked(connection, _log_status(facts)) is None else []
-    if not _may_replicate(connection):
-        missing.append("REPLICATION SLAVE")
-    if not missing:
-        return []
-    rights = ", ".join(missing)
-    user, login = current_user(connection)
-    return [
-        Finding(
-            id="mysql.rights",
-            seen=f"MySQL at {url.address}: the user {user!r} lacks {rights}",
-            fix=Fix(sql=(f"GRANT {rights} ON *.* TO {login};",)),
-            kind=PermissionDenied,
-        )
-    ]
-
-
-def _may_replicate(connection: Connection[Any]) -> bool:
-    """Register as a replica, which asks for the same right as the dump, and needs no other.
-
-    The server forgets it when the connection closes.
-    Source: MySQL source documentation, COM_REGISTER_SLAVE; sql/rpl_source.cc, register_replica.
-    """
-    number = random.randrange(1 << 31, 1 << 32)
-    body = struct.pack("<IBBBHII", number, 0, 0, 0, 0, 0, 0)
-    raw: Any = connection  # PyMySQL has no public way to send a command that is not a query
+    log = _asked(connection, _log_status(facts))
+    missing = [client] if log is None else []
+    place = (str(log[0]["File"]), int(log[0]["Position"])) if log else OLDEST
+    found: list[Finding] = []
     try:
-        raw._execute_command(COMMAND.COM_REGISTER_SLAVE, body)
-        raw._read_packet()
-    except pymysql.MySQLError as error:
-        if error.args and error.args[0] in STATEMENT_REFUSED:
-            return False
-        raise
-    return True
+        try_dump(url, place)
+    except PermissionDenied:
+        missing.append("REPLICATION SLAVE")
+    except (PositionLostError, UnavailableError) as error:
+        if check_source(facts):
+            pass  # which says why there is no binlog to be had
+        elif isinstance(error, UnavailableError):
+            raise
+        else:
+            found.append(of_error("mysql.dump", PreflightError(error.seen)))
+    if missing:
+        rights = ", ".join(missing)
+        user, login = current_user(connection)
+        found.append(
+            Finding(
+                id="mysql.rights",
+                seen=f"MySQL at {url.address}: the user {user!r} lacks {rights}",
+                fix=Fix(sql=(f"GRANT {rights} ON *.* TO {login};",)),
+                kind=PermissionDenied,
+            )
+        )
+    return found

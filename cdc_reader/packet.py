@@ -12,7 +12,13 @@ import struct
 from collections.abc import Callable, Generator, Iterator
 from zlib import crc32
 
-from cdc.errors import REFRESH, CdcError, PositionLostError, UnavailableError
+from cdc.errors import (
+    REFRESH,
+    CdcError,
+    PermissionDenied,
+    PositionLostError,
+    UnavailableError,
+)
 from cdc_reader.event import (
     FORMAT_DESCRIPTION,
     HEADER,
@@ -37,6 +43,9 @@ _header = HEADER.unpack_from
 _u32 = struct.Struct("<I").unpack_from
 _LOST_ERRORS = {1236}
 """ER_SOURCE_FATAL_ERROR_READING_BINLOG: purged, unknown file, bad position, bad GTID set."""
+
+_DENIED_ERRORS = {1045, 1227}
+"""ER_ACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR."""
 
 
 class PacketReader:
@@ -187,5 +196,10 @@ def dump_error(payload: bytes) -> CdcError:
             f"MySQL cannot continue the binlog at our position. {seen}",
             safe="nothing was skipped; Redis shows the state of that position",
             remedy=REFRESH,
+        )
+    if code in _DENIED_ERRORS:
+        return PermissionDenied(
+            f"MySQL gives this login no binlog. {seen}",
+            remedy="GRANT REPLICATION SLAVE ON *.* TO the user of the mysql setting",
         )
     return UnavailableError(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import uuid
 from collections.abc import Iterator
@@ -14,12 +15,17 @@ from pymysql.constants import COMMAND
 
 from cdc.demo.servers import MariaDB, MySQL, start_together
 from cdc.finding import Finding
+from cdc.position import Position
 from cdc.table import Table
+from cdc.url import parse_url
 from cdc_reader import table_size
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
+from cdc_reader.source import Source
 from cdc_reader.table_size import MESSAGE_BYTES
+from tests.conftest import NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
 from tests.support.pipeline import wait_for
+from tests.support.proxy import Proxy
 
 SqlServer = MySQL | MariaDB
 UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
@@ -214,6 +220,48 @@ def test_rights(server: SqlServer) -> None:
     for finding in lacking.values():
         run_sql(server, finding)
     assert findings(url) == {}
+
+
+def test_asking_twice_leaves_the_server_alive(any_server: SqlServer) -> None:
+    """MySQL 8.0.15 keeps a dead pointer of who registered as a replica, and dies when asked."""
+    schema = f"d_{uuid.uuid4().hex[:8]}"
+    sql(any_server, f"CREATE DATABASE {schema}", f"CREATE TABLE {schema}.t (id INT PRIMARY KEY)")
+    for _ in range(3):
+        found_ids = set(findings(any_server, f"{schema}.t"))
+        assert not found_ids & {"mysql.unreachable", "mysql.rights", "mysql.dump"}
+    sql(any_server, f"DROP DATABASE {schema}")
+    assert any_server.is_running
+
+
+async def sent_for_a_dump(url: str, proxy: Proxy) -> int:
+    """Return how many bytes go to the server up to the end of the dump command."""
+    position = Position(file="binlog.000001", offset=4, gtid_set=None)
+    source = await Source.open(parse_url(url, ("mysql",)), position, mariadb=False, waits=False)
+    assert await source.read(10)
+    sent_bytes = proxy.passed("up")
+    source.close()
+    return sent_bytes
+
+
+def test_a_binlog_that_does_not_come(new_mysql: NewMySQL) -> None:
+    """A dump is opened for a moment: what breaks on that connection alone is seen as well."""
+    mysql = new_mysql()
+    sql(mysql, "CREATE DATABASE shop", "CREATE TABLE shop.users (id INT PRIMARY KEY)")
+    with Proxy(mysql.port) as proxy:
+        url = mysql.url.replace(str(mysql.port), str(proxy.port))
+        assert findings(url) == {}
+        sent_bytes = asyncio.run(sent_for_a_dump(url, proxy))
+        proxy.accepted = 0
+        proxy.cut_next = lambda: ("up", sent_bytes, True) if proxy.accepted == 2 else None
+        assert list(findings(url)) == ["mysql.unreachable"]
+        proxy.cut_next = lambda: None
+        assert findings(url) == {}
+    for file in mysql.folder.glob("binlog.0*"):
+        file.unlink()
+    (finding,) = findings(mysql).values()
+
+    assert (finding.id, finding.stops) == ("mysql.dump", True)
+    assert "binlog" in finding.seen
 
 
 def test_logins_databases_and_servers_that_are_not_there(odd: dict[str, SqlServer]) -> None:
