@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# They wait more than they compute; each has servers of its own.
+WORKERS ?= 4
 TYPED := $(wildcard cdc cdc_reader redis_sink cdc_verify tests benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -35,8 +37,8 @@ servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server an
 demo: venv ## Run the main job on real servers and show each change on its way
 	$(BIN)/cdc demo
 
-test: servers ## Run all tests on real servers
-	$(BIN)/pytest
+test: servers ## Run all tests on real servers, WORKERS=4 at a time
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: venv ## Check format, lint and types
 	$(BIN)/ruff format --check .
@@ -50,7 +52,7 @@ model: venv ## Search the model of the protocol; MODEL_DEPTH=4 looks four steps 
 	MODEL_DEPTH=$(or $(MODEL_DEPTH),0) $(BIN)/pytest -rP tests/model
 
 integration fault acceptance: servers
-	$(BIN)/pytest tests/$@
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/$@
 
 integration: ## Run the tests of each side on its server
 fault: ## Run the tests that kill, freeze and cut

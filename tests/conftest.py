@@ -16,6 +16,8 @@ import pytest
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis, Server
 
+pytest_plugins = ["tests.support.fault_report"]
+
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
 

@@ -1,6 +1,6 @@
 """What the fault tests did: kills, cuts, restarts, and how long healing took.
 
-Counted where it is done, printed at the end of a run by tests/fault/conftest.py.
+Counted where it is done, printed at the end of a run by `tests.support.fault_report`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ class Tally:
         """Note how long it took from a healed fault to the newest change in Redis."""
         print(f"fault fired and healed: {fault}, {seconds:.2f} s")
         self.recoveries_s.setdefault(fault, []).append(seconds)
+
+    def add(self, counts: dict[str, int], recoveries_s: dict[str, list[float]]) -> None:
+        """Take in what another process did."""
+        self.of.update(counts)
+        for fault, times_s in recoveries_s.items():
+            self.recoveries_s.setdefault(fault, []).extend(times_s)
 
     def median_s(self) -> float:
         """Median of all recoveries; 0 where there was none."""
