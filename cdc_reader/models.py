@@ -324,8 +324,9 @@ class Modelling:
             fix=Fix(
                 sql=(add_key(self._schema, self._name, self._names),),
                 is_invasive=True,
-                advice="(SELECT * does not show it; the table is rebuilt), or name columns that "
-                f"tell\nits rows apart: --key '{{table}}:{{{self._names[0]}}}'",
+                advice="(SELECT * does not show it, but for MySQL before 8.0.23; the table is "
+                "rebuilt),\nor name columns that tell its rows apart: "
+                f"--key '{{table}}:{{{self._names[0]}}}'",
             ),
         )
 
@@ -340,11 +341,16 @@ def identifier(name: str) -> str:
 
 
 def add_key(schema: str, table: str, names: Sequence[str]) -> str:
-    """Return the statement that gives a table a primary key which ``SELECT *`` does not show."""
+    """Return the statement that gives a table a primary key which ``SELECT *`` does not show.
+
+    MySQL has such columns since 8.0.23, MariaDB since 10.3: each reads its own comment.
+    Source: MySQL manual, Comments; MariaDB, Comment Syntax.
+    """
     name = next(n for n in ("cdc_id", "cdc_id_", "cdc_id__") if n not in names)
     return (
         f"ALTER TABLE {identifier(schema)}.{identifier(table)} ADD COLUMN {identifier(name)} "
-        "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY;"
+        "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT /*!80023 INVISIBLE */ /*M! INVISIBLE */ "
+        "PRIMARY KEY;"
     )
 
 

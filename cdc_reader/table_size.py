@@ -161,7 +161,8 @@ def check_order(table: Table, size: TableSize) -> Iterator[Finding]:
         fix=Fix(
             sql=(add_key(table.schema, table.name, table.column_names),),
             is_invasive=True,
-            advice="(SELECT * does not show it; the table is rebuilt), or run with --no-snapshot",
+            advice="(SELECT * does not show it, but for MySQL before 8.0.23; the table is "
+            "rebuilt),\nor run with --no-snapshot",
         ),
         table=table.qualified,
     )

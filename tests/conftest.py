@@ -15,6 +15,7 @@ from typing import ParamSpec, Protocol, TypeVar
 import pytest
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis, Server
+from tests.support.certificates import Authority
 
 pytest_plugins = ["tests.support.fault_report"]
 
@@ -66,9 +67,11 @@ def mysql80() -> Iterator[MySQL80]:
 
 
 @pytest.fixture(scope="session")
-def mariadb1011() -> Iterator[MariaDB1011]:
+def mariadb1011(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB1011]:
     """MariaDB 10.11, shared: use a schema of your own, and never stop it."""
-    with MariaDB1011() as server:
+    # It makes no certificate of its own, as the others do.
+    certificate, key = Authority(tmp_path_factory.mktemp("mariadb1011")).issue("server")
+    with MariaDB1011((f"--ssl-cert={certificate}", f"--ssl-key={key}")) as server:
         yield server
 
 

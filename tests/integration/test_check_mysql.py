@@ -13,7 +13,7 @@ import pymysql
 import pytest
 from pymysql.constants import COMMAND
 
-from cdc.demo.servers import MariaDB, MySQL, start_together
+from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, start_together
 from cdc.finding import Finding
 from cdc.position import Position
 from cdc.table import Table
@@ -22,7 +22,7 @@ from cdc_reader import table_size
 from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
 from cdc_reader.source import Source
 from cdc_reader.table_size import MESSAGE_BYTES
-from tests.conftest import NewMySQL
+from tests.conftest import SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
 from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy
@@ -33,8 +33,9 @@ UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
 
 @pytest.fixture(scope="module")
 def odd() -> Iterator[dict[str, SqlServer]]:
-    """A MySQL and a MariaDB whose settings these tests turn."""
-    servers: dict[str, SqlServer] = {"mysql": MySQL(), "mariadb": MariaDB()}
+    """One server of each kind and release, whose settings these tests turn."""
+    kinds: tuple[SqlServer, ...] = (MySQL(), MySQL80(), MariaDB(), MariaDB1011())
+    servers = {server.name: server for server in kinds}
     with ExitStack() as stack:
         start_together(stack, *servers.values())
         for server in servers.values():
@@ -46,9 +47,21 @@ def odd() -> Iterator[dict[str, SqlServer]]:
         yield servers
 
 
-@pytest.fixture(params=["mysql", "mariadb"])
+@pytest.fixture(params=SQL_SERVERS)
 def server(request: pytest.FixtureRequest, odd: dict[str, SqlServer]) -> SqlServer:
-    """Both, one after the other."""
+    """Each of them, one after the other."""
+    return odd[request.param]
+
+
+@pytest.fixture(params=["mysql", "mysql80"])
+def a_mysql(request: pytest.FixtureRequest, odd: dict[str, SqlServer]) -> SqlServer:
+    """Each MySQL."""
+    return odd[request.param]
+
+
+@pytest.fixture(params=["mariadb", "mariadb1011"])
+def a_mariadb(request: pytest.FixtureRequest, odd: dict[str, SqlServer]) -> SqlServer:
+    """Each MariaDB."""
     return odd[request.param]
 
 
@@ -79,24 +92,34 @@ def test_a_server_that_is_set_up_well_has_no_findings(server: SqlServer) -> None
     assert (size.rows, size.is_exact) == (1, True)
     assert size.largest_bytes is not None
     assert 200 < size.largest_bytes < 400
-    assert report.servers["mysql"].startswith(
-        "MariaDB 1" if isinstance(server, MariaDB) else "MySQL 9"
-    )
+    kind = "MariaDB" if isinstance(server, MariaDB) else "MySQL"
+    assert report.servers["mysql"].startswith(f"{kind} {server.version}")
+
+
+SETTINGS = {
+    "mysql": [
+        ("binlog_format", "'MIXED'", "'ROW'"),
+        ("binlog_row_image", "'MINIMAL'", "'FULL'"),
+        ("binlog_row_metadata", "'MINIMAL'", "'FULL'"),
+        ("binlog_row_value_options", "'PARTIAL_JSON'", "''"),
+        ("server_id", "0", "1"),
+        ("binlog_expire_logs_seconds", "3600", "2592000"),
+    ],
+    "mariadb": [
+        ("binlog_format", "'MIXED'", "'ROW'"),
+        ("binlog_row_image", "'NOBLOB'", "'FULL'"),
+        ("binlog_row_metadata", "'NO_LOG'", "'FULL'"),
+        ("binlog_expire_logs_seconds", "3600", "0"),
+    ],
+}
 
 
 @pytest.mark.parametrize(
     ("kind", "variable", "value", "default"),
     [
-        ("mysql", "binlog_format", "'MIXED'", "'ROW'"),
-        ("mysql", "binlog_row_image", "'MINIMAL'", "'FULL'"),
-        ("mysql", "binlog_row_metadata", "'MINIMAL'", "'FULL'"),
-        ("mysql", "binlog_row_value_options", "'PARTIAL_JSON'", "''"),
-        ("mysql", "server_id", "0", "1"),
-        ("mysql", "binlog_expire_logs_seconds", "3600", "2592000"),
-        ("mariadb", "binlog_format", "'MIXED'", "'ROW'"),
-        ("mariadb", "binlog_row_image", "'NOBLOB'", "'FULL'"),
-        ("mariadb", "binlog_row_metadata", "'NO_LOG'", "'FULL'"),
-        ("mariadb", "binlog_expire_logs_seconds", "3600", "0"),
+        (kind, *setting)
+        for kind in SQL_SERVERS
+        for setting in SETTINGS["mariadb" if kind.startswith("mariadb") else "mysql"]
     ],
 )
 def test_a_setting(
@@ -118,18 +141,18 @@ def test_a_setting(
         sql(server, f"SET GLOBAL {variable} = {default}")
 
 
-def test_binlogs_must_outlast_the_first_reading(odd: dict[str, SqlServer]) -> None:
+def test_binlogs_must_outlast_the_first_reading(a_mysql: SqlServer) -> None:
     """A retention of a day and a second is enough for this table; see the unit test for others."""
-    sql(odd["mysql"], "SET GLOBAL binlog_expire_logs_seconds = 86401")
+    sql(a_mysql, "SET GLOBAL binlog_expire_logs_seconds = 86401")
     try:
-        assert findings(odd["mysql"]) == {}
+        assert findings(a_mysql) == {}
     finally:
-        sql(odd["mysql"], "SET GLOBAL binlog_expire_logs_seconds = 2592000")
+        sql(a_mysql, "SET GLOBAL binlog_expire_logs_seconds = 2592000")
 
 
-def test_gtids_can_be_switched_on_by_the_statements(odd: dict[str, SqlServer]) -> None:
+def test_gtids_can_be_switched_on_by_the_statements(a_mysql: SqlServer) -> None:
     """In steps; off again, also in steps."""
-    mysql = odd["mysql"]
+    mysql = a_mysql
     sql(mysql, *(f"SET GLOBAL gtid_mode = {m}" for m in ("ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF")))
     sql(mysql, "SET GLOBAL enforce_gtid_consistency = OFF")
 
@@ -153,9 +176,9 @@ def test_prepared_xa_transactions(server: SqlServer) -> None:
     assert findings(server) == {}
 
 
-def test_a_number_that_a_replica_has(odd: dict[str, SqlServer]) -> None:
+def test_a_number_that_a_replica_has(a_mysql: SqlServer) -> None:
     """A replica that has registered, and the server itself; without the setting it is gone."""
-    mysql = odd["mysql"]
+    mysql = a_mysql
     with mysql.connect() as replica:
         raw: Any = replica
         raw._execute_command(
@@ -168,12 +191,14 @@ def test_a_number_that_a_replica_has(odd: dict[str, SqlServer]) -> None:
         assert findings(mysql, server_id=4712) == findings(mysql) == {}
 
 
-def test_filters_of_a_replica(odd: dict[str, SqlServer]) -> None:
+def test_filters_of_a_replica(a_mysql: SqlServer) -> None:
     """Said; the statements take them away."""
-    mysql = odd["mysql"]
+    mysql = a_mysql
+    source, replica = ("MASTER", "SLAVE") if mysql.name == "mysql80" else ("SOURCE", "REPLICA")
+    verb = "MASTER" if mysql.name == "mysql80" else "REPLICATION SOURCE"
     sql(
         mysql,
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1",
+        f"CHANGE {verb} TO {source}_HOST = '127.0.0.1', {source}_PORT = 1",
         "CHANGE REPLICATION FILTER REPLICATE_IGNORE_DB = (crm), REPLICATE_DO_TABLE = (shop.users)",
     )
     try:
@@ -182,12 +207,12 @@ def test_filters_of_a_replica(odd: dict[str, SqlServer]) -> None:
         run_sql(mysql, finding)
         assert findings(mysql) == {}
     finally:
-        sql(mysql, "STOP REPLICA", "RESET REPLICA ALL")
+        sql(mysql, f"STOP {replica}", f"RESET {replica} ALL")
 
 
-def test_sessions_that_keep_the_old_format(odd: dict[str, SqlServer]) -> None:
+def test_sessions_that_keep_the_old_format(a_mysql: SqlServer) -> None:
     """Told by MySQL with the rights for it; the statement ends them."""
-    mysql = odd["mysql"]
+    mysql = a_mysql
     with mysql.connect() as old, old.cursor() as cursor:
         cursor.execute("SET SESSION binlog_row_image = 'MINIMAL'")
         cursor.execute("SELECT CONNECTION_ID()")
@@ -264,18 +289,16 @@ def test_a_binlog_that_does_not_come(new_mysql: NewMySQL) -> None:
     assert "binlog" in finding.seen
 
 
-def test_logins_databases_and_servers_that_are_not_there(odd: dict[str, SqlServer]) -> None:
+def test_logins_databases_and_servers_that_are_not_there(server: SqlServer) -> None:
     """Each is one finding, and the other servers are asked all the same."""
-    mysql = odd["mysql"]
-
-    assert list(findings(f"{UNKNOWN_USER}{mysql.port}")) == ["mysql.refused"]
-    assert list(findings(f"{mysql.url}/nowhere")) == ["mysql.database"]
+    assert list(findings(f"{UNKNOWN_USER}{server.port}")) == ["mysql.refused"]
+    assert list(findings(f"{server.url}/nowhere")) == ["mysql.database"]
     assert {f.id for f in check(tables=("shop.users",)).findings} == {
         "mysql.unreachable",
         "nats.unreachable",
         "redis.unreachable",
     }
-    assert findings(mysql.url) == {}
+    assert findings(server.url) == {}
 
 
 def test_a_table_that_may_not_be_read(server: SqlServer) -> None:
@@ -310,7 +333,7 @@ def test_a_table_that_is_not_there(server: SqlServer) -> None:
 
 
 def test_a_table_without_a_key(server: SqlServer) -> None:
-    """The statement gives it one that the application does not see."""
+    """The statement gives it one that the application does not see, where there is such a thing."""
     table = made(server, "a INT, b TEXT")
     sql(server, f"INSERT INTO {table} VALUES (1, 'x'), (1, 'x')")
     (finding,) = findings(server, table).values()
@@ -318,7 +341,8 @@ def test_a_table_without_a_key(server: SqlServer) -> None:
     assert (finding.id, finding.stops) == ("mysql.table-key", True)
     run_sql(server, finding)
     assert findings(server, table) == {}
-    sql(server, f"INSERT INTO {table} VALUES (2, 'y')")
+    columns = "(a, b)" if server.name == "mysql80" else ""  # invisible columns: since 8.0.23
+    sql(server, f"INSERT INTO {table} {columns} VALUES (2, 'y')")
 
 
 def test_a_large_table_without_a_key(server: SqlServer) -> None:
@@ -385,9 +409,9 @@ def test_keys_that_may_be_null_or_twice(server: SqlServer) -> None:
     assert findings(server, table, key="t:{id}") == {}
 
 
-def test_cascades_on_mariadb(odd: dict[str, SqlServer]) -> None:
+def test_cascades_on_mariadb(a_mariadb: SqlServer) -> None:
     """MariaDB's are in no binlog; the statements make the key one that refuses."""
-    server = odd["mariadb"]
+    server = a_mariadb
     table = made(server, "id INT PRIMARY KEY, u INT, KEY (u)")
     sql(
         server,
