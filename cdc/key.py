@@ -13,8 +13,9 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from cdc.errors import UsageError
 from cdc.setting import nearest
@@ -67,6 +68,11 @@ class KeyTemplate:
         """What every key begins with; empty when the template begins with a column."""
         return self.parts[0] if self.parts and isinstance(self.parts[0], str) else ""
 
+    def begins_as(self, other: KeyTemplate) -> bool:
+        """Say whether a key may begin as both do: where not, no key is of both."""
+        one, two = self.literal_prefix, other.literal_prefix
+        return one.startswith(two) or two.startswith(one)
+
     def render(self, values: Mapping[str, str]) -> str:
         """Return the key of a row whose key columns have these texts."""
         return "".join(
@@ -114,6 +120,34 @@ class KeyTemplate:
                 return False
             key = key[at + len(literal) :]
         return True
+
+
+_Value = TypeVar("_Value")
+
+
+class Templates(Generic[_Value]):
+    """Templates with a value each, found by a key: of 5,000 only those that begin as it does.
+
+    >>> t = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
+    >>> list(Templates([(t, "users")]).of("users:7"))
+    ['users']
+    """
+
+    def __init__(self, templates: Iterable[tuple[KeyTemplate, _Value]]) -> None:
+        """Take them in, in the order in which they are to be found."""
+        self._by_begin: dict[str, list[tuple[int, KeyTemplate, _Value]]] = {}
+        for number, (template, value) in enumerate(templates):
+            at = self._by_begin.setdefault(template.literal_prefix, [])
+            at.append((number, template, value))
+        self._lengths = sorted(set(map(len, self._by_begin)))
+
+    def of(self, key: str) -> Iterator[_Value]:
+        """Yield the values of those that may have made a key, in their order."""
+        begins = {key[:length] for length in self._lengths if length <= len(key)}
+        found = [one for begin in begins for one in self._by_begin.get(begin, ())]
+        for _, template, value in sorted(found, key=lambda one: one[0]):
+            if template.may_have_made(key):
+                yield value
 
 
 def parse_template(

@@ -16,10 +16,10 @@ from cdc.estimate import TableSize
 from cdc.finding import Finding, Fix
 from cdc.mask import Mask
 from cdc.table import Column, Table
+from cdc_reader.described import rows_of
 from cdc_reader.models import add_key, identifier
 from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
 from cdc_reader.table_check import SELECT_REFUSED, sql_name
-from cdc_reader.tables import rows_of
 
 SCAN_MS = 10_000
 MESSAGE_BYTES = 150

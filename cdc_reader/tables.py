@@ -6,45 +6,29 @@ Names are bound, never put into SQL; what stands in a statement is the catalog's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pymysql.connections import Connection
 
 from cdc.errors import CdcError, UsageError
 from cdc.finding import Finding, of_error, together
-from cdc.key_overlap import could_be_equal
+from cdc.key import KeyTemplate
+from cdc.key_overlap import could_be_equal, pairs_to_compare
 from cdc.mask import MaskKey
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
-from cdc_reader.models import Key, Modelling, Refused, alphabets_of, identifier
+from cdc_reader.described import Entry, columns_of, keys_of, rows_of
+from cdc_reader.models import Key, Modelling, Refused, alphabets_of
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 NAMES_LISTED = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One table of the catalog."""
-
-    schema: str
-    name: str
-    kind: str
-    """``BASE TABLE``, ``VIEW``, ``SEQUENCE`` …"""
-
-    @property
-    def qualified(self) -> str:
-        """``schema.table``."""
-        return f"{self.schema}.{self.name}"
-
-    @property
-    def sql(self) -> str:
-        """As it stands in a statement without bound values."""
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
+SHARED_KEYS_LISTED = 20
+"""Of 5,000 tables with one key template there are 12 million pairs."""
 
 
 def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Table, ...]:
@@ -78,11 +62,19 @@ def find_tables(
         return (), [of_error("mysql.table", none)]
     found: list[Table] = []
     findings: list[Finding] = []
+    known = Catalog(_entries(connection), settings.mysql.database, folds=_names_fold(connection))
+    entries: list[tuple[TableSettings, Entry]] = []
     for wanted in settings.tables:
         try:
-            entry = _entry(connection, wanted.name, settings.mysql.database)
-            columns, keys = _columns(connection, entry), unique_keys(connection, entry)
-            found.append(table_of(entry, wanted, columns, keys, settings.mask_key))
+            entries.append((wanted, known.entry(wanted.name)))
+        except CdcError as error:
+            findings.append(of_error("mysql.table", error, wanted.name))
+    asked = [entry for _, entry in entries]
+    columns, keys = columns_of(connection, asked), keys_of(connection, asked)
+    for wanted, entry in entries:
+        try:
+            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, [])
+            found.append(table_of(entry, wanted, of, unique, settings.mask_key))
         except Refused as refused:
             findings += refused.findings
         except CdcError as error:
@@ -94,29 +86,52 @@ def find_tables(
 # -- which table -----------------------------------------------------------------------
 
 
-def _entry(connection: Connection[Any], wanted: str, database: str) -> Entry:
-    entries = _entries(connection)
-    folded = _names_fold(connection)
-    candidates = [e for e in entries if wanted in _names(e, database)] or [
-        e for e in entries if folded and wanted.lower() in [n.lower() for n in _names(e, database)]
-    ]
-    if not candidates and not database:
-        candidates = [e for e in entries if e.name == wanted]
-    if len(candidates) > 1:
-        listed = ", ".join(sorted(e.qualified for e in candidates)[:NAMES_LISTED])
-        raise UsageError(
-            f"table {wanted!r} stands in several databases: {listed}",
-            remedy=f"name one: --table {candidates[0].qualified}",
-        )
-    if not candidates:
-        raise _unknown_table(wanted, database, entries)
-    if candidates[0].kind != "BASE TABLE":
-        raise UsageError(
-            f"{candidates[0].qualified} is a {candidates[0].kind.lower()}, not a table: "
-            "it has no changes of its own in the binlog",
-            remedy="name the tables that it is made of",
-        )
-    return candidates[0]
+class Catalog:
+    """All tables that a login may see, by the names that a user may write."""
+
+    def __init__(self, entries: Sequence[Entry], database: str, *, folds: bool) -> None:
+        """Take the catalog's tables.
+
+        Args:
+            database: the default one; empty: none.
+            folds: upper and lower case of names are one (``lower_case_table_names``).
+        """
+        self._entries, self._database, self._folds = entries, database, folds
+        self._exact: dict[str, list[Entry]] = {}
+        self._folded: dict[str, list[Entry]] = {}
+        self._alone: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self._alone.setdefault(entry.name, []).append(entry)
+            for name in _names(entry, database):
+                self._exact.setdefault(name, []).append(entry)
+                self._folded.setdefault(name.lower(), []).append(entry)
+
+    def entry(self, wanted: str) -> Entry:
+        """Return the table of that name.
+
+        Raises:
+            UsageError: there is none, several, or it is no table.
+        """
+        candidates = self._exact.get(wanted, [])
+        if not candidates and self._folds:
+            candidates = self._folded.get(wanted.lower(), [])
+        if not candidates and not self._database:
+            candidates = self._alone.get(wanted, [])
+        if len(candidates) > 1:
+            listed = ", ".join(sorted(e.qualified for e in candidates)[:NAMES_LISTED])
+            raise UsageError(
+                f"table {wanted!r} stands in several databases: {listed}",
+                remedy=f"name one: --table {candidates[0].qualified}",
+            )
+        if not candidates:
+            raise _unknown_table(wanted, self._database, self._entries)
+        if candidates[0].kind != "BASE TABLE":
+            raise UsageError(
+                f"{candidates[0].qualified} is a {candidates[0].kind.lower()}, not a table: "
+                "it has no changes of its own in the binlog",
+                remedy="name the tables that it is made of",
+            )
+        return candidates[0]
 
 
 def _names(entry: Entry, database: str) -> tuple[str, ...]:
@@ -155,67 +170,6 @@ def _names_fold(connection: Connection[Any]) -> bool:
     return any(number != 0 for (number,) in rows_of(connection, "SELECT @@lower_case_table_names"))
 
 
-# -- what it is made of ----------------------------------------------------------------
-
-
-def _columns(connection: Connection[Any], entry: Entry) -> tuple[Column, ...]:
-    """Return all columns, generated and invisible ones too, as row images have them."""
-    rows = rows_of(
-        connection,
-        "SELECT column_name, data_type, column_type, character_set_name, is_nullable"
-        " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s"
-        " ORDER BY ordinal_position",
-        (entry.schema, entry.name),
-    )
-    return tuple(
-        Column(
-            name=name,
-            data_type=data_type.lower(),
-            column_type=column_type,
-            charset=charset,
-            nullable=nullable == "YES",
-        )
-        for name, data_type, column_type, charset, nullable in rows
-    )
-
-
-def unique_keys(connection: Connection[Any], entry: Entry) -> list[Key]:
-    """Return the keys that tell every row from every other, the primary key first."""
-    rows = rows_of(
-        connection,
-        "SELECT s.index_name, s.column_name, s.sub_part, c.is_nullable"
-        " FROM information_schema.statistics s LEFT JOIN information_schema.columns c"
-        " ON c.table_schema = s.table_schema AND c.table_name = s.table_name"
-        " AND c.column_name = s.column_name"
-        " WHERE s.table_schema = %s AND s.table_name = %s AND s.non_unique = 0"
-        " ORDER BY s.index_name, s.seq_in_index",
-        (entry.schema, entry.name),
-    )
-    found: dict[str, list[str]] = {}
-    unfit: set[str] = set()
-    for index, column, prefix_length, nullable in rows:
-        found.setdefault(index, []).append(column)
-        # A key on an expression has no column; one on a prefix tells prefixes apart, not rows.
-        if column is None or prefix_length is not None or nullable != "NO":
-            unfit.add(index)
-    names = [index for index in found if index not in unfit]
-    names.sort(key=lambda index: (index != "PRIMARY", len(found[index]), index))
-    return [tuple(found[index]) for index in names]
-
-
-def rows_of(
-    connection: Connection[Any], statement: str, bound: Sequence[str] = ()
-) -> Sequence[tuple[Any, ...]]:
-    """Return the rows of a statement with bound values.
-
-    Raises:
-        pymysql.MySQLError: it is refused, or the connection broke.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(statement, tuple(bound) or None)
-        return list(cursor.fetchall())
-
-
 # -- what follows from it --------------------------------------------------------------
 
 
@@ -241,7 +195,7 @@ def table_of(
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:
     """Refuse two templates of which a row each could have the same key."""
     names = [table.qualified for table in tables]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in sorted(name for name, times in Counter(names).items() if times > 1):
         yield UsageError(f"table {name} is named twice", remedy="name it once")
     templates = [
         (f"rows of {table.qualified}", table.key, alphabets_of(table))
@@ -251,9 +205,19 @@ def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:
         for table in {table.qualified: table for table in tables}.values()
         for index in table.indexes
     ]
-    for (one, key, letters), (other, other_key, other_letters) in combinations(templates, 2):
-        if could_be_equal(key, letters, other_key, other_letters):
-            yield UsageError(
-                f"{one} and {other} could have the same key: {key.text!r} and {other_key.text!r}",
-                remedy="let keys begin differently: --key '{schema}.{table}:{pk}'",
-            )
+    found = pairs_to_compare([key for _, key, _ in templates])
+    yield from islice(filter(None, (_shared(templates[a], templates[b]) for a, b in found)),
+                      SHARED_KEYS_LISTED)  # fmt: skip
+
+
+_Named = tuple[str, KeyTemplate, Mapping[str, str]]
+
+
+def _shared(first: _Named, second: _Named) -> UsageError | None:
+    (one, key, letters), (other, other_key, other_letters) = first, second
+    if not could_be_equal(key, letters, other_key, other_letters):
+        return None
+    return UsageError(
+        f"{one} and {other} could have the same key: {key.text!r} and {other_key.text!r}",
+        remedy="let keys begin differently: --key '{schema}.{table}:{pk}'",
+    )

@@ -52,9 +52,16 @@ class Orphans:
         # The rule of the sweep, so that what is reported is what a refresh removes.
         self._is_only_of = role.loaded(role.IS_ONLY_OF)
         self._escaped = role.loaded(role.ESCAPED)
-        self._all = [ground for one in (table, *others) for ground in grounds(one)]
-        self._left = [ground for ground in grounds(table) if ground[1].literal_prefix]
-        self.possible = len(self._left) == len(grounds(table))
+        own = grounds(table)
+        # Of many tables, few have keys that could be taken for this one's.
+        self._near = [
+            ground
+            for one in (table, *others)
+            for ground in grounds(one)
+            if any(ground[1].begins_as(mine) for _, mine in own)
+        ]
+        self._left = [ground for ground in own if ground[1].literal_prefix]
+        self.possible = len(self._left) == len(own)
         """A template that begins with a column owns no keys but those of its rows."""
         self._places = Places(table)
         if has_parts(table):
@@ -110,7 +117,7 @@ class Orphans:
         except UnicodeDecodeError:
             return False
         # As the sweep tells them: a key of several rows by its TYPE too.
-        rivals = [g[1] for g in self._all if g != ground and ground[0] in (None, g[0])]
+        rivals = [g[1] for g in self._near if g != ground and ground[0] in (None, g[0])]
         return not is_of_cdc(key) and self._is_only_of(key, ground[1], rivals)
 
     def _is_sampled(self, place: bytes) -> bool:

@@ -22,6 +22,7 @@ import msgspec
 
 from cdc.compiled import native
 from cdc.errors import UsageError
+from cdc.key import Templates
 from cdc.message import (
     CONTRACT_VERSION,
     HEARTBEAT,
@@ -93,10 +94,10 @@ class Planner:
         self._is_hash = {name: model.is_hash for name, model in models.items() if model.is_usual}
         self._shaped = {name: model for name, model in models.items() if not model.is_usual}
         grounds = [ground for table in tables for ground in grounds_of(table)]
-        self._strings = [
+        self._strings = Templates(
             (table.key, models[table.qualified]) for table in tables if table.model == "string"
-        ]
-        self._shared = [ground.template for ground in grounds if ground.kind is not None]
+        )
+        self._shared = Templates((g.template, True) for g in grounds if g.kind is not None)
         self._apply_bare = bare_messages == "apply"
         self._partition, self._partitions = partition, partitions
         self._pipeline = pipeline
@@ -347,7 +348,6 @@ class Planner:
 
     def _model_of(self, key: str) -> Model | None:
         """Return how a bare message's key is kept; None: no table keeps it as a string."""
-        if any(template.may_have_made(key) for template in self._shared):
+        if any(self._shared.of(key)):
             return None
-        made = (model for template, model in self._strings if template.may_have_made(key))
-        return next(made, None)
+        return next(self._strings.of(key), None)

@@ -45,9 +45,16 @@ class Sweep:
         """
         self.table, self.number = table.qualified, number
         self.removed = 0
-        self._all = [ground for one in (table, *others) for ground in grounds_of(one)]
+        own = grounds_of(table)
+        # Of many tables, few have keys that could be taken for this one's.
+        self._near = [
+            ground
+            for one in (table, *others)
+            for ground in grounds_of(one)
+            if any(ground.template.begins_as(mine.template) for mine in own)
+        ]
         # A template without a beginning has no keys that could be looked for.
-        self._left = [g for g in grounds_of(table) if g.template.literal_prefix]
+        self._left = [g for g in own if g.template.literal_prefix]
         self._live_keys = live_keys
         self._partition, self._partitions = partition, partitions
         self._cursor = b"0"
@@ -132,7 +139,7 @@ class Sweep:
         """Return those of the right type; remove others that no other template may have made."""
         kinds = await writer.ask(*(("TYPE", key) for key in keys))
         wrong = [k for k, kind in zip(keys, kinds, strict=True) if kind.decode() != ground.kind]
-        rivals = [other.template for other in self._all if other != ground]
+        rivals = [other.template for other in self._near if other != ground]
         gone = [key for key in wrong if is_only_of(key.decode(), ground.template, rivals)]
         if gone:
             await writer.apply([("UNLINK", *gone)], position)
@@ -151,7 +158,7 @@ class Sweep:
         # A key of several rows is told from other kinds by its TYPE, and from its own by name.
         rivals = [
             other.template
-            for other in self._all
+            for other in self._near
             if other != ground and ground.kind in (None, other.kind)
         ]
         return is_only_of(key, ground.template, rivals)

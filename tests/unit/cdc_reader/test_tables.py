@@ -9,8 +9,9 @@ import pytest
 from cdc.errors import PreflightError, UsageError
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
+from cdc_reader.described import Entry
 from cdc_reader.models import Key
-from cdc_reader.tables import Entry, _shared_keys, table_of
+from cdc_reader.tables import _shared_keys, table_of
 
 USERS = Entry(schema="shop", name="users", kind="BASE TABLE")
 
