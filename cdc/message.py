@@ -4,9 +4,10 @@ Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), 
 JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
 golden files in tests/golden/messages hold it still.
 
-Five bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
-barrier), `Heartbeat` (a transaction boundary) and `Refresh` (tables are read anew from here).
-A sixth, `Bare`, is what an application publishes by itself:
+Six bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
+barrier), `Heartbeat` (a transaction boundary), `Refresh` (tables are read anew from here) and
+`Tables` (all tables, where they are too many for each heartbeat).
+A seventh, `Bare`, is what an application publishes by itself:
 ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
@@ -24,6 +25,7 @@ SNAPSHOT = "snapshot"
 HEARTBEAT = "heartbeat"
 SCHEMA = "schema"
 REFRESH = "refresh"
+TABLES = "tables"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -163,6 +165,27 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, ranges=ranges or msgspec.UNSET)
 
 
+class ListedAt(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of all tables: ``{"number":1795414891568123,"seq":8123}``."""
+
+    number: int
+    """When it was made, microseconds since 1970."""
+    seq: int
+    """Sequence in the stream from which on it is to be looked for."""
+
+
+class Tables(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the snapshot of each table is: a part of a list that heartbeats name."""
+
+    op: Literal["tables"] = "tables"
+    number: int
+    part: int
+    """From 1 to `parts`."""
+    parts: int
+    snapshot: dict[str, TableProgress]
+    v: int = CONTRACT_VERSION
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction boundary: from here a restart loses nothing."""
 
@@ -184,6 +207,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     last_of: tuple[str, ...] = ()
     """With several partitions: `id` of the newest message of ours in each of them."""
     snapshot: dict[str, TableProgress]
+    """Each table, or with many (`listed`) each that is not as the list has it."""
+    listed: ListedAt | msgspec.UnsetType = msgspec.UNSET
+    """The list that has the other tables; absent: there are none."""
     upto: int = 0
     """All that was committed up to this time, microseconds since 1970, stands before this
     message; left out: not known."""
@@ -227,13 +253,14 @@ class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: str
 
 
-Ours = Change | Snapshot | Schema | Heartbeat | Refresh
+Ours = Change | Snapshot | Schema | Heartbeat | Refresh | Tables
 
 decode_change = msgspec.json.Decoder(Change).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot).decode
 decode_placed = msgspec.json.Decoder(Placed).decode
 decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
 decode_refresh = msgspec.json.Decoder(Refresh).decode
+decode_tables = msgspec.json.Decoder(Tables).decode
 decode_schema = msgspec.json.Decoder(Schema).decode
 decode_bare = msgspec.json.Decoder(Bare).decode
 

@@ -17,6 +17,7 @@ from cdc.room_check import check_room
 from cdc.settings import Settings
 from cdc.table import Index, Table
 from cdc.table_settings import TableSettings
+from cdc.telemetry import names_text
 
 EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
 """nats-server's default."""
@@ -39,7 +40,7 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
         log.warning(finding.sentence(), next=finding.remedy or None)
     log.info(
         "starting",
-        tables=" ".join(table.qualified for table in report.tables),
+        tables=names_text([table.qualified for table in report.tables]),
         mysql=settings.mysql.address,
         nats=settings.nats.address,
         redis=settings.redis.address,

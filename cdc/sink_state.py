@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+TABLES_EVERY_S = 1.5
+"""All names of many tables are too much for each message."""
 SILENT_S = 30.0
 """Whoever says nothing for so long is gone, and nobody waits for him."""
 
@@ -25,7 +27,8 @@ class SinkState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_bytes: int = 0
     """`maxmemory` of Redis; 0: no limit, or not known."""
     tables: tuple[str, ...] = ()
-    """``schema.table`` of those that it follows; others' messages it quarantines."""
+    """``schema.table`` of those that it follows; others' messages it quarantines.  Left out: as
+    it said before; it says them every `TABLES_EVERY_S`."""
 
 
 encode_state = msgspec.json.Encoder().encode

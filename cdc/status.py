@@ -18,6 +18,7 @@ OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 HEADROOM_WARNING, HEADROOM_CRITICAL = 0.2, 0.05
 """Of the time that the binlog is kept for."""
 STALE_LEAST_S = 10.0
+NAMED_MOST = 10
 OLDER_FORMS = "not exact, rows keep the form of earlier settings"
 Place = tuple[int, int]
 """Number of a binlog file, and offset in bytes."""
@@ -333,7 +334,8 @@ def _state(out: Mapping[str, Any], seen: Seen, limits: Limits) -> tuple[str, str
         return "unknown", f"MySQL does not answer; {based}"
     reading = sorted({name for p in seen.sink.positions if p for name in p.reading})
     if reading:
-        return "snapshot", f"reading {', '.join(reading)}; {based}"
+        more = f" and {len(reading) - NAMED_MOST:,} more" if len(reading) > NAMED_MOST else ""
+        return "snapshot", f"reading {', '.join(reading[:NAMED_MOST])}{more}; {based}"
     if (out["lag_s"] or 0.0) > limits.warn_lag_s:
         return "behind", based
     return "streaming", based

@@ -180,6 +180,7 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
 
     from cdc.dead_letters import tables_not_exact
     from cdc.errors import PermissionDenied
+    from cdc.list_lookup import Lists
     from cdc.message import HEARTBEAT, decode_heartbeat, decode_placed, parse_id, subject_for
     from cdc.status import Stream
     from cdc.stream import NO_STREAM, ApiError, message_get, stream_state
@@ -199,7 +200,8 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
     heartbeat, newest_id = None, ""
     if beat is not None:
         with suppress(msgspec.DecodeError):
-            heartbeat = decode_heartbeat(beat.data)
+            lists = Lists(nc, settings.stream, prefix)
+            heartbeat = await lists.whole(decode_heartbeat(beat.data))
     if newest is not None:
         with suppress(msgspec.DecodeError, ValueError):
             newest_id = decode_placed(newest.data).id

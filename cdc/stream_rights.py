@@ -30,7 +30,7 @@ from cdc.stream import (
 _RESERVED_REPLY = b"_R_.cdc"
 _SID = 1 << 30
 """Of subscriptions that are tried: far from those of nats-py."""
-_OPERATIONS = ("insert", "update", "delete", "snapshot", "schema", "heartbeat", "refresh")
+_OPERATIONS = ("insert", "update", "delete", "snapshot", "schema", "heartbeat", "refresh", "tables")
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -31,6 +31,19 @@ IDLE_LINES_BETWEEN = 6
 """While nothing flows, only every so many of the regular lines is written."""
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "debug": "\x1b[2m"}
 _PLAIN = "\x1b[0m"
+
+
+NAMES_LISTED = 20
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Return names for one line of the log: of many the first.
+
+    >>> names_text([f"shop.t{n}" for n in range(1000)])[-30:]
+    'shop.t18 shop.t19 and 980 more'
+    """
+    more = len(names) - NAMES_LISTED
+    return " ".join(names[:NAMES_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 class Log:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -23,14 +23,15 @@ import msgspec
 from nats.aio.msg import Msg
 
 from cdc import wire
-from cdc.errors import CdcError, PositionLostError, StreamError, UnavailableError
+from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.message import (
     HEARTBEAT,
     REFRESH,
+    TABLES,
     Heartbeat,
+    ListedAt,
     Refresh,
-    decode_change,
-    decode_snapshot,
+    TableProgress,
     encode,
     subject_for,
 )
@@ -42,6 +43,7 @@ from cdc.stream import (
     stream_state,
     write_block,
 )
+from cdc.table_list import listing
 from cdc_reader.flush import (
     CLAIM_HEADER,
     Flush,
@@ -56,6 +58,7 @@ from cdc_reader.flush import (
     sequence_fence,
 )
 from cdc_reader.lanes import Run
+from cdc_reader.oversize import HEADERS_BYTES, boundary_too_large, row_too_large
 from cdc_reader.tail import end_running_batch, ours_in
 
 ACK_TIMEOUT_S = 10.0
@@ -70,8 +73,7 @@ _FULL = {10077, 10122, 10023}
 """Stream limits, account limits, insufficient resources: back-pressure, not failure."""
 _FULL_PAUSE_S = 1.0
 _FULL_SAID_EVERY_S = 10.0
-_HEADERS_BYTES = 512
-"""The server counts headers in; ours never take as many."""
+LIST_MESSAGE_BYTES = 256 << 10
 
 
 class FencedError(UnavailableError):
@@ -129,7 +131,7 @@ class Publisher:
         self._heartbeat_sequence = 0
         self._newest_is_heartbeat = False
         self._crowded_flushes = 0
-        self._max_body_bytes = nc.max_payload - _HEADERS_BYTES
+        self._max_body_bytes = nc.max_payload - HEADERS_BYTES
 
     async def open(self, claim: Heartbeat | Refresh) -> None:
         """Claim the stream's end with a boundary; nobody of ours stores anything behind it.
@@ -141,18 +143,44 @@ class Publisher:
             PermissionDenied: this login may not publish.
             UnavailableError: NATS does not answer.
         """
-        with wire.unless_lost(self._nc):
-            await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
-            with suppress(ApiError):  # without a stream, the claim says what is missing
-                self._leader = (await stream_state(self._nc, self._stream)).leader
-        self._watch = asyncio.create_task(self._watch_for_loss())
-        self._nc.on_denied.append(self._denied)
+        await self._listen()
         self._heartbeat = claim.boundary if isinstance(claim, Refresh) else claim
         subject = subject_for(self._prefix, claim.op).encode()
         await self._begin([(subject, encode(claim))], is_claim=True)
         await self.settle()
         await end_running_batch(self._nc, self._stream, self._prefix, claim_sequence=self.sequence)
         await self._step_over_foreign()
+
+    async def list_tables(self, snapshot: Mapping[str, TableProgress]) -> ListedAt:
+        """Store a list of all tables; a heartbeat has to name it before it counts.
+
+        It is as a claim: who looks for a batch that runs passes over it.
+
+        Raises:
+            FencedError: another reader published.
+            UnavailableError: NATS does not answer.
+        """
+        await self._listen()
+        await self.settle()
+        number, first = time.time_ns() // 1000, 0
+        subject = subject_for(self._prefix, TABLES).encode()
+        most_bytes = min(LIST_MESSAGE_BYTES, self._max_body_bytes // 2)
+        for part in listing(snapshot, number=number, max_bytes=most_bytes):
+            await self._begin([(subject, encode(part))], is_claim=True)
+            await self.settle()
+            first = first or self.sequence
+        return ListedAt(number=number, seq=first)
+
+    async def _listen(self) -> None:
+        """Listen to answers, once."""
+        if self._watch is not None:
+            return
+        with wire.unless_lost(self._nc):
+            await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
+            with suppress(ApiError):  # without a stream, the claim says what is missing
+                self._leader = (await stream_state(self._nc, self._stream)).leader
+        self._watch = asyncio.create_task(self._watch_for_loss())
+        self._nc.on_denied.append(self._denied)
 
     async def _watch_for_loss(self) -> None:
         """End a flush that cannot be answered any more."""
@@ -196,7 +224,7 @@ class Publisher:
         """
         for run in runs:
             if max(map(len, run.bodies), default=0) > self._max_body_bytes:
-                raise self._too_large(run)
+                raise row_too_large(run, max_payload=self._nc.max_payload)
         limits = {"max_messages": self._max_messages, "max_bytes": self._max_bytes}
         for messages in parts(runs, self._prefix, **limits):
             await self.settle()
@@ -276,6 +304,8 @@ class Publisher:
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # The loop may end before anybody asks; asyncio would print the error as one forgotten.
         done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        if len(messages) == 1 and len(messages[0][1]) > self._max_body_bytes:
+            raise boundary_too_large(*messages[0], max_payload=self._nc.max_payload)
         self._flush = Flush(messages, token, done, is_claim)
         await self._write(self._flush)
 
@@ -289,18 +319,6 @@ class Publisher:
             fence += b"\r\n" + CLAIM_HEADER
         make = fast_block if self._fast and len(flush.messages) > 1 else plain_block
         await write_block(self._nc, make(flush.messages, f"{self._inbox}.{flush.token}", fence))
-
-    def _too_large(self, run: Run) -> PositionLostError:
-        body = max(run.bodies, key=len)
-        key = _key_in(body)
-        return PositionLostError(
-            f"the message for {key!r} of {run.table} has {len(body):,} bytes; NATS carries "
-            f"{self._max_body_bytes:,} (max_payload {self._nc.max_payload:,})",
-            safe="all changes before it were published; nothing was skipped",
-            remedy="in nats-server.conf: max_payload: "
-            f"{_next_mib(len(body) + _HEADERS_BYTES)}MB, then start cdc again; "
-            "or leave large columns out with --value COLUMN",
-        )
 
     # -- answers ---------------------------------------------------------------------
 
@@ -405,18 +423,5 @@ def check_end(
 
 def is_ours(prefix: str, stored: StoredMessage) -> bool:
     """Say whether a stored message is of a reader of this pipeline, heartbeats included."""
-    boundaries = (subject_for(prefix, HEARTBEAT), subject_for(prefix, REFRESH))
+    boundaries = [subject_for(prefix, op) for op in (HEARTBEAT, REFRESH, TABLES)]
     return stored.subject in boundaries or ours_in(prefix, stored) is not None
-
-
-def _key_in(body: bytes) -> str:
-    with suppress(msgspec.DecodeError):
-        return decode_change(body).key
-    with suppress(msgspec.DecodeError):
-        # One row alone: several are put together up to far less than NATS takes.
-        return decode_snapshot(body).rows[0].key
-    return "(a schema change)"
-
-
-def _next_mib(size_bytes: int) -> int:
-    return max(2, 1 << (size_bytes // (1 << 20)).bit_length())

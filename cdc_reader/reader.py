@@ -23,6 +23,7 @@ from cdc.form import form_of
 from cdc.message import Heartbeat, TableProgress, encode
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.table_list import Naming
 from cdc_reader import catalog
 from cdc_reader.backfill_report import BackfillReport
 from cdc_reader.beat import Beat
@@ -50,6 +51,8 @@ READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.05
 CHUNK_READ_TIMEOUT_S = 0.005
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
+LIST_KEEP_US = 3_600_000_000
+"""A list of tables is written again after so long, so that what stands before can be removed."""
 
 
 async def run(
@@ -88,7 +91,10 @@ async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Any) -> None:
         a.report.look(a.snapshot)
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
-        heartbeat = a.heartbeat() if a.heartbeat_due(bool(runs), len(data)) else None
+        heartbeat = None
+        if a.heartbeat_due(bool(runs), len(data)):
+            await a.list_tables()
+            heartbeat = a.heartbeat()
         # 5. Publish, fenced; the flush before is stored when this returns.
         await a.publisher.send(runs, heartbeat)
         a.count(runs, meter)
@@ -112,6 +118,8 @@ class Attached:
     server: str
     began: int
     """When the stream's first reader began, microseconds since 1970."""
+    naming: Naming
+    list_keep_us: int = LIST_KEEP_US
     silent_since_s: float = 0.0
     quiet_us: int = 0
     """When MySQL had nothing more for us, microseconds since 1970."""
@@ -155,9 +163,24 @@ class Attached:
         chunks, boundary = self.snapshot.chunks, self.assembler.boundary
         return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
 
+    async def list_tables(self) -> None:
+        """Store a list of all tables where the next heartbeat would have to name too many.
+
+        It counts from the heartbeat on that names it: rows that are in line before that one may
+        still be on their way.
+        """
+        progress = self.snapshot.progress
+        self.naming.moved(self.snapshot.moved)
+        now_us = time.time_ns() // 1000
+        if self.naming.needs_list(len(progress), now_us=now_us, keep_us=self.list_keep_us):
+            self.naming.is_listed(await self.publisher.list_tables(progress), progress)
+            self.snapshot.moved.clear()
+
     def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
         position, lanes = self.assembler.position, self.assembler.lanes
+        self.naming.moved(self.snapshot.moved)
+        self.snapshot.moved.clear()
         heartbeat = Heartbeat(
             epoch=self.epoch,
             server=self.server,
@@ -168,7 +191,8 @@ class Attached:
             last=self.assembler.last,
             partitions=lanes.partitions if lanes else 1,
             last_of=tuple(lanes.last_of) if lanes else (),
-            snapshot=dict(self.snapshot.progress),
+            snapshot=self.naming.of(self.snapshot.progress),
+            listed=self.naming.at,
             # Of a transaction that is open, a part may be missing still.
             upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
             paused=self.snapshot.paused or msgspec.UNSET,
@@ -228,6 +252,8 @@ async def _attach(
         )
         chunks = _chunks(settings, server)
         snapshot = _snapshot(settings, tables, tail, server, chunks, sinks)
+        naming = tail.naming
+        naming.begin(snapshot.progress)
         source = await Source.open(
             settings.mysql,
             resume.position,
@@ -243,6 +269,8 @@ async def _attach(
             epoch=resume.epoch,
             server=server.server,
             began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,
+            naming=naming,
+            list_keep_us=_list_keep_us(settings),
             silent_since_s=time.monotonic(),
             beat=Beat(
                 heartbeat_s=settings.heartbeat_s,
@@ -250,6 +278,7 @@ async def _attach(
                 early_bytes_per_s=settings.heartbeat_early_bytes,
             ),
         )
+        await attached.list_tables()
         await publisher.open(attached.heartbeat())
         _say_older_forms(snapshot.progress, log)
         log.info("streaming", position=str(resume.position), after=resume.last or None)
@@ -260,6 +289,12 @@ async def _attach(
         if chunks is not None:
             chunks.close()
         await stream.close(nc)
+
+
+def _list_keep_us(settings: Settings) -> int:
+    """Return how old a list of tables gets: what is removed by its age is long behind it."""
+    age_us = settings.stream_max_age_s * 1_000_000
+    return min(LIST_KEEP_US, age_us // 4) if age_us else LIST_KEEP_US
 
 
 def _say_older_forms(progress: Mapping[str, TableProgress], log: Any) -> None:

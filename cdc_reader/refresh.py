@@ -22,6 +22,7 @@ from cdc.message import Heartbeat, KeyRange, Refresh, TableProgress, parse_id
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import names_text
 from cdc_reader.chunk import about_rows, chunk_connection
 from cdc_reader.failover import ask_server_log
 from cdc_reader.key_range import Ranges, checked, refuse_too_much
@@ -41,7 +42,7 @@ async def run(settings: Settings, tables: tuple[Table, ...], *, log: Any, **_: A
         CdcError: a server refuses, or does not answer.
     """
     refresh, sequence = await announce(settings, tables, ())
-    log.warning("refresh announced", tables=" ".join(refresh.tables), seq=sequence)
+    log.warning("refresh announced", tables=names_text(refresh.tables), seq=sequence)
 
 
 async def announce(
@@ -188,11 +189,24 @@ async def _announce(
         refresh = plan_ranges(tail, ranges, number=number, now_us=now_us)
     else:
         refresh = plan_refresh(tail, server, tables, only, number=number, now_us=now_us)
+    refresh = await _listing(publisher, tail, refresh)
     if tail.heartbeat is not None:
         return refresh, await publisher.announce(refresh)
     # Whoever begins at a boundary without the refresh would not know that a gap is before it.
     await publisher.open(refresh)
     return refresh, publisher.sequence
+
+
+async def _listing(publisher: Publisher, tail: Tail, refresh: Refresh) -> Refresh:
+    """Return an announcement that names no more tables than it has to; list them first."""
+    naming, progress = tail.naming, refresh.boundary.snapshot
+    naming.begin(progress)
+    if naming.needs_list(len(progress), now_us=0, keep_us=0):
+        naming.is_listed(await publisher.list_tables(progress), progress)
+    boundary = msgspec.structs.replace(
+        refresh.boundary, snapshot=naming.of(progress), listed=naming.at
+    )
+    return msgspec.structs.replace(refresh, boundary=boundary)
 
 
 def plan_refresh(
@@ -315,4 +329,11 @@ def claim(tail: Tail, heartbeat: Heartbeat) -> Heartbeat:
     It says what the newest one said, so that nothing is lost if we end between the two.
     """
     now_us = time.time_ns() // 1000
-    return msgspec.structs.replace(heartbeat, last=tail.last, last_of=tail.last_of, ts=now_us)
+    return msgspec.structs.replace(
+        heartbeat,
+        snapshot=tail.naming.of(heartbeat.snapshot),
+        listed=tail.naming.at,
+        last=tail.last,
+        last_of=tail.last_of,
+        ts=now_us,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import UNSET
@@ -22,6 +22,7 @@ from cdc.position import (
     Position,
     file_number,
 )
+from cdc.table_list import Naming
 from cdc_reader.published import Published
 
 _NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
@@ -55,6 +56,8 @@ class Tail:
     """`id` of the newest message of ours, empty when there is none."""
     last_of: tuple[str, ...] = ()
     """With several partitions: of the newest in each, barriers included."""
+    naming: Naming = field(default_factory=Naming)
+    """Which tables the newest heartbeat names; `heartbeat` itself has them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +96,12 @@ def tail_of(
     partitions: int = 1,
     *,
     needs_heartbeat: bool = True,
+    naming: Naming | None = None,
 ) -> Tail:
     """Return the end of a stream.
 
     Args:
-        heartbeat: the newest.
+        heartbeat: the newest, with all tables.
         newest: of each subject the newest message of ours behind that heartbeat, with its
             partition (None: a barrier, which stands in all).
         needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
@@ -124,6 +128,7 @@ def tail_of(
         heartbeat=heartbeat,
         last=last,
         last_of=tuple(last_of) if partitions > 1 else (),
+        naming=naming or Naming(),
     )
 
 

@@ -50,6 +50,7 @@ class Sinks:
         self._clock = clock
         self._began_s = clock()
         self._states: dict[str, tuple[float, SinkState]] = {}
+        self._tables: dict[str, frozenset[str]] = {}
         self._is_behind = False
 
     async def listen(self, nc: Connection, stream: str) -> None:
@@ -69,17 +70,25 @@ class Sinks:
     def note(self, subject: str, state: SinkState) -> None:
         """Take in what one sink says."""
         self._states[subject] = (self._clock(), state)
+        if state.tables:
+            self._tables[subject] = frozenset(state.tables)
 
     def held_back(self, table: str) -> str:
         """Return why no rows of a table may be read now; empty: they may."""
         now_s = self._clock()
-        alive = [state for heard_s, state in self._states.values() if now_s - heard_s < SILENT_S]
-        if not alive and table in self._added and now_s - self._began_s < LISTEN_S:
+        heard = {
+            subject: state
+            for subject, (heard_s, state) in self._states.items()
+            if now_s - heard_s < SILENT_S
+        }
+        alive = list(heard.values())
+        are_known = bool(heard) and all(subject in self._tables for subject in heard)
+        if not are_known and table in self._added and now_s - self._began_s < LISTEN_S:
             return f"{table} is new: listening whether a sink follows it"
         if waiting := next((state.waits for state in alive if state.waits), ""):
             return f"the sink waits: {waiting}"
-        for state in alive:
-            if state.tables and table not in state.tables:
+        for subject, state in heard.items():
+            if (followed := self._tables.get(subject)) and table not in followed:
                 return f"a sink does not follow {table}; start it with the same tables"
             share = 100 * state.used_bytes / state.max_bytes if state.max_bytes else 0
             if self._max_percent and share >= self._max_percent:

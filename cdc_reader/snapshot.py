@@ -114,7 +114,11 @@ class Snapshot:
         self.chunks = 0
         """So many were put in line: progress that a heartbeat should carry."""
         self.newest = Newest()
-        self._tables = tuple(tables)
+        self.moved: set[str] = set()
+        """Tables that are further than they were; whoever has told of it clears it."""
+        tables = tuple(tables)
+        self._in_ranges = {t.qualified: t for t in tables if progress[t.qualified].open_ranges}
+        self._unread = {t.qualified: t for t in tables if not progress[t.qualified].done}
         self._reader = reader
         self._mariadb = mariadb
         self._pace = pace
@@ -134,12 +138,10 @@ class Snapshot:
 
     def next(self) -> tuple[Table, KeyRange | None] | None:
         """Return what is read next: ranges that were asked for, then tables as a whole."""
-        for table in self._tables:
-            if ranges := self.progress[table.qualified].open_ranges:
-                return table, ranges[0]
-        for table in self._tables:
-            if not self.progress[table.qualified].done:
-                return table, None
+        for name, table in self._in_ranges.items():
+            return table, self.progress[name].open_ranges[0]
+        for table in self._unread.values():
+            return table, None
         return None
 
     def step(self, assembler: Assembler) -> int:
@@ -225,5 +227,10 @@ class Snapshot:
             rest = () if chunk.done else (msgspec.structs.replace(part, **moved),)
             self.progress[table] = progress.with_ranges((*rest, *progress.open_ranges[1:]))
             part = KeyRange(refresh=part.refresh, first=part.first, last=part.last)
+        self.moved.add(table)
+        if self.progress[table].done:
+            self._unread.pop(table, None)
+        if not self.progress[table].open_ranges:
+            self._in_ranges.pop(table, None)
         self.newest = Newest(table, part, rows, about, chunk.done)
         self.chunks += 1

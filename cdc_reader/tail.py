@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 
 from cdc import errors
 from cdc.errors import PositionLostError, UnavailableError
+from cdc.list_lookup import Lists
 from cdc.message import (
     HEARTBEAT,
     REFRESH,
@@ -31,6 +32,7 @@ from cdc.message import (
 from cdc.partition import check_partitions, is_row_subject, row_subjects
 from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.stream import Connection, StoredMessage, message_get, stream_state
+from cdc.table_list import Naming
 from cdc.wire import unless_lost
 from cdc_reader.flush import batch_of, begins_flush
 from cdc_reader.published import Published, ends_at_boundary
@@ -120,6 +122,14 @@ async def read_tail(
     if (refresh := await newest_refresh(nc, stream, prefix)) and refresh[0] > heartbeat_at:
         heartbeat_at, heartbeat = refresh[0], refresh[1].boundary
     check_partitions(heartbeat, partitions, stream)
+    naming = Naming()
+    if heartbeat is not None:
+        named = heartbeat.snapshot
+        lists = Lists(nc, stream, prefix)
+        # Where a refresh comes, the list may have left with all that the refresh replaces.
+        with suppress(*(() if needs_heartbeat else (PositionLostError,))):
+            heartbeat = await lists.whole(heartbeat)
+        naming = Naming(lists.listed, named)
     newest = await _newest_of_each(nc, stream, prefix, partitions, heartbeat_at)
     # The state was read first: what was stored since makes the fence refuse the first flush.
     return tail_of(
@@ -129,6 +139,7 @@ async def read_tail(
         newest,
         partitions,
         needs_heartbeat=needs_heartbeat,
+        naming=naming,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from cdc.errors import PreflightError, UnavailableError
+from cdc.list_lookup import Lists
 from cdc.message import HEARTBEAT, decode_heartbeat, subject_for
 from cdc.settings import Settings
 from cdc.stream import Connection, close, message_get, stream_state
@@ -62,6 +63,7 @@ class StreamWindow:
         self._nc, self._connect, self._consumer = nc, connect, consumer
         self._stream = settings.stream
         self._heartbeat = subject_for(settings.subject_prefix, HEARTBEAT)
+        self._lists = Lists(nc, settings.stream, settings.subject_prefix)
 
     async def boundary(self) -> Boundary:
         """Return the newest boundary.
@@ -77,7 +79,8 @@ class StreamWindow:
                 f"the stream {self._stream} has no heartbeat: no reader has begun on it",
                 remedy="start cdc run; or name the pipeline's stream and subject_prefix",
             )
-        return boundary_of(decode_heartbeat(stored.data), stored.seq, state.created)
+        heartbeat = await self._lists.whole(decode_heartbeat(stored.data))
+        return boundary_of(heartbeat, stored.seq, state.created)
 
     async def touched(self, after: int, until: int, keys: Collection[str]) -> set[str] | None:
         """Return which keys the messages from ``after + 1`` to `until` speak of.

@@ -30,6 +30,7 @@ from cdc.message import (
     REFRESH,
     SCHEMA,
     SNAPSHOT,
+    TABLES,
     Change,
     Refresh,
     SnapshotRow,
@@ -45,6 +46,7 @@ from cdc.message import (
 from cdc.own_keys import counts_key, live_keys_key, position_keys
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
+from cdc.table_list import NONE_LISTED
 from redis_sink.applied import Applied
 from redis_sink.batch import Batch, Delivery, cause_of, why_not
 from redis_sink.counts import BARE, is_half
@@ -112,6 +114,9 @@ class Planner:
         self._heartbeat = subject_for(subject_prefix, HEARTBEAT).encode()
         self._schema = subject_for(subject_prefix, SCHEMA).encode()
         self._refresh = subject_for(subject_prefix, REFRESH).encode()
+        self._tables = subject_for(subject_prefix, TABLES).encode()
+        self.listed = NONE_LISTED
+        """The list of tables that the newest heartbeat names; whoever asks NATS writes it here."""
 
     def live_keys(self, number: int) -> str:
         """Return the key of the set of keys that were written since a refresh."""
@@ -123,6 +128,7 @@ class Planner:
         Raises:
             PositionLostError: a message of ours is missing between two others.
             StreamError: a heartbeat says another number of partitions.
+            ListMissing: a heartbeat names another list of tables than `listed`.
         """
         run = Planning(applied, self.live_keys)
         ops, is_hash, own = self._ops, self._is_hash, self._own_keys
@@ -233,7 +239,7 @@ class Planner:
                 check_partitions(heartbeat, self._partitions, run.applied.stream)
                 several = self._partitions > 1
                 last = heartbeat.last_of[self._partition] if several else heartbeat.last
-                run.heartbeat(seq, heartbeat, last)
+                run.heartbeat(seq, heartbeat, last, self.listed)
             elif subject == self._snapshot:
                 self._rows(run, delivery)
             elif subject == self._refresh:
@@ -247,6 +253,8 @@ class Planner:
                 if prev == run.last_id or not run.passes_over(delivery, schema, prev):
                     run.last_id, run.id_seq, run.barrier = schema.id, seq, schema
                     run.others += 1
+            elif subject == self._tables:
+                run.others += 1  # of what it says, heartbeats name what counts
             elif subject == self._update:
                 self._bare_of_all(run, delivery)
             else:

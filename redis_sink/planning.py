@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from cdc.message import Change, Heartbeat, Schema, Snapshot, SnapshotRow, parse_id
+from cdc.table_list import NONE_LISTED, Listed, ListMissing, named_by
 from redis_sink.applied import Applied
 from redis_sink.batch import Batch, DeadLetter, Delivery, missing
 from redis_sink.counts import Counts
@@ -50,10 +51,16 @@ class Planning:
         self.others += is_before
         return is_before
 
-    def heartbeat(self, seq: int, heartbeat: Heartbeat, last: str) -> None:
+    def heartbeat(
+        self, seq: int, heartbeat: Heartbeat, last: str, listed: Listed = NONE_LISTED
+    ) -> None:
         """Take in a heartbeat, whose `last` of our partition this is.
 
+        Args:
+            listed: the list of tables at hand.
+
         Raises:
+            ListMissing: the heartbeat names another one.
             PositionLostError: it speaks of messages that did not come, or of another history.
         """
         if self.last_id and heartbeat.epoch < parse_id(self.last_id)[0]:
@@ -67,7 +74,9 @@ class Planning:
         if not self.catching_up:
             self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
         if seq > self.applied.seq:
-            self.refreshing.look(heartbeat)
+            if not named_by(heartbeat, listed):
+                raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
+            self.refreshing.look(heartbeat, listed)
 
     def gap(self, seq: int, seen: str) -> NoReturn:
         """Stop: messages between the last one applied and this one are missing.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Awaitable, Collection, Sequence
 from typing import Any
 
@@ -312,7 +311,9 @@ async def _under(
     out: dict[str, _Keys] = {}
     if not prefixes:
         return out
-    pattern = escaped(os.path.commonprefix([*prefixes])) + "*"
+    first, last = min(prefixes), max(prefixes)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    pattern = escaped(first[:same] if same is not None else first) + "*"
     lengths = sorted({len(prefix) for prefix in prefixes})
     cursor, own = b"0", set(positions)
     seen: set[tuple[str, str]] = set()

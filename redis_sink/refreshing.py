@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import UNSET
 
 from cdc.message import Heartbeat, Refresh
+from cdc.table_list import NONE_LISTED, Listed, progress_of, unread_of
 from redis_sink.applied import Applied
 from redis_sink.state import States
 
@@ -60,15 +61,19 @@ class Refreshing:
         if refresh.gap:
             self.reading, self.unread = refresh.tables, refresh.boundary.gtid_set
 
-    def look(self, heartbeat: Heartbeat) -> None:
-        """Note which tables have been read, and which are being read."""
-        reading = tuple(name for name, of in heartbeat.snapshot.items() if not of.done)
+    def look(self, heartbeat: Heartbeat, listed: Listed = NONE_LISTED) -> None:
+        """Note which tables have been read, and which are being read.
+
+        Args:
+            listed: the list that the heartbeat names.
+        """
+        reading = unread_of(heartbeat, listed)
         # A refresh without a gap reads what Redis has shown before.
         if set(reading).difference(self.reading, self.tables):
             self.unread = heartbeat.gtid_set
         self.reading = reading
         for table, number in list(self.tables.items()):
-            progress = heartbeat.snapshot.get(table)
+            progress = progress_of(heartbeat, listed, table)
             if progress is None:
                 del self.tables[table]  # the reader does not capture it any more
             elif progress.done and progress.refresh == number:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from cdc.dead_letters import tables_not_exact
 from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
+from cdc.list_lookup import listed_at
 from cdc.message import (
     HEARTBEAT,
     Heartbeat,
@@ -37,6 +38,8 @@ from cdc.stream import (
     message_get,
 )
 from cdc.table import Table
+from cdc.table_list import ListMissing
+from cdc.telemetry import names_text
 from redis_sink.applied import (
     Applied,
     Start,
@@ -271,7 +274,12 @@ class _Sink:
 
     async def _plan(self, nc: Connection, applied: Applied, deliveries: list[Delivery]) -> Batch:
         try:
-            return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+            while True:
+                try:
+                    return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+                except ListMissing as missing:
+                    stream, prefix = self._settings.stream, self._settings.subject_prefix
+                    self._planner.listed = await listed_at(nc, stream, prefix, missing.at)
         except PositionLostError as error:
             await self._past(error, nc, applied)
             raise UnavailableError("a gap, and a refresh behind it: going on there") from None
@@ -332,7 +340,7 @@ class _Sink:
                 self._log.warning(
                     "dead letters are kept: their tables are not exact",
                     n=sum(found.values()),
-                    tables=" ".join(sorted(filter(None, found))) or None,
+                    tables=names_text(sorted(filter(None, found))) or None,
                     next="cdc dead list, then cdc dead retry or drop",
                 )
 
@@ -371,7 +379,7 @@ class _Sink:
             partly = batch.refresh.ranges_of or ()
             self._log.info(
                 "ranges of keys are read anew" if partly else "refresh begins",
-                tables=" ".join((*batch.refresh.tables, *partly)),
+                tables=names_text((*batch.refresh.tables, *partly)),
             )
         if batch.barrier is not None:
             self._log.warning(

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import nats.errors
 
-from cdc.sink_state import SinkState, encode_state
+from cdc.sink_state import TABLES_EVERY_S, SinkState, encode_state
 from cdc.stream import Connection
 from cdc.table import Table
 from redis_sink.preflight import memory
@@ -32,6 +32,7 @@ class Telling:
         self._subject = subject
         self._bytes = (0, 0)
         self._told_s = self._asked_s = -ASK_EVERY_S
+        self._named_s = -TABLES_EVERY_S
 
     async def tell(self, nc: Connection, writer: Writer | None) -> None:
         """Say it when it is time again; what NATS does not take is no harm.
@@ -49,12 +50,15 @@ class Telling:
         if writer is not None and self.may_ask and now_s - self._asked_s >= ASK_EVERY_S:
             self._asked_s, self._bytes = now_s, await memory(writer)
         used, limit = self._bytes
+        names_tables = now_s - self._named_s >= TABLES_EVERY_S
+        if names_tables:
+            self._named_s = now_s
         state = SinkState(
             seq=self.seq,
             waits=self.waits,
             used_bytes=used,
             max_bytes=limit,
-            tables=self._tables,
+            tables=self._tables if names_tables else (),
         )
         with suppress(nats.errors.Error):
             await nc.publish(self._subject, encode_state(state))

@@ -27,6 +27,7 @@ from cdc.message import (
 )
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
+from cdc.table_list import Naming
 from cdc_reader.beat import Beat
 from cdc_reader.chunk import Chunk, chunk_of
 from cdc_reader.event import Event
@@ -233,7 +234,10 @@ class ReaderSide:
             mariadb=False,
             pace=Pace(max_rows=self._chunk_rows),
         )
+        naming = Naming()
+        naming.begin(snapshot.progress)
         attached = Attached(
+            naming=naming,
             source=cast("Any", None),
             assembler=assembler,
             snapshot=snapshot,

@@ -84,6 +84,7 @@ def test_every_example_of_a_message_decodes(path: str, line: str) -> None:
         message.SCHEMA: message.decode_schema,
         message.SNAPSHOT: message.decode_snapshot,
         message.REFRESH: message.decode_refresh,
+        message.TABLES: message.decode_tables,
         None: message.decode_bare,
     }.get(json.loads(line).get("op"), message.decode_change)
 
@@ -107,6 +108,8 @@ def test_every_field_of_a_message_is_explained() -> None:
         message.Schema,
         message.Heartbeat,
         message.Refresh,
+        message.Tables,
+        message.ListedAt,
         message.Member,
     )
     fields = {name for kind in kinds for name in kind.__struct_fields__}

@@ -15,12 +15,14 @@ from cdc.message import (
     Change,
     Heartbeat,
     KeyRange,
+    ListedAt,
     Member,
     Refresh,
     Schema,
     Snapshot,
     SnapshotRow,
     TableProgress,
+    Tables,
     parse_id,
 )
 
@@ -134,6 +136,28 @@ MESSAGES: dict[str, Any] = {
             },
             ts=1795414891568123,
         ),
+    ),
+    "heartbeat_listed": Heartbeat(
+        epoch=1,
+        server="7271e0ec-e705-11f1-8850-02fc00000001",
+        began=1795414000000000,
+        file="binlog.000002",
+        offset=27999999,
+        gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
+        last="1.2.27999999.41",
+        snapshot={"shop.users": TableProgress(done=False, after=("42",))},
+        listed=ListedAt(number=1795414891500000, seq=8123),
+        upto=1795414891567000,
+        ts=1795414891568123,
+    ),
+    "tables": Tables(
+        number=1795414891500000,
+        part=1,
+        parts=2,
+        snapshot={
+            "shop.orders": TableProgress(done=True, after=("7",), form="a3f1902c"),
+            "shop.users": TableProgress(form="00c1b2d3"),
+        },
     ),
     "heartbeat_partitions": Heartbeat(
         epoch=1,
