@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cdc.errors import UsageError
+from cdc.own_keys import PREFIX
 from cdc.setting import nearest
 
 DEFAULT_TEMPLATE = "{table}:{pk}"
@@ -188,6 +189,22 @@ def parse_template(
     escapes = _escapes(pieces) if len(names) > 1 else ()
     parts = tuple(p[1] if p[0] == "text" else KeyColumn(p[1], escapes) for p in pieces)
     return KeyTemplate(text, parts)
+
+
+def refuse_own(template: KeyTemplate, table: str) -> KeyTemplate:
+    """Return a template of Redis keys, unless its rows would all be refused by the sink.
+
+    Raises:
+        UsageError: it begins with ``cdc:``, where cdc keeps its own keys.
+    """
+    if template.literal_prefix.startswith(PREFIX):
+        raise UsageError(
+            f"key template {template.text!r} of {table}: keys that begin with {PREFIX} are for "
+            "cdc's own",
+            safe="nothing was written",
+            remedy="begin the template with another text: --key 'rows:{table}:{pk}'",
+        )
+    return template
 
 
 _Piece = tuple[str, str]  # ("text", literal) or ("column", name)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdc.errors import CdcError, PermissionDenied, UnavailableError, UsageError
 from cdc.finding import Finding, Report, of_error, together
-from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template
+from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.room_check import check_room
 from cdc.settings import Settings
 from cdc.table import Index, Table
@@ -196,6 +196,9 @@ def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
             remedy=f"write it with its database: --table shop.{wanted.name}",
         )
 
+    def key(text: str, *, is_index: bool = False) -> KeyTemplate:
+        return refuse_own(template(text, is_index=is_index), f"{schema}.{table}")
+
     def template(text: str, *, is_index: bool = False) -> KeyTemplate:
         # Keys come ready-made in messages; only the literal parts matter here.
         return parse_template(
@@ -208,14 +211,14 @@ def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
         columns=(),
         identity=(),
         chunk_key=(),
-        key=template(wanted.key or DEFAULT_TEMPLATE),
+        key=key(wanted.key or DEFAULT_TEMPLATE),
         value_column=wanted.value,
         model=wanted.model,
         field=None if wanted.field is None else template(wanted.field),
         indexes=tuple(
             Index(
                 kind=one.kind,
-                key=template(one.key, is_index=True),
+                key=key(one.key, is_index=True),
                 score=one.score,
                 member=None if one.member is None else template(one.member),
             )

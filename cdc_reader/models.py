@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from cdc.errors import CdcError, PreflightError, UsageError
 from cdc.finding import Finding, Fix, of_error, together
-from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template
+from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.mask import HEX, Mask, MaskKey
 from cdc.setting import nearest
 from cdc.table import Column, Index, Table
@@ -85,7 +85,7 @@ class Modelling:
             self._check_types(None if wanted.value is None and wanted.columns is None else set())
             raise self._refused()
         self._masks = self._checked_masks()
-        key = self._tried(self._template, "key", wanted.key or DEFAULT_TEMPLATE)
+        key = self._tried(self._redis_key, "key", wanted.key or DEFAULT_TEMPLATE)
         value = self._column("value", wanted.value) if wanted.value is not None else None
         fields = None if wanted.value is not None else self._fields()
         field = self._tried(self._template, "field", wanted.field) if wanted.field else None
@@ -209,11 +209,15 @@ class Modelling:
                 )
         return template
 
+    def _redis_key(self, where: str, text: str, *, may_be_constant: bool = False) -> KeyTemplate:
+        template = self._template(where, text, may_be_constant=may_be_constant)
+        return refuse_own(template, self.qualified)
+
     def _index(self, wanted: IndexSettings) -> Index | None:
         if "{pk}" in wanted.key + (wanted.member or "") and not self._keys:
             self._problems.append(self._no_key())
             return None
-        key = self._template(wanted.kind, wanted.key, may_be_constant=True)
+        key = self._redis_key(wanted.kind, wanted.key, may_be_constant=True)
         member = self._template("member", wanted.member) if wanted.member else None
         score = None
         if wanted.score is not None and (score := self._column("score", wanted.score)):

@@ -14,6 +14,7 @@ from redis.connection import Connection, SSLConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
+from cdc import own_keys
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
 from cdc.redis_options import has_tls, redis_options
 from cdc.table import Model
@@ -84,6 +85,11 @@ class RedisKeys:
         Raises:
             CdcError: as `run`.
         """
+        ours = [key for key in keys if not is_of_cdc(key)]
+        if len(ours) < len(keys):
+            # No row stands below cdc:, and what does is not for us to read.
+            found_ours = iter(self.contents(ours, model))
+            return [None if is_of_cdc(key) else next(found_ours) for key in keys]
         if not keys:
             return []
         if model == "hash":
@@ -109,14 +115,17 @@ class RedisKeys:
         """
         parts = [part_of(place) for place in places]
         keys = [place for place, part in zip(places, parts, strict=True) if part is None]
-        asked = [part for part in parts if part is not None]
+        asked = [part for part in parts if part is not None and not is_of_cdc(part.key)]
         commands = (
             ({"hash": "HGET", "set": "SISMEMBER", "zset": "ZSCORE"}[part.kind], part.key, part.name)
             for part in asked
         )
         replies = map(_part, asked, self.run(*commands))
         contents = iter(self.contents(keys, model))
-        return [next(contents) if part is None else next(replies) for part in parts]
+        return [
+            next(contents) if part is None else None if is_of_cdc(part.key) else next(replies)
+            for part in parts
+        ]
 
     def _in_words(self, error: Exception) -> CdcError:
         text = str(error).partition("\n")[0]
@@ -132,6 +141,11 @@ class RedisKeys:
             remedy="check the redis setting and that the server runs; cdc verify goes on\n"
             "where it was",
         )
+
+
+def is_of_cdc(key: bytes) -> bool:
+    """Say whether a key is below the prefix of those that cdc keeps for itself."""
+    return key.startswith(own_keys.PREFIX.encode())
 
 
 def _part(part: Part, reply: Any) -> Found:

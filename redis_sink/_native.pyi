@@ -6,7 +6,7 @@ def take(
     last_id: str,
     ops: dict[bytes, str],
     is_hash: dict[str, bool],
-    own: frozenset[str],
+    own: str,
     max_bytes: int,
     writes: dict[str, Any],
     counts: dict[str, int],

@@ -12,6 +12,7 @@ from cdc.message import Refresh, Schema
 from redis_sink.applied import Applied
 from redis_sink.counts import Counts
 
+OWN_KEY = "its key is one of cdc's own, which begin with cdc:"
 Delivery = tuple[int, bytes, bytes]
 """``(stream sequence, subject, body)``."""
 Command = tuple[str | bytes, ...]
@@ -76,4 +77,4 @@ def why_not(hashed: bool | None, body: bytes, max_bytes: int) -> str:
         return "its table is not captured here"
     if len(body) > max_bytes:
         return f"{len(body)} bytes: Redis takes {max_bytes} at most"
-    return "its key is one of cdc's own"
+    return OWN_KEY

@@ -33,6 +33,7 @@ from cdc.message import (
     TABLES,
     Change,
     Refresh,
+    Snapshot,
     SnapshotRow,
     decode_bare,
     decode_change,
@@ -43,12 +44,12 @@ from cdc.message import (
     parse_id,
     subject_for,
 )
-from cdc.own_keys import counts_key, live_keys_key, position_keys
+from cdc.own_keys import PREFIX, is_of_cdc, live_keys_key
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.table import Table
 from cdc.table_list import NONE_LISTED
 from redis_sink.applied import Applied
-from redis_sink.batch import Batch, Delivery, cause_of, why_not
+from redis_sink.batch import OWN_KEY, Batch, Delivery, cause_of, why_not
 from redis_sink.counts import BARE, is_half
 from redis_sink.planning import Planning
 from redis_sink.state import (
@@ -103,9 +104,6 @@ class Planner:
         self._apply_bare = bare_messages == "apply"
         self._partition, self._partitions = partition, partitions
         self._pipeline = pipeline
-        self._own_keys = frozenset(position_keys(pipeline, partitions)).union(
-            counts_key(pipeline, n, partitions) for n in range(partitions)
-        )
         self._ops = {
             row_subject(subject_prefix, op, partition, partitions).encode(): op for op in OPERATIONS
         }
@@ -131,11 +129,10 @@ class Planner:
             ListMissing: a heartbeat names another list of tables than `listed`.
         """
         run = Planning(applied, self.live_keys)
-        ops, is_hash, own = self._ops, self._is_hash, self._own_keys
-        own = own.union(run.refreshing.live_keys)
+        ops, is_hash = self._ops, self._is_hash
         writes, consumed, change = run.states.keys, 0, None
         while consumed < len(deliveries):
-            consumed = self._usual(run, deliveries, consumed, own)
+            consumed = self._usual(run, deliveries, consumed)
             if consumed == len(deliveries):
                 break
             delivery = deliveries[consumed]
@@ -167,9 +164,10 @@ class Planner:
             key, old_key, value = change.key, change.old_key, change.value
             hashed = is_hash.get(change.table)
             if hashed is None and change.table in self._shaped:
-                self._take_shaped(run, delivery, change, own)
+                self._take_shaped(run, delivery, change)
                 continue
-            if hashed is None or key in own or old_key in own or len(body) > MAX_VALUE_BYTES:
+            is_own = is_of_cdc(key) or (old_key is not None and is_of_cdc(old_key))
+            if hashed is None or is_own or len(body) > MAX_VALUE_BYTES:
                 run.refuse(delivery, why_not(hashed, body, MAX_VALUE_BYTES), change)
                 continue
             if old_key is not None:
@@ -179,9 +177,7 @@ class Planner:
                 run.counts.add(change.table, op)
         return run.finish(deliveries, consumed, now_us)
 
-    def _usual(
-        self, run: Planning, deliveries: list[Delivery], at: int, own: frozenset[str]
-    ) -> int:
+    def _usual(self, run: Planning, deliveries: list[Delivery], at: int) -> int:
         """Take the usual messages in that stand at ``deliveries[at:]``; return the place after.
 
         The compiled path does what the loop of `plan` would do, and stops in front of the first
@@ -190,7 +186,7 @@ class Planner:
         if _native is None:
             return at
         after, run.last_id = _native.take(
-            deliveries, at, run.last_id, self._ops, self._is_hash, own, MAX_VALUE_BYTES,
+            deliveries, at, run.last_id, self._ops, self._is_hash, PREFIX, MAX_VALUE_BYTES,
             run.states.keys, run.counts,
         )  # fmt: skip
         if after > at:
@@ -198,11 +194,9 @@ class Planner:
             run.newest = decode_change(body)
         return int(after)
 
-    def _take_shaped(
-        self, run: Planning, delivery: Delivery, change: Change, own: frozenset[str]
-    ) -> None:
+    def _take_shaped(self, run: Planning, delivery: Delivery, change: Change) -> None:
         """Take in a change of a table with a field, an index or a time to live."""
-        if reason := self._why_no_row(change, change.table, own):
+        if reason := self._why_no_row(change, change.table):
             run.refuse(delivery, reason, change)
         elif len(delivery[2]) > MAX_VALUE_BYTES:
             run.refuse(delivery, why_not(False, delivery[2], MAX_VALUE_BYTES), change)
@@ -211,7 +205,7 @@ class Planner:
             if not is_half(change.id):
                 run.counts.add(change.table, change.op)
 
-    def _why_no_row(self, row: Change | SnapshotRow, table: str, own: frozenset[str]) -> str:
+    def _why_no_row(self, row: Change | SnapshotRow, table: str) -> str:
         """Say why a row is not one of its table's; empty: it is."""
         model = self._shaped[table]
         entries = [*(row.index or ())]
@@ -228,7 +222,7 @@ class Planner:
             return "a field or an index that the settings of this sink do not know"
         if any(entry.zset is not None and entry.score is None for entry in row.index or ()):
             return "an index entry without its score"
-        return "its key is that of the position" if own.intersection(keys) else ""
+        return OWN_KEY if any(map(is_of_cdc, keys)) else ""
 
     def _other(self, run: Planning, delivery: Delivery) -> None:
         """Take in what is no change of a row."""
@@ -273,17 +267,17 @@ class Planner:
         if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
             return
         run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
-        own = self._own_keys.union(run.refreshing.live_keys)
-        reason = ""
-        if shaped is not None:
-            reasons = (self._why_no_row(row, snapshot.table, own) for row in snapshot.rows)
-            reason = next(filter(None, reasons), "")
-        elif hashed is None or any(row.key in own for row in snapshot.rows):
-            reason = why_not(hashed, body, MAX_VALUE_BYTES)
-        if reason:
-            run.refuse(delivery, reason, snapshot)
+        if hashed is None and shaped is None:
+            run.refuse(delivery, why_not(None, body, MAX_VALUE_BYTES), snapshot)
             return
-        for row in snapshot.rows:
+        refused = self._refused(snapshot)
+        rows = [row for row in snapshot.rows if row not in refused] if refused else snapshot.rows
+        for row, reason in refused.items():
+            # One letter for a message: NATS takes a second one of its sequence for a copy.
+            run.pass_over(refused)
+            run.refuse(delivery, reason, key=row.key, table=snapshot.table)
+            break
+        for row in rows:
             value = row.value
             if shaped is not None:
                 run.states.take(shaped, row, delivery)
@@ -291,8 +285,15 @@ class Planner:
                 run.states.keys[row.key] = (
                     (value, delivery) if hashed and value is not None else value
                 )
-        run.more_rows += len(snapshot.rows) - 1
-        run.counts.add(snapshot.table, SNAPSHOT, len(snapshot.rows))
+        run.more_rows += len(rows) - (not refused)
+        run.counts.add(snapshot.table, SNAPSHOT, len(rows))
+
+    def _refused(self, snapshot: Snapshot) -> dict[SnapshotRow, str]:
+        """Return the rows that can never be applied, each with why."""
+        if snapshot.table not in self._shaped:
+            return {row: OWN_KEY for row in snapshot.rows if row.key.startswith(PREFIX)}
+        reasons = ((row, self._why_no_row(row, snapshot.table)) for row in snapshot.rows)
+        return {row: reason for row, reason in reasons if reason}
 
     def _begin_refresh(self, run: Planning, seq: int, refresh: Refresh) -> None:
         """Take in that tables are read anew from here.
@@ -346,7 +347,7 @@ class Planner:
         elif run.catching_up:
             reason = "a bare message in a rewritten part of the stream: perhaps applied before"
             run.refuse(delivery, reason, key=bare.key)
-        elif bare.key in self._own_keys or len(body) > MAX_VALUE_BYTES:
+        elif is_of_cdc(bare.key) or len(body) > MAX_VALUE_BYTES:
             run.refuse(delivery, why_not(False, body, MAX_VALUE_BYTES), key=bare.key)
         elif (model := self._model_of(bare.key)) is None:
             run.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)

@@ -126,8 +126,9 @@ class Planning:
         reason: str,
         change: Change | Snapshot | None = None,
         key: str | None = None,
+        table: str | None = None,
     ) -> None:
-        """Note a message that can never be applied: a dead letter."""
+        """Note a message that can never be applied, or a row of it: a dead letter."""
         seq, subject, body = delivery
         if self.consumed(seq):
             return
@@ -143,7 +144,7 @@ class Planning:
                 seq=seq,
                 subject=subject.decode(errors="replace"),
                 reason=reason,
-                table=change.table if change else None,
+                table=change.table if change else table,
                 key=key,
                 body=body,
             )

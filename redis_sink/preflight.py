@@ -13,7 +13,7 @@ from cdc.errors import (
     UnavailableError,
 )
 from cdc.finding import Finding, Fix, Report, of_error
-from cdc.own_keys import counts_key, live_keys_key, position_key, position_keys
+from cdc.own_keys import counts_key, is_of_cdc, live_keys_key, position_key, position_keys
 from cdc.settings import Settings
 from cdc.table import Table
 from redis_sink.applied import decode, other_stream
@@ -244,7 +244,7 @@ async def foreign_keys(
         if ground.template.literal_prefix:
             prefixes.setdefault(ground.template.literal_prefix, ground.table)
     out = []
-    found = await _under(writer, prefixes, positions)
+    found = await _under(writer, prefixes)
     for prefix, keys in found.items():
         name, count, samples = prefixes[prefix], keys.count, keys.samples
         # A position is written before the keys of its partition: asked again, it is there.
@@ -301,9 +301,7 @@ class _Keys:
         self.samples = sorted((*self.samples, key))[:SAMPLES]
 
 
-async def _under(
-    writer: Writer, prefixes: Collection[str], positions: Sequence[str]
-) -> dict[str, _Keys]:
+async def _under(writer: Writer, prefixes: Collection[str]) -> dict[str, _Keys]:
     """Return what stands under each prefix that has keys, after one look through all keys.
 
     One for each prefix would look through them 5,000 times for 5,000 tables.
@@ -315,13 +313,13 @@ async def _under(
     same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     pattern = escaped(first[:same] if same is not None else first) + "*"
     lengths = sorted({len(prefix) for prefix in prefixes})
-    cursor, own = b"0", set(positions)
+    cursor = b"0"
     seen: set[tuple[str, str]] = set()
     while True:
         command = ("SCAN", cursor, "MATCH", pattern, "COUNT", str(SCAN_COUNT))
         ((cursor, raws),) = await writer.ask(command)
         keys = (raw.decode(errors="replace") for raw in raws)
-        for key in (key for key in keys if key not in own):
+        for key in (key for key in keys if not is_of_cdc(key)):
             for prefix in {key[:length] for length in lengths}:
                 # SCAN may show a key twice.
                 if prefix in prefixes and (prefix, key) not in seen:

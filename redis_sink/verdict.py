@@ -45,7 +45,7 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
             f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
             remedy="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
             "+get +set +mset +unlink +hset +sadd +smismember +role +info +scan\n"
-            "on the tables' keys and on cdc:*",
+            "on the tables' keys and on cdc:PIPELINE:*",
         )
     if code in _CLUSTER:
         return PreflightError(

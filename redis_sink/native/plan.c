@@ -239,13 +239,13 @@ static int find_table(Take *t, const Text *table)
     return DONE;
 }
 
-/* A key as str that is not one of the sink's own. */
+/* A key as str that is not below the prefix of cdc's own. */
 static int key_of(Take *t, const Text *text, PyObject **key)
 {
     *key = str_of(text, &t->scratch);
     if (*key == NULL)
         return PyErr_Occurred() ? FAILED : UNUSUAL;
-    int own = PySet_Contains(t->own, *key);
+    Py_ssize_t own = PyUnicode_Tailmatch(*key, t->own, 0, PY_SSIZE_T_MAX, -1);
     return own < 0 ? FAILED : own ? UNUSUAL : DONE;
 }
 
@@ -355,8 +355,8 @@ static PyObject *take(PyObject *module, PyObject *args)
                           &t.last_id_size, &PyDict_Type, &t.ops, &PyDict_Type, &t.is_hash, &t.own,
                           &t.max_bytes, &PyDict_Type, &t.writes, &PyDict_Type, &t.counts))
         return NULL;
-    if (!PyAnySet_Check(t.own)) {
-        PyErr_SetString(PyExc_TypeError, "own is a set");
+    if (!PyUnicode_Check(t.own)) {
+        PyErr_SetString(PyExc_TypeError, "own is a str");
         return NULL;
     }
     int done = DONE;

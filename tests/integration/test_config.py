@@ -117,6 +117,9 @@ def nats_arguments(folder: Path, port: int) -> list[str]:
 def redis_arguments(folder: Path, port: int) -> list[str]:
     digest = hashlib.sha256(PASSWORDS["redis"].encode()).hexdigest()
     users = (CONFIG / "redis/users.acl").read_text().replace("CDC_PASSWORD_SHA256", digest)
+    # A second pipeline, as config/README.md says to add one.
+    (line,) = (line for line in users.splitlines() if line.startswith("user cdc "))
+    users += line.replace("user cdc ", "user other ").replace("~cdc:default:", "~cdc:other:") + "\n"
     (folder / "users.acl").write_text(users)
     text = (CONFIG / "redis/redis.conf").read_text()
     for ours, tests in (("dir /data", f"dir {folder}"), ("/tmp/users.acl", f"{folder}/users.acl")):
@@ -185,3 +188,22 @@ def test_the_login_of_redis_reaches_its_own_keys_alone(
     client: Any = shipped.client()
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command)
+
+
+def test_no_pipeline_reaches_what_another_one_keeps(shipped: Shipped) -> None:
+    """In both directions: the shipped line, and the same line for another pipeline."""
+    logins = {
+        "default": shipped.client(),
+        "other": redis.Redis(
+            port=shipped.redis_port, username="other", password=PASSWORDS["redis"]
+        ),
+    }
+    for own, foreign in (("default", "other"), ("other", "default")):
+        client: Any = logins[own]
+        for name in ("position", "position:1", "counts", "error", "verify:shop.users", "form"):
+            client.set(f"cdc:{own}:{name}", "mine")
+            for command in ("SET", "GET", "UNLINK", "HSET", "SADD"):
+                arguments = {"SET": ["x"], "HSET": ["f", "x"], "SADD": ["x"]}.get(command, [])
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(command, f"cdc:{foreign}:{name}", *arguments)
+            client.unlink(f"cdc:{own}:{name}")

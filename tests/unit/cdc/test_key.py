@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import UsageError
-from cdc.key import KeyTemplate, parse_template
+from cdc.key import KeyTemplate, parse_template, refuse_own
 
 
 def template(text: str, *, pk: tuple[str, ...] = ("id",)) -> KeyTemplate:
@@ -99,3 +99,16 @@ def test_braces_may_be_literal() -> None:
 
     assert t.render({"id": "1"}) == "{shop}:1"
     assert t.literal_prefix == "{shop}:"
+
+
+@pytest.mark.parametrize("text", ["cdc:{id}", "cdc:users:{id}", "cdc:{table}:{pk}"])
+def test_keys_below_the_prefix_of_cdc_are_refused_at_the_start(text: str) -> None:
+    """All rows would become dead letters."""
+    with pytest.raises(UsageError, match=r"'cdc:.*shop.users: keys that begin with cdc: are for"):
+        refuse_own(template(text), "shop.users")
+
+
+@pytest.mark.parametrize("text", ["cdc{id}", "{id}", "c:{id}", "users:cdc:{id}"])
+def test_other_templates_are_not_refused(text: str) -> None:
+    """What a row makes of them is looked at by the sink."""
+    assert refuse_own(template(text), "shop.users").text == text

@@ -23,7 +23,7 @@ from redis_sink.plan import Planner
 
 OPS: tuple[Any, ...] = ("insert", "update", "delete")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
-    ["plain", '"\\/\b\f\n\r\t\x00\x1f\x7f', "é→😀", "cdc:default:position"]
+    ["plain", '"\\/\b\f\n\r\t\x00\x1f\x7f', "é→😀", "cdc:default:position", "cdc:b:counts", "cdc:"]
 )
 
 
@@ -50,7 +50,7 @@ def change(chance: random.Random, text: str, number: int, prev: str) -> tuple[st
     name = chance.choice(("users", "users", "users", "orders", "unknown"))
     value = None if op == "delete" else chance.choice((f'{{"id":{number},"n":null}}', text))
     message = Change(
-        key=chance.choice((f"{name}:{number % 3}", f"{name}:{text}")),
+        key=chance.choice((f"{name}:{number % 3}", f"{name}:{text}", text)),
         value=value,
         op=op,
         table=f"shop.{name}",
@@ -147,7 +147,7 @@ def test_what_our_reader_writes_takes_the_compiled_way() -> None:
         deliveries.append((number, b"mysql.update", encode(message)))
     writes: dict[str, Any] = {}
     ops, hashes = {b"mysql.update": "update"}, {"shop.users": False}
-    at, last = take.take(deliveries, 0, "1.2.1.0", ops, hashes, frozenset(), 1 << 20, writes, {})
+    at, last = take.take(deliveries, 0, "1.2.1.0", ops, hashes, "cdc:", 1 << 20, writes, {})
 
     assert (at, last) == (38, "1.2.39.0")
     assert writes["users:2"] == '{"id":1,"t":"a\\"b\\n"}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from cdc.key import parse_template
 from cdc.message import (
     Change,
     Heartbeat,
+    Member,
     Operation,
     Schema,
     Snapshot,
@@ -23,10 +25,10 @@ from cdc.message import (
     encode,
 )
 from cdc.partition import partition_of
-from cdc.table import Model, Table
+from cdc.table import Index, Model, Table
 from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
-from redis_sink.batch import Batch, Command, Delivery
+from redis_sink.batch import OWN_KEY, Batch, Command, Delivery
 from redis_sink.plan import Planner
 from redis_sink.row_hash import hash_fields
 
@@ -725,6 +727,48 @@ def test_a_bare_message_is_applied_by_the_partition_of_its_key() -> None:
     assert all(p.applied.seq == 2 for p in plans)
 
 
+OWN = [
+    "cdc:default:position",
+    "cdc:default:refresh:7",
+    "cdc:other:position",
+    "cdc:other:counts:3",
+    "cdc:other:verify:shop.users",
+    "cdc:what a later version keeps",
+]
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("table", ["users", "carts"])
+def test_no_row_stands_below_the_prefix_of_cdc(own: str, table: str) -> None:
+    """A template that begins with a column takes any text; neither writes nor deletes go there."""
+    s = Stream()
+    s.change(own, '{"id":1}', table=f"shop.{table}")
+    s.change(own, None, op="delete", table=f"shop.{table}")
+    s.change("plain", '{"id":1}', old_key=own, table=f"shop.{table}")
+    s.change("users:1", '{"id":1}')
+    s.raw("mysql.update", msgspec.json.encode({"key": own, "value": "mine"}))
+    batch = plan(s, planner=a_planner(a_table(key="{id}"), a_table("carts", "hash", "{id}")))
+
+    assert batch.commands == [("MSET", "users:1", '{"id":1}')]
+    assert [letter.table for letter in batch.dead] == [f"shop.{table}"] * 3 + [None]
+    assert {letter.key for letter in batch.dead} == {own, "plain"}
+    assert all("cdc's own" in letter.reason for letter in batch.dead)
+    assert batch.counts == {"shop.users:update": 1}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_rows_beside_one_below_the_prefix_are_applied(own: str) -> None:
+    """One row of a snapshot's message is refused, not the message: others would be missing."""
+    s = Stream(seq=9)
+    rows = (SnapshotRow(key="users:1", value="a"), SnapshotRow(key=own, value="b"))
+    s.raw("mysql.snapshot", snapshot(*rows, SnapshotRow(key="users:2", value="c")))
+    batch = plan(s, BEFORE)
+
+    assert batch.commands == [("MSET", "users:1", "a", "users:2", "c")]
+    assert [(letter.key, letter.table) for letter in batch.dead] == [(own, "shop.users")]
+    assert (batch.changes, batch.counts) == (2, {"shop.users:snapshot": 2})
+
+
 @pytest.mark.parametrize("own", ["cdc:default:position:0", "cdc:default:position:2"])
 def test_no_row_overwrites_a_position_of_any_partition(own: str) -> None:
     """It is quarantined, whichever partition's it is."""
@@ -745,3 +789,27 @@ def test_a_message_whose_id_is_none_is_quarantined() -> None:
 
     assert [letter.reason for letter in batch.dead] == ["its id is none"]
     assert (batch.commands, batch.applied.id) == ([], "")
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_neither_a_parent_s_hash_nor_an_index_stands_below_the_prefix_of_cdc(own: str) -> None:
+    """Also where the entry that a change leaves behind would be removed there."""
+    fields = replace(a_table("lines", "hash", "{id}"), field=a_table(key="{id}").key)
+    key = parse_template("{id}", schema="shop", table="users", pk=("id",))
+    indexed = replace(a_table(), indexes=(Index(kind="set", key=key, score=None, member=None),))
+    s = Stream()
+
+    def send(**about: Any) -> None:
+        prev, s.last = s.last, s._next_id()
+        message = Change(op="update", id=s.last, prev=prev, ts=1, **about)
+        s.raw("mysql.update", encode(message))
+
+    entry, users = (Member(set=own, member="users:1"),), {"table": "shop.users", "value": "1"}
+    send(table="shop.lines", key=own, field="1", value="x")
+    send(table="shop.lines", key="fine", old_key=own, field="1", old_field="1", value="x")
+    send(key="users:1", index=entry, **users)
+    send(key="users:1", old_index=entry, **users)
+    batch = plan(s, planner=a_planner(fields, indexed))
+
+    assert batch.commands == []
+    assert [OWN_KEY] * 4 == [letter.reason for letter in batch.dead]

@@ -27,16 +27,16 @@ def test_a_template_without_a_beginning_claims_nothing() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["cdc:default:position", "cdc:b:position:12", "cdc:b:refresh:17955", "cdc:b:refresh:17955:3"],
+    ["cdc:default:position", "cdc:b:position:12", "cdc:b:refresh:17955:3", "cdc:b:later", "cdc:1"],
 )
 def test_what_cdc_keeps_is_no_row(key: str) -> None:
-    """A table may be called cdc, and other pipelines use the same Redis."""
+    """Of whatever pipeline, and what a later version keeps there too."""
     assert is_of_cdc(key)
 
 
-@pytest.mark.parametrize("key", ["cdc:1", "cdc:default:positions", "users:cdc:default:position"])
-def test_a_row_of_a_table_called_cdc_is_a_row(key: str) -> None:
-    """The names alone are ours, not the prefix."""
+@pytest.mark.parametrize("key", ["cdc", "cdc1:7", "CDC:default:position", "users:cdc:1", ""])
+def test_what_does_not_begin_with_the_prefix_may_be_a_row(key: str) -> None:
+    """The prefix with its colon is ours, and nothing else."""
     assert not is_of_cdc(key)
 
 
