@@ -17,7 +17,8 @@ def compiled(name: str) -> Extension:
     return Extension(
         name,
         sorted(map(str, folder.glob("*.c"))),
-        depends=sorted(map(str, folder.glob("*.h"))),
+        include_dirs=["cdc/native"],
+        depends=sorted(map(str, [*folder.glob("*.h"), *Path("cdc/native").glob("*.h")])),
         extra_compile_args=FLAGS,
         optional=True,
     )

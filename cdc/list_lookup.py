@@ -8,11 +8,12 @@ import msgspec
 
 from cdc.errors import REFRESH, PositionLostError
 from cdc.message import TABLES, Heartbeat, ListedAt, TableProgress, decode_tables, subject_for
-from cdc.stream import Connection, message_get
+from cdc.own_messages import OwnMessages
+from cdc.stream import message_get
 from cdc.table_list import NONE_LISTED, Listed, named_by, whole
 
 
-async def listed_at(nc: Connection, stream: str, prefix: str, at: ListedAt) -> Listed:
+async def listed_at(own: OwnMessages, at: ListedAt) -> Listed:
     """Return a list of tables.
 
     Raises:
@@ -21,21 +22,23 @@ async def listed_at(nc: Connection, stream: str, prefix: str, at: ListedAt) -> L
     """
     if at == NONE_LISTED.at:
         return NONE_LISTED
-    subject, seq = subject_for(prefix, TABLES), at.seq
+    subject, seq = subject_for(own.prefix, TABLES), at.seq
     found: dict[str, TableProgress] = {}
     part = 1
-    while stored := await message_get(nc, stream, seq=seq, next_by_subject=subject):
+    while stored := await message_get(own.nc, own.stream, seq=seq, next_by_subject=subject):
         seq = stored.seq + 1
+        if not own.is_ours(stored):
+            continue
         with suppress(msgspec.DecodeError):
             tables = decode_tables(stored.data)
             if (tables.number, tables.part) != (at.number, part):
-                continue  # of somebody else, or of a reader that was fenced off
+                continue  # of a reader that was fenced off
             found.update(tables.snapshot)
             if part == tables.parts:
                 return Listed(at, found)
             part += 1
     raise PositionLostError(
-        f"stream {stream} does not hold the list of tables that a heartbeat names any more "
+        f"stream {own.stream} does not hold the list of tables that a heartbeat names any more "
         f"(it began at sequence {at.seq})",
         safe="nothing was published or skipped",
         remedy=REFRESH,
@@ -45,9 +48,9 @@ async def listed_at(nc: Connection, stream: str, prefix: str, at: ListedAt) -> L
 class Lists:
     """Lists of tables, asked for once each."""
 
-    def __init__(self, nc: Connection, stream: str, prefix: str) -> None:
+    def __init__(self, own: OwnMessages) -> None:
         """Know none yet."""
-        self._nc, self._stream, self._prefix = nc, stream, prefix
+        self._own = own
         self.listed = NONE_LISTED
         """The newest that was asked for."""
 
@@ -60,5 +63,5 @@ class Lists:
         """
         if not named_by(heartbeat, self.listed):
             at = heartbeat.listed or NONE_LISTED.at
-            self.listed = await listed_at(self._nc, self._stream, self._prefix, at)
+            self.listed = await listed_at(self._own, at)
         return whole(heartbeat, self.listed)

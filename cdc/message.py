@@ -7,17 +7,23 @@ golden files in tests/golden/messages hold it still.
 Six bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
 barrier), `Heartbeat` (a transaction boundary), `Refresh` (tables are read anew from here) and
 `Tables` (all tables, where they are too many for each heartbeat).
+Each ends with a field that says who wrote it (`cdc.seal`), which no body here has.
 A seventh, `Bare`, is what an application publishes by itself:
 ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
 
 CONTRACT_VERSION = 1
+ID_DIGITS_MAX = 18
+"""Of each number in an id; the largest offset in a binlog has ten."""
+is_id = re.compile(rf"[0-9]{{1,{ID_DIGITS_MAX}}}(\.[0-9]{{1,{ID_DIGITS_MAX}}}){{3,4}}").fullmatch
+"""Quicker than `parse_id`, where an id need not be compared."""
 
 Operation = Literal["insert", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("insert", "update", "delete")
@@ -304,11 +310,10 @@ def parse_id(text: str) -> tuple[int, ...]:
     ()
 
     Raises:
-        ValueError: the text is not an id.
+        ValueError: the text is not an id: four or five numbers of `ID_DIGITS_MAX` digits at most.
     """
     if not text:
         return ()
-    parts = text.split(".")
-    if len(parts) not in (4, 5) or not all(p.isascii() and p.isdigit() for p in parts):
+    if not is_id(text):
         raise ValueError(f"not a message id: {text[:80]!r}")
-    return tuple(map(int, parts))
+    return tuple(map(int, text.split(".")))

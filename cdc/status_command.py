@@ -176,12 +176,10 @@ async def _connected(settings: Settings, log: Any) -> Connection:
 async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stream:
     from contextlib import suppress
 
-    import msgspec
-
     from cdc.dead_letters import tables_not_exact
     from cdc.errors import PermissionDenied
     from cdc.list_lookup import Lists
-    from cdc.message import HEARTBEAT, decode_heartbeat, decode_placed, parse_id, subject_for
+    from cdc.own_messages import OwnMessages
     from cdc.status import Stream
     from cdc.stream import NO_STREAM, ApiError, message_get, stream_state
 
@@ -195,17 +193,12 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
             heartbeat_seq=0, newest_id="", dead={},
         )  # fmt: skip
     prefix = settings.subject_prefix
-    beat = await message_get(nc, settings.stream, last_by_subject=subject_for(prefix, HEARTBEAT))
+    own = OwnMessages(nc, settings.stream, prefix, state.seal)
+    beat_seq, heartbeat = await own.newest_heartbeat()
     newest = await message_get(nc, settings.stream, last_by_subject=f"{prefix}.>")
-    heartbeat, newest_id = None, ""
-    if beat is not None:
-        with suppress(msgspec.DecodeError):
-            lists = Lists(nc, settings.stream, prefix)
-            heartbeat = await lists.whole(decode_heartbeat(beat.data))
-    if newest is not None:
-        with suppress(msgspec.DecodeError, ValueError):
-            newest_id = decode_placed(newest.data).id
-            parse_id(newest_id)
+    if heartbeat is not None:
+        heartbeat = await Lists(own).whole(heartbeat)
+    placed = own.placed(newest) if newest is not None else None
     pending_since_us = 0
     begun = [p.seq for p in sink.positions if p] if sink else []
     if begun and min(begun) < state.last_seq:
@@ -222,8 +215,8 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
         size_bytes=state.size_bytes,
         last_seq=state.last_seq,
         heartbeat=heartbeat,
-        heartbeat_seq=beat.seq if beat else 0,
-        newest_id=newest_id,
+        heartbeat_seq=beat_seq,
+        newest_id=placed.id if placed else "",
         dead=dead,
         pending_since_us=pending_since_us,
     )

@@ -14,7 +14,7 @@ import base64
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import nats.errors
@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cdc.errors import PermissionDenied, StreamError, UnavailableError
+from cdc.seal import UNSEALED, Seal, new_metadata, seal_of
 from cdc.settings import Settings
 from cdc.wire import Connection, close, connect, lost, write_block
 
@@ -57,6 +58,8 @@ _ASK_AGAIN_S = (0.5, 1.5, 3.0)
 _ASKED_AGAIN = ("INFO", "STREAM.INFO.", "STREAM.NAMES", "STREAM.MSG.GET.", "CONSUMER.CREATE.")
 """Requests that may arrive twice: a consumer of the same name and settings is made once."""
 _LOOK_AGAIN_S = 0.1
+_KEY_SETTLES_S = 1.0
+"""Two that give an older stream a key at once: the later one counts, for both."""
 _SECOND_NS = 1_000_000_000
 DUPLICATE_WINDOW_NS = _SECOND_NS
 """Nothing of ours uses message ids here; the least memory that needs no thought."""
@@ -87,9 +90,18 @@ class StreamState:
     size_bytes: int
     first_seq: int
     last_seq: int
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
+    """As the server has it, with the key of our messages."""
     leader: str
     """``n1 2026-11-23T11:50:45.123Z``: who leads it in a cluster, and since when; else empty."""
+
+    @property
+    def seal(self) -> Seal:
+        """What tells messages of ours that stand in it from others.
+
+        Of a stream that an older cdc made, and no newer one has declared yet, it takes all.
+        """
+        return seal_of(self.config.get("metadata")) or UNSEALED
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,21 +216,46 @@ async def declare_stream(nc: Client, settings: Settings) -> StreamState:
 
     An older stream on a server that has since learnt fast ingest is updated in place.
 
+    So is one without a key for our messages (docs/adr/0017-who-may-say-what.md).
+
     Raises:
         StreamError: it cannot be created, or it differs; both configurations are printed.
     """
     wanted = stream_config(settings, await fast_ingest_offered(nc))
-    state = await _created(nc, wanted)
+    state = await _created(nc, wanted, metadata=new_metadata())
     different = differences(wanted, state.config)
-    if different == ["allow_batched"]:
-        await api(nc, f"STREAM.UPDATE.{settings.stream}", state.config | {"allow_batched": True})
-        return await stream_state(nc, settings.stream)
-    if different:
+    if different not in ([], ["allow_batched"]):
         raise _mismatch(wanted, state.config, different)
+    if different:
+        await _update(nc, state, {"allow_batched": True})
+        state = await stream_state(nc, settings.stream)
+    return await _with_key(nc, state) if state.seal is UNSEALED else state
+
+
+async def _with_key(nc: Client, state: StreamState) -> StreamState:
+    """Give a stream a key; other metadata stays."""
+    metadata = (state.config.get("metadata") or {}) | new_metadata(state.last_seq + 1)
+    await _update(nc, state, {"metadata": metadata})
+    # Whoever found it without a key as we did has written its own by then, over ours.
+    await asyncio.sleep(_KEY_SETTLES_S)
+    state = await stream_state(nc, state.name)
+    if state.seal is UNSEALED:
+        raise StreamError(
+            f"NATS does not keep metadata of the stream {state.name}, where the key of our "
+            "messages stands",
+            safe="nothing was written",
+            remedy="nats-server 2.10 or newer is needed",
+        )
     return state
 
 
-async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
+async def _update(nc: Client, state: StreamState, changed: dict[str, Any]) -> None:
+    await api(nc, f"STREAM.UPDATE.{state.name}", state.config | changed)
+
+
+async def _created(
+    nc: Client, wanted: dict[str, Any], *, metadata: dict[str, str] | None = None
+) -> StreamState:
     name = wanted["name"]
     try:
         return await stream_state(nc, name)
@@ -226,7 +263,7 @@ async def _created(nc: Client, wanted: dict[str, Any]) -> StreamState:
         if error.err_code != NO_STREAM:
             raise
     try:
-        return await create_stream(nc, wanted)
+        return await create_stream(nc, wanted | {"metadata": metadata} if metadata else wanted)
     except ApiError as error:
         raise StreamError(
             f"the stream {name} cannot be created: {error.seen}",

@@ -8,7 +8,7 @@ from typing import Any
 
 from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.finding import Finding, Fix, Report, of_error
-from cdc.message import HEARTBEAT, decode_heartbeat, subject_for
+from cdc.own_messages import OwnMessages
 from cdc.partition import check_partitions
 from cdc.settings import Settings
 from cdc.stream import (
@@ -21,7 +21,6 @@ from cdc.stream import (
     dead_letter_subject,
     differences,
     fast_ingest_offered,
-    message_get,
     named_stream_state,
     stream_config,
 )
@@ -107,7 +106,7 @@ async def _ask(
     if rights:
         return  # what follows would wait for answers that never come
     if state is not None:
-        report.findings += await _partitions(nc, settings)
+        report.findings += await _partitions(nc, settings, state)
     if role != "reader":
         if state is None:
             report.findings += await _subjects_taken(nc, wanted["subjects"][0], settings.stream)
@@ -236,15 +235,9 @@ def edit_flag(name: str, value: Any) -> str:
     return _FLAGS[name].format(value)
 
 
-async def _partitions(nc: Connection, settings: Settings) -> list[Finding]:
-    subject = subject_for(settings.subject_prefix, HEARTBEAT)
-    message = await message_get(nc, settings.stream, last_by_subject=subject)
-    if message is None:
-        return []
-    try:
-        heartbeat = decode_heartbeat(message.data)
-    except ValueError:
-        return []  # not ours; the reader says what it thinks of it
+async def _partitions(nc: Connection, settings: Settings, state: StreamState) -> list[Finding]:
+    own = OwnMessages(nc, settings.stream, settings.subject_prefix, state.seal)
+    _, heartbeat = await own.newest_heartbeat()
     try:
         check_partitions(heartbeat, settings.partitions, settings.stream)
     except StreamError as error:

@@ -77,13 +77,13 @@ def rights_needed(settings: Settings, role: str, created: bool) -> Rights:
     publish: dict[str, tuple[str, ...]] = {}
     asked = ["INFO", f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}"]
     makes = [f"STREAM.CREATE.{stream}"]
+    asked += [f"CONSUMER.{word}.{stream}.*" for word in ("CREATE", "DELETE", "MSG.NEXT")]
     if role != "sink":
         publish[f"{prefix}.>"] = tuple(f"{prefix}.{op}" for op in _OPERATIONS)
     if role != "reader":
         dead = dead_letter_subject(settings)
         publish[dead] = (dead,)
         asked += ["STREAM.NAMES", f"STREAM.INFO.{stream}_DEAD"]
-        asked += [f"CONSUMER.{word}.{stream}.*" for word in ("CREATE", "DELETE", "MSG.NEXT")]
         makes += [f"STREAM.CREATE.{stream}_DEAD"]
         if settings.partitions > 1:
             leases = f"cdc_{settings.pipeline}"

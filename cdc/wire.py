@@ -36,6 +36,7 @@ CLOSE_TIMEOUT_S = 2.0
 WRITE_BUFFER_BYTES = 1 << 20
 """What may wait for the socket before `write_block` waits too."""
 
+_BETWEEN_S = 0.001
 _FIELDS = (4, 5)
 """Words of a MSG line, without and with a reply subject; an HMSG line has one more."""
 
@@ -60,6 +61,7 @@ class Connection(Client):
         self.denied = ""
         self.on_denied: list[Callable[[], None]] = []
         """Called at a refusal, for who would wait for an answer that never comes."""
+        self.tap: Tap | None = None
         self.address = ""
         """``127.0.0.1:4222``, for messages; never a password."""
         self.wants_tls = False
@@ -315,6 +317,18 @@ def lost(nc: Client) -> UnavailableError:
     return UnavailableError(f"the connection to NATS at {address} is lost")
 
 
+async def tap_on(nc: Connection, *, limit_bytes: int) -> Tap:
+    """Return a connection's tap, put in between two messages where there is none yet."""
+    while nc.tap is None and not nc.lost.is_set():
+        with suppress(InternalError):
+            return Tap(nc, limit_bytes=limit_bytes)
+        await asyncio.sleep(_BETWEEN_S)
+    if nc.tap is None:
+        raise lost(nc)
+    nc.tap.limit_bytes = max(limit_bytes, nc.tap.limit_bytes)
+    return nc.tap
+
+
 class Tap:
     """In place of nats-py's parser: one subscription's messages in bulk.
 
@@ -323,7 +337,8 @@ class Tap:
 
     What may be waiting is bounded by what was asked for (the byte limits of the pull
     requests).  A server that sends more than `limit_bytes` breaks the connection: the
-    read loop cannot simply stop, because PONGs and replies come the same way.
+    read loop cannot simply stop, because PONGs and replies come the same way.  A connection has
+    one, which follows one subscription after the other.
     """
 
     def __init__(self, nc: Client, *, limit_bytes: int) -> None:
@@ -341,10 +356,13 @@ class Tap:
         self._needed_bytes = 0
         inner.reset()
         nc._ps = self  # type: ignore[assignment]  # does a Parser's work
+        if isinstance(nc, Connection):
+            nc.tap = self
 
     def follow(self, subscription: Subscription) -> None:
-        """Cut out the messages of this subscription from now on."""
+        """Cut out the messages of this subscription from now on; drop what came of another."""
         self._sid = b"%d" % subscription._id
+        self._out, self.waiting_bytes = [], 0
 
     def take(self) -> list[Raw]:
         """Return all messages that have arrived since the last call, in order."""

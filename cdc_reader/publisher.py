@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -32,13 +32,15 @@ from cdc.message import (
     ListedAt,
     Refresh,
     TableProgress,
+    Tables,
     encode,
     subject_for,
 )
+from cdc.own_messages import OwnMessages
+from cdc.seal import Seal
 from cdc.stream import (
     ApiError,
     StoredMessage,
-    message_get,
     right_refused,
     stream_state,
     write_block,
@@ -59,7 +61,7 @@ from cdc_reader.flush import (
 )
 from cdc_reader.lanes import Run
 from cdc_reader.oversize import HEADERS_BYTES, boundary_too_large, row_too_large
-from cdc_reader.tail import end_running_batch, ours_in
+from cdc_reader.tail import end_running_batch
 
 ACK_TIMEOUT_S = 10.0
 """The server forgets a batch after 10 s of silence (NATS ADR-50)."""
@@ -97,6 +99,8 @@ class Publisher:
         stream: str,
         prefix: str,
         sequence: int,
+        seal: Seal,
+        ours_at: int,
         fast_ingest: bool,
         flush_max_messages: int,
         flush_max_bytes: int,
@@ -106,6 +110,8 @@ class Publisher:
 
         Args:
             nc: connected; opened and closed by the caller.
+            seal: the stream's.
+            ours_at: where our newest message stands.
             fast_ingest: the stream allows batches (nats-server 2.14 and newer).
         """
         self.sequence = sequence
@@ -113,6 +119,9 @@ class Publisher:
         self._nc = nc
         self._stream = stream
         self._prefix = prefix
+        self._seal = seal
+        self._ours_at = ours_at
+        self._own = OwnMessages(nc, stream, prefix, seal, log)
         self._fast = fast_ingest
         self._max_messages = flush_max_messages
         self._max_bytes = flush_max_bytes
@@ -146,9 +155,10 @@ class Publisher:
         await self._listen()
         self._heartbeat = claim.boundary if isinstance(claim, Refresh) else claim
         subject = subject_for(self._prefix, claim.op).encode()
-        await self._begin([(subject, encode(claim))], is_claim=True)
+        await self._begin([(subject, self._sealed(claim))], is_claim=True)
         await self.settle()
-        await end_running_batch(self._nc, self._stream, self._prefix, claim_sequence=self.sequence)
+        # The fence of the claim: none of ours was stored between that one and it.
+        await end_running_batch(self._own, newest=self._ours_at)
         await self._step_over_foreign()
 
     async def list_tables(self, snapshot: Mapping[str, TableProgress]) -> ListedAt:
@@ -166,7 +176,7 @@ class Publisher:
         subject = subject_for(self._prefix, TABLES).encode()
         most_bytes = min(LIST_MESSAGE_BYTES, self._max_body_bytes // 2)
         for part in listing(snapshot, number=number, max_bytes=most_bytes):
-            await self._begin([(subject, encode(part))], is_claim=True)
+            await self._begin([(subject, self._sealed(part))], is_claim=True)
             await self.settle()
             first = first or self.sequence
         return ListedAt(number=number, seq=first)
@@ -222,6 +232,7 @@ class Publisher:
             PositionLostError: a message is larger than NATS carries.
             UnavailableError: NATS does not answer.
         """
+        runs = [run._replace(bodies=self._seal.all_sealed(run.bodies)) for run in runs]
         for run in runs:
             if max(map(len, run.bodies), default=0) > self._max_body_bytes:
                 raise row_too_large(run, max_payload=self._nc.max_payload)
@@ -235,7 +246,7 @@ class Publisher:
         if heartbeat is not None:
             await self.settle()
             self._heartbeat = heartbeat
-            await self._begin([(self._heartbeat_subject, encode(heartbeat))])
+            await self._begin([(self._heartbeat_subject, self._sealed(heartbeat))])
 
     async def announce(self, refresh: Refresh) -> int:
         """Store the announcement of a refresh; return its sequence.
@@ -244,7 +255,7 @@ class Publisher:
             FencedError: another reader published.
             UnavailableError: NATS does not answer.
         """
-        await self._begin([(subject_for(self._prefix, REFRESH).encode(), encode(refresh))])
+        await self._begin([(subject_for(self._prefix, REFRESH).encode(), self._sealed(refresh))])
         await self.settle()
         return self.sequence
 
@@ -297,7 +308,10 @@ class Publisher:
             last=id_of(messages[-1]),
             ts=time.time_ns() // 1000,
         )
-        return self._heartbeat_subject, encode(heartbeat)
+        return self._heartbeat_subject, self._sealed(heartbeat)
+
+    def _sealed(self, message: Heartbeat | Refresh | Tables) -> bytes:
+        return self._seal.sealed(encode(message))
 
     async def _begin(self, messages: list[Message], *, is_claim: bool = False) -> None:
         token = f"{self._name}-{next(self._tokens)}"
@@ -389,39 +403,28 @@ class Publisher:
                 stream ends before our last message (its tail was lost).
         """
         state = await stream_state(self._nc, self._stream)
-        behind = await asyncio.gather(
-            *(
-                message_get(self._nc, self._stream, seq=sequence)
-                for sequence in range(self.sequence + 1, state.last_seq + 1)
-            )
-        )
-        check_end(self.sequence, state.last_seq, self._prefix, behind)
-        if behind:
+        behind = self._own.backwards(state.last_seq, floor=self.sequence)
+        ours = [stored async for stored in behind if self._own.is_ours(stored)]
+        check_end(self.sequence, state.last_seq, self._prefix, ours)
+        if state.last_seq > self.sequence:
             self._crowded_flushes = CROWDED_FLUSHES
         self.sequence, self._leader = state.last_seq, state.leader
 
 
 def check_end(
-    sequence: int, last_sequence: int, prefix: str, behind: Iterable[StoredMessage | None]
+    sequence: int, last_sequence: int, prefix: str, ours: Collection[StoredMessage]
 ) -> None:
     """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
 
     Args:
-        behind: what stands behind `sequence`.
+        ours: messages of ours that stand behind `sequence`.
 
     Raises:
         FencedError: as `Publisher` says it.
     """
     if last_sequence < sequence:
         raise FencedError("the stream lost its tail; going back to what it holds")
-    ours = [stored for stored in behind if stored is not None and is_ours(prefix, stored)]
     if any(stored.subject == subject_for(prefix, REFRESH) for stored in ours):
         raise FencedError("rows are to be read anew; going on at the announcement")
     if ours:
         raise FencedError("another reader publishes to the stream; reading its end again")
-
-
-def is_ours(prefix: str, stored: StoredMessage) -> bool:
-    """Say whether a stored message is of a reader of this pipeline, heartbeats included."""
-    boundaries = [subject_for(prefix, op) for op in (HEARTBEAT, REFRESH, TABLES)]
-    return stored.subject in boundaries or ours_in(prefix, stored) is not None

@@ -227,7 +227,9 @@ async def _attach(
     chunks: ChunkReader | None = None
     try:
         state = await stream.declare_stream(nc, settings)
-        tail = await read_tail(nc, settings.stream, settings.subject_prefix, settings.partitions)
+        tail = await read_tail(
+            nc, settings.stream, settings.subject_prefix, settings.partitions, log=log
+        )
         server, next_event = await asyncio.to_thread(ask_server_log, settings, tail.heartbeat)
         published = None
         if is_by_gtid(tail, server):
@@ -315,6 +317,8 @@ def _publisher(
         stream=settings.stream,
         prefix=settings.subject_prefix,
         sequence=tail.sequence,
+        seal=state.seal,
+        ours_at=tail.ours_at,
         fast_ingest=bool(state.config.get("allow_batched", False)),
         flush_max_messages=settings.flush_max_messages,
         flush_max_bytes=settings.flush_max_bytes,

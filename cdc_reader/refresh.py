@@ -28,7 +28,7 @@ from cdc_reader.failover import ask_server_log
 from cdc_reader.key_range import Ranges, checked, refuse_too_much
 from cdc_reader.publisher import FencedError, Publisher
 from cdc_reader.resume import ServerLog, Tail
-from cdc_reader.tail import newest_refresh, read_tail
+from cdc_reader.tail import newest_boundary, newest_refresh, read_tail
 
 LOOK_S = 0.5
 CLAIM_S = 30.0
@@ -105,14 +105,11 @@ async def read_to_the_end(
     )
     try:
         while True:
-            tail = await read_tail(
-                nc, settings.stream, settings.subject_prefix, settings.partitions
-            )
-            snapshot = tail.heartbeat.snapshot if tail.heartbeat else {}
-            if is_done(refresh, snapshot):
+            boundary = await newest_boundary(nc, settings.stream, settings.subject_prefix)
+            if is_done(refresh, boundary.snapshot if boundary else {}):
                 return
-            if seen is not None and tail.heartbeat is not None:
-                seen(tail.heartbeat)
+            if seen is not None and boundary is not None:
+                seen(boundary)
             await asyncio.sleep(LOOK_S)
     finally:
         await stream.close(nc)
@@ -158,12 +155,13 @@ async def _announce(
     ranges: Ranges | None,
     log: Any,
 ) -> tuple[Refresh, int]:
-    await stream.declare_stream(nc, settings)
+    state = await stream.declare_stream(nc, settings)
     tail = await read_tail(
         nc,
         settings.stream,
         settings.subject_prefix,
         settings.partitions,
+        log=log,
         needs_heartbeat=bool(only) or ranges is not None,
     )
     publisher = Publisher(
@@ -171,6 +169,8 @@ async def _announce(
         stream=settings.stream,
         prefix=settings.subject_prefix,
         sequence=tail.sequence,
+        seal=state.seal,
+        ours_at=tail.ours_at,
         fast_ingest=False,
         flush_max_messages=settings.flush_max_messages,
         flush_max_bytes=settings.flush_max_bytes,
@@ -318,9 +318,9 @@ def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) 
 
 
 def _newest_epoch(tail: Tail) -> int:
-    if tail.heartbeat is not None:
-        return tail.heartbeat.epoch
-    return parse_id(tail.last)[0] if tail.last else 0
+    # A message may be of a later epoch than the boundary before it.
+    of_last = parse_id(tail.last)[0] if tail.last else 0
+    return max(of_last, tail.heartbeat.epoch if tail.heartbeat else 0)
 
 
 def claim(tail: Tail, heartbeat: Heartbeat) -> Heartbeat:

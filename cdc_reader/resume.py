@@ -58,6 +58,8 @@ class Tail:
     """With several partitions: of the newest in each, barriers included."""
     naming: Naming = field(default_factory=Naming)
     """Which tables the newest heartbeat names; `heartbeat` itself has them all."""
+    ours_at: int = 0
+    """Sequence of the newest message of ours, of whatever kind; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ import msgspec
 
 from cdc.errors import PreflightError, UnavailableError
 from cdc.list_lookup import Lists
-from cdc.message import HEARTBEAT, decode_heartbeat, subject_for
+from cdc.own_messages import OwnMessages
 from cdc.settings import Settings
-from cdc.stream import Connection, close, message_get, stream_state
+from cdc.stream import Connection, close, stream_state
 from cdc_verify.boundary import Boundary, boundary_of
 
 READ_S = 1.0
@@ -62,8 +62,7 @@ class StreamWindow:
         """Ask on one connection; read messages on new ones, by `redis_sink.consumer.Consumer`."""
         self._nc, self._connect, self._consumer = nc, connect, consumer
         self._stream = settings.stream
-        self._heartbeat = subject_for(settings.subject_prefix, HEARTBEAT)
-        self._lists = Lists(nc, settings.stream, settings.subject_prefix)
+        self._prefix = settings.subject_prefix
 
     async def boundary(self) -> Boundary:
         """Return the newest boundary.
@@ -73,14 +72,15 @@ class StreamWindow:
             CdcError: NATS refuses or does not answer.
         """
         state = await stream_state(self._nc, self._stream)
-        stored = await message_get(self._nc, self._stream, last_by_subject=self._heartbeat)
-        if stored is None:
+        own = OwnMessages(self._nc, self._stream, self._prefix, state.seal)
+        sequence, heartbeat = await own.newest_heartbeat()
+        if heartbeat is None:
             raise PreflightError(
                 f"the stream {self._stream} has no heartbeat: no reader has begun on it",
                 remedy="start cdc run; or name the pipeline's stream and subject_prefix",
             )
-        heartbeat = await self._lists.whole(decode_heartbeat(stored.data))
-        return boundary_of(heartbeat, stored.seq, state.created)
+        heartbeat = await Lists(own).whole(heartbeat)
+        return boundary_of(heartbeat, sequence, state.created)
 
     async def touched(self, after: int, until: int, keys: Collection[str]) -> set[str] | None:
         """Return which keys the messages from ``after + 1`` to `until` speak of.

@@ -10,6 +10,8 @@ def take(
     max_bytes: int,
     writes: dict[str, Any],
     counts: dict[str, int],
+    key: bytes,
+    since: int,
     /,
 ) -> tuple[int, str]: ...
 def deliveries(

@@ -52,6 +52,8 @@ class Batch:
     """Tables are read anew from here."""
     read_anew: dict[str, int]
     """Tables that are read to their end, with the number of the refresh."""
+    has_strange_mac: bool = False
+    """A message says that it is ours, and its MAC does not fit."""
     shared: Mapping[str, str] = field(default_factory=dict)
     """Keys that hold several rows, and what TYPE has to say of each: ``{"o:of:7": "set"}``."""
 

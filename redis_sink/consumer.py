@@ -59,7 +59,8 @@ class Consumer:
         self._filters = list(filters)
         self._nc, self._stream, self._max_messages = nc, stream, max_messages
         self._pull_bytes = max(PULL_BYTES, nc.max_payload + (64 << 10))
-        self._tap = Tap(nc, limit_bytes=2 * PULLS * self._pull_bytes)
+        self._tap = nc.tap or Tap(nc, limit_bytes=0)
+        self._tap.limit_bytes = 2 * PULLS * self._pull_bytes
         nc.wakes.append(self._tap.arrived)
         self._subscription: Subscription | None = None
         self._consumer = ""

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from cdc.message import (
-    REFRESH,
-    decode_placed,
-    decode_refresh,
-    subject_for,
-)
-from cdc.stream import Connection, StreamState, message_get
+from cdc.message import REFRESH, subject_for
+from cdc.own_messages import OwnMessages
+from cdc.stream import StoredMessage, StreamState, message_get
 from redis_sink.applied import Applied
 
 
 async def id_at(
-    nc: Connection, applied: Applied, state: StreamState, prefix: str, partition: int = 0
+    own: OwnMessages, applied: Applied, state: StreamState, partition: int = 0
 ) -> str | None:
     """Return the id of what stands where the newest applied message stood.
 
@@ -26,29 +20,27 @@ async def id_at(
     """
     if not state.first_seq <= applied.id_seq <= state.last_seq or not applied.id_seq:
         return None
-    message = await message_get(nc, state.name, seq=applied.id_seq)
+    message = await message_get(own.nc, state.name, seq=applied.id_seq)
     if message is None:
         return None
-    with suppress(ValueError):
-        if message.subject == subject_for(prefix, REFRESH):
-            boundary = decode_refresh(message.data).boundary
-            return boundary.last_of[partition] if boundary.last_of else boundary.last
-    with suppress(ValueError):
-        return decode_placed(message.data).id
-    return ""
+    if (refresh := own.refresh(message)) is not None:
+        boundary = refresh.boundary
+        return boundary.last_of[partition] if boundary.last_of else boundary.last
+    ours = own.placed(message)
+    return ours.id if ours is not None else ""
 
 
-async def refresh_behind(nc: Connection, stream: str, prefix: str, applied: Applied) -> int:
+async def refresh_behind(own: OwnMessages, applied: Applied) -> int:
     """Return the sequence of the newest refresh that closes a gap, 0 when there is none.
 
     Raises:
         UnavailableError: NATS does not answer.
     """
-    subject, at, newest = subject_for(prefix, REFRESH), 1, 0
-    while message := await message_get(nc, stream, seq=at, next_by_subject=subject):
-        at = message.seq + 1
-        with suppress(ValueError):
-            refresh = decode_refresh(message.data)
-            if refresh.gap and refresh.number > (applied.refresh or 0):
-                newest = message.seq
-    return newest
+
+    def closes(stored: StoredMessage) -> bool | None:
+        refresh = own.refresh(stored)
+        is_newer = refresh is not None and refresh.number > (applied.refresh or 0)
+        return True if refresh is not None and refresh.gap and is_newer else None
+
+    found = await own.newest(subject_for(own.prefix, REFRESH), closes)
+    return found[0] if found else 0

@@ -13,9 +13,7 @@ again and have other ids, so the last one applied is not in the stream any more.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -41,11 +39,13 @@ from cdc.message import (
     decode_refresh,
     decode_schema,
     decode_snapshot,
+    is_id,
     parse_id,
     subject_for,
 )
 from cdc.own_keys import PREFIX, is_of_cdc, live_keys_key
 from cdc.partition import check_partitions, partition_of, row_subject
+from cdc.seal import UNSEALED, has_mac
 from cdc.table import Table
 from cdc.table_list import NONE_LISTED
 from redis_sink.applied import Applied
@@ -63,9 +63,9 @@ from redis_sink.state import (
 MAX_VALUE_BYTES = 512 << 20
 """proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
 
+NOT_OURS = "not the contract: no reader of this stream wrote it"
+
 _native = native(__package__)
-_is_id = re.compile(r"[0-9]+(\.[0-9]+){3,4}").fullmatch
-"""Quicker than `parse_id`; the ids that are applied have to compare."""
 _MALFORMED = (msgspec.DecodeError, UnicodeError, ValueError, IndexError)
 
 
@@ -115,6 +115,8 @@ class Planner:
         self._tables = subject_for(subject_prefix, TABLES).encode()
         self.listed = NONE_LISTED
         """The list of tables that the newest heartbeat names; whoever asks NATS writes it here."""
+        self.seal = UNSEALED
+        """What tells messages of ours from others: the stream's, once it is known."""
 
     def live_keys(self, number: int) -> str:
         """Return the key of the set of keys that were written since a refresh."""
@@ -138,6 +140,10 @@ class Planner:
             delivery = deliveries[consumed]
             seq, subject, body = delivery
             op = ops.get(subject)
+            if not self.seal.fits(seq, body):
+                self._foreign(run, delivery)
+                consumed += 1
+                continue
             if op is None:
                 if subject == self._schema and consumed:
                     break
@@ -150,14 +156,14 @@ class Planner:
             try:
                 change = decode_change(body)
             except _MALFORMED as error:
-                self._bare(run, delivery, error)
+                self._bare(run, delivery, f"not the contract: {cause_of(error)}")
                 continue
             if change.op != op or change.v != CONTRACT_VERSION:
                 run.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
                 continue
             if change.prev != run.last_id and run.passes_over(delivery, change, change.prev):
                 continue
-            if not _is_id(change.id):
+            if not is_id(change.id):
                 run.refuse(delivery, "its id is none")
                 continue
             run.last_id, run.id_seq, run.newest = change.id, seq, change
@@ -187,7 +193,7 @@ class Planner:
             return at
         after, run.last_id = _native.take(
             deliveries, at, run.last_id, self._ops, self._is_hash, PREFIX, MAX_VALUE_BYTES,
-            run.states.keys, run.counts,
+            run.states.keys, run.counts, self.seal.key, self.seal.since,
         )  # fmt: skip
         if after > at:
             run.id_seq, _, body = deliveries[after - 1]
@@ -261,7 +267,7 @@ class Planner:
         seq, _, body = delivery
         snapshot = decode_snapshot(body)
         hashed, shaped = self._is_hash.get(snapshot.table), self._shaped.get(snapshot.table)
-        if snapshot.v != CONTRACT_VERSION or not _is_id(snapshot.id):
+        if snapshot.v != CONTRACT_VERSION or not is_id(snapshot.id):
             run.refuse(delivery, f"id {snapshot.id[:80]}, v {snapshot.v}: not ours")
             return
         if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
@@ -313,6 +319,16 @@ class Planner:
             run.gap(seq, f"the refresh there says that {last} was published")
         run.refreshing.begin(refresh, self._captured)
 
+    def _foreign(self, run: Planning, delivery: Delivery) -> None:
+        """Take in what no reader of ours wrote, whatever it says: a bare message, or nothing."""
+        run.has_strange_mac |= has_mac(delivery[2])
+        if delivery[1] == self._update and self._partitions > 1:
+            self._bare_of_all(run, delivery)
+        elif delivery[1] == self._update:
+            self._bare(run, delivery, NOT_OURS)
+        else:
+            run.refuse(delivery, NOT_OURS)
+
     def _bare_of_all(self, run: Planning, delivery: Delivery) -> None:
         """Take in what came on the subject without a partition, where all look for theirs.
 
@@ -322,26 +338,32 @@ class Planner:
             partition = partition_of(decode_bare(delivery[2]).key, self._partitions)
         except _MALFORMED as error:
             if self._partition == 0:
-                run.refuse(delivery, f"not the contract: {cause_of(error)}")
+                run.refuse(delivery, f"{NOT_OURS}; {cause_of(error)}")
             else:
                 run.others += 1
             return
         if partition == self._partition:
-            self._bare(run, delivery, None)
+            self._bare(run, delivery, NOT_OURS)
         else:
             run.others += 1
 
-    def _bare(self, run: Planning, delivery: Delivery, error: Exception | None) -> None:
-        """Take in what an application published by itself: ``{"key": …, "value": …}``."""
+    def _bare(self, run: Planning, delivery: Delivery, reason: str) -> None:
+        """Take in what an application published by itself: ``{"key": …, "value": …}``.
+
+        Args:
+            reason: why it is not ours, for what is no such message either.
+        """
         seq, subject, body = delivery
         bare = None
         if run.consumed(seq):
             return
         if subject == self._update:
-            with suppress(*_MALFORMED):
+            try:
                 bare = decode_bare(body)
+            except _MALFORMED as error:
+                reason += f"; {cause_of(error)}" if reason == NOT_OURS else ""
         if bare is None:
-            run.refuse(delivery, f"not the contract: {cause_of(error) if error else 'no key'}")
+            run.refuse(delivery, reason)
         elif not self._apply_bare:
             run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
         elif run.catching_up:

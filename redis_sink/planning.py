@@ -37,6 +37,7 @@ class Planning:
         self.skipped = 0
         self.more_rows = 0
         """Of messages with several."""
+        self.has_strange_mac = False
         self.others = 0
         """Heartbeats, barriers, and bare messages of other partitions."""
 
@@ -188,6 +189,7 @@ class Planning:
             barrier=self.barrier,
             refresh=begun,
             read_anew=self.refreshing.read_anew,
+            has_strange_mac=self.has_strange_mac,
         )
 
     def refuse_hash(self, delivery: Delivery, reason: str, key: str) -> None:

@@ -17,13 +17,8 @@ from typing import Any, Protocol
 from cdc.dead_letters import tables_not_exact
 from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
 from cdc.list_lookup import listed_at
-from cdc.message import (
-    HEARTBEAT,
-    Heartbeat,
-    decode_heartbeat,
-    subject_for,
-)
 from cdc.own_keys import counts_key, position_key, position_keys
+from cdc.own_messages import OwnMessages
 from cdc.partition import check_partitions, filters
 from cdc.settings import Settings
 from cdc.sink_state import state_subject
@@ -35,7 +30,7 @@ from cdc.stream import (
     dead_letter_subject,
     declare_dead_letters,
     declare_stream,
-    message_get,
+    stream_state,
 )
 from cdc.table import Table
 from cdc.table_list import ListMissing
@@ -188,14 +183,17 @@ class _Sink:
             await self._telling.tell(nc, None)
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
-            check_partitions(await self._heartbeat(nc), settings.partitions, state.name)
+            own = OwnMessages(nc, state.name, settings.subject_prefix, state.seal, self._log)
+            self._planner.seal = own.seal
+            _, heartbeat = await own.newest_heartbeat()
+            check_partitions(heartbeat, settings.partitions, state.name)
             if not self._begun and self._partition == 0:
                 await self._say_what_is_not_exact(nc)
             consumer = Consumer(
                 nc, state.name, max_messages=settings.batch_max_messages, filters=self._filters
             )
             self._consumer = consumer
-            applied = await self._begin(nc, state, consumer)
+            applied = await self._begin(own, state, consumer)
             self._begun = True
             while not self._stop.is_set():
                 # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
@@ -205,7 +203,7 @@ class _Sink:
                 applied = await self._sweep_on(applied)
                 while deliveries:
                     # 2. Decide: the last state of each key, and the position after it.
-                    batch = await self._plan(nc, applied, deliveries)
+                    batch = await self._plan(own, applied, deliveries)
                     # 3. What can never be applied is kept first.
                     if batch.dead:
                         await dead_letters.send(batch.dead)
@@ -229,7 +227,7 @@ class _Sink:
             self._consumer = None
             await close(nc)
 
-    async def _begin(self, nc: Connection, state: StreamState, consumer: Consumer) -> Applied:
+    async def _begin(self, own: OwnMessages, state: StreamState, consumer: Consumer) -> Applied:
         """Ask Redis where it stands, and make the consumer begin there."""
         await self._writer.open()
         self._telling.may_ask = await check_server(self._writer, self._log)
@@ -244,52 +242,48 @@ class _Sink:
             await self._writer.apply((("UNLINK", self._counts_key),), encode(start.applied))
         else:
             applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
-            start = await self._resume(nc, applied, state)
+            start = await self._resume(own, applied, state)
         self._owns = True
         self._tell(start)
         await consumer.open(start.seq)
         return start.applied
 
-    async def _heartbeat(self, nc: Connection) -> Heartbeat | None:
-        """Return the stream's newest heartbeat; None: there is none, or it is not ours."""
-        subject = subject_for(self._settings.subject_prefix, HEARTBEAT)
-        message = await message_get(nc, self._settings.stream, last_by_subject=subject)
-        if message is not None:
-            with suppress(ValueError):
-                return decode_heartbeat(message.data)
-        return None
-
-    async def _resume(self, nc: Connection, applied: Applied, state: StreamState) -> Start:
+    async def _resume(self, own: OwnMessages, applied: Applied, state: StreamState) -> Start:
         """Return where to go on: behind what is applied, or at a refresh behind a gap."""
         if not self._refresh_seq:
             try:
-                prefix = self._settings.subject_prefix
-                found = await id_at(nc, applied, state, prefix, self._partition)
+                found = await id_at(own, applied, state, self._partition)
                 return resume(applied, state, found)
             except PositionLostError as error:
-                await self._past(error, nc, applied)
+                await self._past(error, own, applied)
         start = at_refresh(applied, state, self._refresh_seq)
         self._refresh_seq = 0
         return start
 
-    async def _plan(self, nc: Connection, applied: Applied, deliveries: list[Delivery]) -> Batch:
+    async def _plan(self, own: OwnMessages, applied: Applied, deliveries: list[Delivery]) -> Batch:
         try:
-            while True:
-                try:
-                    return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
-                except ListMissing as missing:
-                    stream, prefix = self._settings.stream, self._settings.subject_prefix
-                    self._planner.listed = await listed_at(nc, stream, prefix, missing.at)
+            batch = await self._planned(own, applied, deliveries)
         except PositionLostError as error:
-            await self._past(error, nc, applied)
+            await self._past(error, own, applied)
             raise UnavailableError("a gap, and a refresh behind it: going on there") from None
+        if batch.has_strange_mac and (await stream_state(own.nc, own.stream)).seal != own.seal:
+            raise UnavailableError("the stream has another key since: beginning again with it")
+        return batch
 
-    async def _past(self, gap: PositionLostError, nc: Connection, applied: Applied) -> None:
+    async def _planned(
+        self, own: OwnMessages, applied: Applied, deliveries: list[Delivery]
+    ) -> Batch:
+        while True:
+            try:
+                return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+            except ListMissing as missing:
+                self._planner.listed = await listed_at(own, missing.at)
+
+    async def _past(self, gap: PositionLostError, own: OwnMessages, applied: Applied) -> None:
         """Find a refresh that closes a gap; raise the gap where there is none."""
         if not gap.heals_by_refresh:
             raise gap
-        prefix = self._settings.subject_prefix
-        self._refresh_seq = await refresh_behind(nc, self._settings.stream, prefix, applied)
+        self._refresh_seq = await refresh_behind(own, applied)
         if not self._refresh_seq:
             raise gap
         self._log.warning("a gap, closed by a refresh", gap=gap.seen, seq=self._refresh_seq)

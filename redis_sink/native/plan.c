@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "seal.h"
+
 enum { FAILED = -1, DONE = 0, UNUSUAL = 1 };
 
 typedef struct {
@@ -62,7 +64,7 @@ static bool is_plain(const Text *text)
     return !text->escaped && seen < 0x80;
 }
 
-/* Four or five numbers with dots between; how many there are, 0: it is none. */
+/* Four or five numbers of 18 digits at most with dots between; how many, 0: it is none. */
 static int id_numbers(const Text *text)
 {
     int numbers = 0;
@@ -71,7 +73,7 @@ static int id_numbers(const Text *text)
         const char *start = at;
         while (at < end && *at >= '0' && *at <= '9')
             at++;
-        if (at == start)
+        if (at == start || at - start > 18)
             return 0;
         numbers++;
         if (at == end)
@@ -108,7 +110,10 @@ static bool change_of(const char *at, const char *end, Change *c)
         at++;
     if (at == digits || at - digits > 17 || (*digits == '0' && at - digits > 1))
         return false;
-    return LITERAL(",\"v\":1}") && at == end;
+    if (!LITERAL(",\"v\":1"))
+        return false;
+    /* Behind it the MAC alone, which take_one looks at. */
+    return end - at == 1 ? *at == '}' : end - at == SEAL_TAIL && LITERAL(SEAL_BEGIN);
 }
 
 static int hexadecimal(const char *at)
@@ -196,6 +201,8 @@ typedef struct {
     Scratch scratch;
     const char *last_id;
     Py_ssize_t last_id_size;
+    Seal seal;
+    long long since; /* the first sequence that needs a MAC */
     /* What was found last: a batch is of few subjects and tables. */
     PyObject *subject;
     const char *op;
@@ -323,6 +330,11 @@ static int take_one(Take *t, PyObject *delivery)
     if (!change_of(at, at + PyBytes_GET_SIZE(body), &c) ||
         !same(&c.op, t->op, t->op_size) || !same(&c.prev, t->last_id, t->last_id_size))
         return UNUSUAL;
+    long long seq = PyLong_AsLongLong(PyTuple_GET_ITEM(delivery, 0));
+    if (seq == -1 && PyErr_Occurred())
+        return FAILED;
+    if (seq >= t->since && !seal_fits(&t->seal, at, (size_t)PyBytes_GET_SIZE(body)))
+        return UNUSUAL;
     if ((found = find_table(t, &c.table)) != DONE)
         return found;
     PyObject *key = NULL, *old_key = NULL, *state = NULL;
@@ -350,11 +362,17 @@ static PyObject *take(PyObject *module, PyObject *args)
     (void)module;
     Take t = {0};
     PyObject *deliveries;
-    Py_ssize_t at;
-    if (!PyArg_ParseTuple(args, "O!ns#O!O!OnO!O!", &PyList_Type, &deliveries, &at, &t.last_id,
+    Py_ssize_t at, key_size;
+    const char *key;
+    if (!PyArg_ParseTuple(args, "O!ns#O!O!OnO!O!y#L", &PyList_Type, &deliveries, &at, &t.last_id,
                           &t.last_id_size, &PyDict_Type, &t.ops, &PyDict_Type, &t.is_hash, &t.own,
-                          &t.max_bytes, &PyDict_Type, &t.writes, &PyDict_Type, &t.counts))
+                          &t.max_bytes, &PyDict_Type, &t.writes, &PyDict_Type, &t.counts, &key,
+                          &key_size, &t.since))
         return NULL;
+    if (!seal_open(&t.seal, key, (size_t)key_size)) {
+        PyErr_SetString(PyExc_ValueError, "a key has 1 to 64 bytes");
+        return NULL;
+    }
     if (!PyUnicode_Check(t.own)) {
         PyErr_SetString(PyExc_TypeError, "own is a str");
         return NULL;
@@ -432,7 +450,7 @@ static PyObject *deliveries_of(PyObject *module, PyObject *args)
 
 static PyMethodDef METHODS[] = {
     {"take", take, METH_VARARGS,
-     "take(deliveries, at, last_id, ops, is_hash, own, max_bytes, writes, counts)"
+     "take(deliveries, at, last_id, ops, is_hash, own, max_bytes, writes, counts, key, since)"
      " -> (at, last_id)."},
     {"deliveries", deliveries_of, METH_VARARGS,
      "deliveries(raws, n, out) -> (n, consumer sequence of the newest, or -1)."},

@@ -17,6 +17,8 @@ from cdc import stream
 from cdc.demo.servers import Nats
 from cdc.errors import PositionLostError, UnavailableError
 from cdc.message import Change, Heartbeat, encode
+from cdc.own_messages import OwnMessages
+from cdc.seal import UNSEALED, Seal
 from cdc.settings import Settings
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
@@ -70,13 +72,22 @@ class Attempt:
         self.nc, self.publisher, self.last = nc, publisher, last
 
 
-def behind(nc: Connection, sequence: int, *, fast: bool = True, per_flush: int = 1000) -> Publisher:
+def behind(
+    nc: Connection,
+    sequence: int,
+    seal: Seal = UNSEALED,
+    *,
+    fast: bool = True,
+    per_flush: int = 1000,
+) -> Publisher:
     """Return a publisher that expects this message to be the stream's last."""
     return Publisher(
         nc,
         stream="MYSQL",
         prefix="mysql",
         sequence=sequence,
+        seal=seal,
+        ours_at=sequence,
         fast_ingest=fast,
         flush_max_messages=per_flush,
         flush_max_bytes=1 << 20,
@@ -92,9 +103,9 @@ async def attempt(
     settings = Settings(nats=parse_url(server.url, ("nats",)))
     nc = await stream.connect(server.url, name="t", inbox_prefix="_INBOX_reader", log=LOG)
     try:
-        await stream.declare_stream(nc, settings)
+        state = await stream.declare_stream(nc, settings)
         tail = await read_tail(nc, "MYSQL", "mysql")
-        publisher = behind(nc, tail.sequence, fast=fast, per_flush=per_flush)
+        publisher = behind(nc, tail.sequence, state.seal, fast=fast, per_flush=per_flush)
         await publisher.open(heartbeat(tail.last))
         yield Attempt(nc, publisher, number_of(tail.last))
     finally:
@@ -332,8 +343,9 @@ def test_a_connection_lost_before_the_claim_is_told_as_such(new_nats: NewNats) -
                 await other.nc.close()
                 with pytest.raises(UnavailableError, match="is lost"):
                     await other.publisher.open(heartbeat(""))
+                own = OwnMessages(other.nc, "MYSQL", "mysql", UNSEALED)
                 with pytest.raises(UnavailableError, match="is lost"):
-                    await end_running_batch(other.nc, "MYSQL", "mysql", claim_sequence=before)
+                    await end_running_batch(own, newest=before)
 
     asyncio.run(scenario())
 
@@ -346,7 +358,7 @@ def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats
         async with attempt(server) as a:
             with pytest.raises(PositionLostError) as error:
                 await a.publisher.send([Run("update", "d.t", [change(1, size=5000)])])
-            assert "'t:1' of d.t has 5,0" in error.value.seen
+            assert "'t:1' of d.t has 5,1" in error.value.seen
             assert "max_payload" in error.value.remedy
             await a.publisher.send([Run("update", "d.t", [change(1, size=3000)])])
             await a.publisher.settle()

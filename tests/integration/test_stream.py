@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from cdc.demo.servers import MySQL, Nats
 from cdc.errors import PermissionDenied, SettingsError, StreamError, UnavailableError
 from cdc.finding import Report
+from cdc.seal import UNSEALED
 from cdc.settings import Settings
 from cdc.stream import (
     API_TIMEOUT_S,
@@ -506,3 +507,39 @@ async def test_large_messages(new_nats: NewNats) -> None:
             consumer = Consumer(mine, "LARGE", max_messages=100)
             await consumer.open(1)
             assert [len(body) for _, _, body in await read_until(consumer, 4)] == [size] * 4
+
+
+@in_a_loop
+async def test_a_stream_of_an_older_cdc_gets_one_key(nats: Nats) -> None:
+    """Two that find it without end with the same; what others wrote of it stays as it is."""
+    settings = settings_for(nats, "KEYLESS")
+    async with connected(settings.nats) as one, connected(settings.nats) as two:
+        config = stream_config(settings, fast_ingest=True) | {"metadata": {"owner": "payments"}}
+        await api(one, "STREAM.CREATE.KEYLESS", config)
+        await one.publish("keyless.update", b"of an older cdc")
+        await one.flush()
+        assert (await stream_state(one, "KEYLESS")).seal is UNSEALED
+
+        states = await asyncio.gather(*(declare_stream(nc, settings) for nc in (one, two)))
+        later = await declare_stream(one, settings)
+
+    assert len({state.seal for state in (*states, later)}) == 1
+    assert later.seal.fits(1, b"of an older cdc")
+    assert not later.seal.fits(2, b"of an older cdc")
+    assert later.config["metadata"]["owner"] == "payments"
+    assert later.seal.key.hex() not in repr(later)
+
+
+@in_a_loop
+async def test_each_new_stream_has_a_key_of_its_own(nats: Nats) -> None:
+    """Its first message needs a MAC already; processes that make it at once share the key."""
+    seals = []
+    for name in ("FIRST", "NEXT"):
+        settings = settings_for(nats, name)
+        async with connected(settings.nats) as one, connected(settings.nats) as two:
+            made = await asyncio.gather(*(declare_stream(nc, settings) for nc in (one, two)))
+        assert made[0].seal == made[1].seal
+        seals.append(made[0].seal)
+
+    assert seals[0].key != seals[1].key
+    assert [seal.since for seal in seals] == [1, 1]

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from cdc.demo.servers import Nats, Redis
 from cdc.key import parse_template
 from cdc.message import Change, Heartbeat, Operation, encode
+from cdc.seal import Seal
 from cdc.settings import Settings
 from cdc.stream import Connection, close, connect, declare_stream, write_block
 from cdc.table import Model, Table
@@ -68,8 +69,8 @@ def a_table(name: str = "users", model: Model = "string", key: str = "{table}:{p
 class Chain:
     """Publishes a valid chain of messages of ours, and what stands between them."""
 
-    def __init__(self, nc: Connection, prefix: str) -> None:
-        self.nc, self.prefix = nc, prefix
+    def __init__(self, nc: Connection, prefix: str, seal: Seal) -> None:
+        self.nc, self.prefix, self.seal = nc, prefix, seal
         self.last = ""
         self.offset = 1000
         self.expected: dict[str, str] = {}
@@ -87,7 +88,7 @@ class Chain:
             ts=time.time_ns() // 1000,
         )  # fmt: skip
         _apply(self.expected, key, value)
-        line = self.line(op, encode(message))
+        line = self.line(op, self.seal.sealed(encode(message)))
         self._history[-1] = (key, value)
         return line
 
@@ -105,7 +106,7 @@ class Chain:
             epoch=1, server="u", file="b.000002", offset=self.offset, gtid_set=f"u:1-{self.offset}",
             last=self.last, snapshot={}, ts=time.time_ns() // 1000,
         )  # fmt: skip
-        return self.line("heartbeat", encode(message))
+        return self.line("heartbeat", self.seal.sealed(encode(message)))
 
     def line(self, op: str, body: bytes) -> bytes:
         """Return the protocol line of any message, with a header as the reader sends it."""
@@ -143,8 +144,8 @@ async def a_chain(settings: Settings) -> AsyncIterator[Chain]:
     """Declare the stream and give a chain to write to it."""
     nc = await connect(settings.nats, name="test", inbox_prefix="_INBOX_test", log=LOG)
     try:
-        await declare_stream(nc, settings)
-        yield Chain(nc, settings.subject_prefix)
+        state = await declare_stream(nc, settings)
+        yield Chain(nc, settings.subject_prefix, state.seal)
     finally:
         await close(nc)
 

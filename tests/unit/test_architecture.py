@@ -39,6 +39,7 @@ PURE = (
     "cdc.reasons",
     "cdc.redis_options",
     "cdc.room_check",
+    "cdc.seal",
     "cdc.setting",
     "cdc.sink_state",
     "cdc.status",

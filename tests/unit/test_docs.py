@@ -8,9 +8,9 @@ import contextlib
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -144,16 +144,34 @@ class _Recorder:
 )
 def test_the_example_for_consumers_works(name: str, expected: dict[str, str]) -> None:
     """The Python of docs/message.md does to Redis what the golden message says."""
-    (example,) = (b.text for b in _blocks(ROOT / "docs/message.md") if b.language == "python")
-    namespace: dict[str, object] = {}
-    exec(compile(example, "docs/message.md", "exec"), namespace)
-    apply = namespace["apply"]
-    assert callable(apply)
+    apply = _defined_in_the_contract("apply")
     redis = _Recorder()
 
     apply(redis, (ROOT / f"tests/golden/messages/{name}.json").read_bytes())
 
     assert expected == redis.keys
+
+
+def _defined_in_the_contract(name: str) -> Callable[..., Any]:
+    """Return a function of the Python in docs/message.md."""
+    blocks = (b.text for b in _blocks(ROOT / "docs/message.md") if b.language == "python")
+    (example,) = (text for text in blocks if f"def {name}(" in text)
+    namespace: dict[str, Any] = {}
+    exec(compile(example, "docs/message.md", "exec"), namespace)
+    found: Callable[..., Any] = namespace[name]
+    return found
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_example_for_who_wrote_a_message_works(path: Path) -> None:
+    """The Python of docs/message.md knows the golden messages for ours, and nothing else."""
+    is_ours, key = _defined_in_the_contract("is_ours"), bytes(range(32))
+    body = path.read_bytes().rstrip(b"\n")
+
+    assert is_ours(body, key)
+    assert not is_ours(body.replace(b'"op"', b'"OP"'), key)
+    assert not is_ours(body, bytes(32))
+    assert not is_ours(b'{"key":"user:123","value":"John Doe"}', key)
 
 
 # -- commands and settings ----------------------------------------------------------------

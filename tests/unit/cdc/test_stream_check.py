@@ -100,6 +100,9 @@ def test_each_role_needs_its_own_rights() -> None:
         "$JS.API.INFO",
         "$JS.API.STREAM.INFO.MYSQL",
         "$JS.API.STREAM.MSG.GET.MYSQL",
+        "$JS.API.CONSUMER.CREATE.MYSQL.*",
+        "$JS.API.CONSUMER.DELETE.MYSQL.*",
+        "$JS.API.CONSUMER.MSG.NEXT.MYSQL.*",
         "$JS.API.STREAM.CREATE.MYSQL",
     }
     assert "cdc.dead.default" in sink.publish

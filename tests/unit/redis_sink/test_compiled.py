@@ -14,6 +14,7 @@ from cdc.compiled import native
 from cdc.errors import CdcError
 from cdc.key import parse_template
 from cdc.message import Bare, Change, Heartbeat, Schema, Snapshot, SnapshotRow, encode
+from cdc.seal import Seal
 from cdc.table import Table
 from cdc.wire import Raw
 from redis_sink import plan
@@ -21,6 +22,8 @@ from redis_sink.applied import Applied
 from redis_sink.batch import Delivery
 from redis_sink.plan import Planner
 
+KEY = bytes(range(32))
+SEAL = Seal(KEY, since=20)
 OPS: tuple[Any, ...] = ("insert", "update", "delete")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     ["plain", '"\\/\b\f\n\r\t\x00\x1f\x7f', "é→😀", "cdc:default:position", "cdc:b:counts", "cdc:"]
@@ -109,7 +112,7 @@ def test_a_batch_is_the_same_with_and_without_the_compiled_path(
     """Whatever comes: usual, rare, damaged, out of order, of somebody else."""
     chance = random.Random(seed)
     deliveries: list[Delivery] = []
-    last = "1.2.1.0"
+    last, since = "1.2.1.0", chance.choice((1, 5, 1 << 62))
     for number, text in enumerate(texts, 2):
         if chance.random() < 0.15:
             op, body = odd(chance, number, last)
@@ -117,12 +120,15 @@ def test_a_batch_is_the_same_with_and_without_the_compiled_path(
             op, body = change(chance, text, number, last if chance.random() < 0.97 else "1.1.1.1")
         if op not in ("heartbeat", "elsewhere"):
             last = f"1.2.{number}.0"
+        if chance.random() < 0.9:
+            body = SEAL.sealed(body)
         if chance.random() < 0.1:
             body = damaged(body, chance)
         deliveries.append((number, f"mysql.{op}".encode(), body))
 
     def run() -> Any:
         planner = Planner(TABLES, pipeline="default", subject_prefix="mysql", bare_messages="apply")
+        planner.seal = Seal(KEY, since)
         try:
             return planner.plan(applied("1.2.1.0"), deliveries, now_us=5)
         except CdcError as error:
@@ -144,10 +150,15 @@ def test_what_our_reader_writes_takes_the_compiled_way() -> None:
             key=f"users:{number}", value='{"id":1,"t":"a\\"b\\n"}', op="update", table="shop.users",
             gtid="g:1", id=f"1.2.{number}.0", prev=f"1.2.{number - 1}.0", ts=5,
         )  # fmt: skip
-        deliveries.append((number, b"mysql.update", encode(message)))
+        body = encode(message)
+        deliveries.append(
+            (number, b"mysql.update", SEAL.sealed(body) if number >= SEAL.since else body)
+        )
     writes: dict[str, Any] = {}
     ops, hashes = {b"mysql.update": "update"}, {"shop.users": False}
-    at, last = take.take(deliveries, 0, "1.2.1.0", ops, hashes, "cdc:", 1 << 20, writes, {})
+    at, last = take.take(
+        deliveries, 0, "1.2.1.0", ops, hashes, "cdc:", 1 << 20, writes, {}, KEY, 20
+    )
 
     assert (at, last) == (38, "1.2.39.0")
     assert writes["users:2"] == '{"id":1,"t":"a\\"b\\n"}'

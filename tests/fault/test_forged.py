@@ -1,0 +1,107 @@
+"""What others publish on our subjects stops nothing, moves nothing and skips nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import nats
+import pytest
+
+from tests.conftest import NewMySQL, NewNats, NewRedis
+from tests.support.bench import TABLE, Bench
+from tests.support.forger import LOGINS, forged, publish
+from tests.support.pipeline import wait_for
+from tests.support.truth import messages
+
+BARE_WHILE_AWAY = 20_000
+CHANGED = f"UPDATE {TABLE} SET ver = ver + 1"
+
+
+@pytest.fixture
+def guarded(new_mysql: NewMySQL, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path) -> Bench:
+    """Servers whose NATS has logins: that of cdc, and those that may publish alone."""
+    mysql = new_mysql(options=("--sync-binlog=0",))
+    return Bench(mysql, new_nats(LOGINS), new_redis(), tmp_path)
+
+
+def server_uuid(bench: Bench) -> bytes:
+    """Return whose binlog the forged heartbeats speak of."""
+    with bench.mysql.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@server_uuid")
+        (found,) = cursor.fetchone() or ("",)
+    return str(found).encode()
+
+
+def dead_letters(bench: Bench) -> int:
+    """Return how many messages were kept as dead letters."""
+
+    async def ask() -> int:
+        client = await nats.connect(bench.nats.url)
+        count = (await client.jetstream().stream_info("MYSQL_DEAD")).state.messages
+        await client.close()
+        return count
+
+    return asyncio.run(ask())
+
+
+def test_forged_messages_of_every_kind_do_nothing(guarded: Bench) -> None:
+    """While two copies run, while nothing runs, before a refresh: Redis is what MySQL is.
+
+    Each is kept as a dead letter, once.
+    """
+    sent = 0
+    with guarded.pipeline as pipeline:
+        both = [guarded.caught_up(), pipeline.run()]
+        lies = forged(server_uuid(guarded))
+        for lie in lies:
+            sent += publish(guarded.nats, "loud", [lie])
+            guarded.passes(f"a change behind {lie}")
+        assert [process.stop() for process in both] == [0, 0], pipeline.logs()
+
+        sent += publish(guarded.nats, "loud", lies)
+        guarded.execute(CHANGED)
+        both = [pipeline.run(), pipeline.run()]
+        guarded.passes()
+        guarded.wait_until_equal()
+        assert [process.stop() for process in both] == [0, 0], pipeline.logs()
+
+        sent += publish(guarded.nats, "loud", lies)
+        guarded.execute(f"DELETE FROM {TABLE} WHERE id < 20", CHANGED)
+        assert pipeline.refresh()["gap"] is True
+        last = pipeline.run()
+        wait_for("the sweep", lambda: '"refreshed"' in last.text())
+        guarded.passes()
+        guarded.wait_until_equal()
+        assert last.stop() == 0, last.text()
+    epochs = {body["epoch"] for _, body in messages(guarded.nats.url) if "began" in body}
+
+    assert epochs == {1, 2, 99}  # the last one is of the forged heartbeats
+    assert dead_letters(guarded) == sent
+
+
+def test_bare_messages_while_the_reader_is_away_do_not_keep_it_out(guarded: Bench) -> None:
+    """However many: it goes on behind them, they are applied, and a refresh works over them."""
+    newest = str(BARE_WHILE_AWAY - 1).encode()
+    lie = forged(server_uuid(guarded))[:1]
+    with guarded.pipeline as pipeline:
+        process = guarded.caught_up()
+        assert process.stop() == 0, process.text()
+        bare = [
+            ("mysql.update", b'{"key":"users:app","value":"%d"}' % n)
+            for n in range(BARE_WHILE_AWAY)
+        ]
+        publish(guarded.nats, "app", [*lie, *bare])
+        guarded.execute(CHANGED)
+        process = pipeline.run()
+        wait_for("the last bare message", lambda: guarded.client.get("users:app") == newest)
+        guarded.wait_until_equal(ignore={"users:app"})
+        assert process.stop() == 0, process.text()
+
+        publish(guarded.nats, "app", [*lie, *bare])
+        guarded.execute(f"DELETE FROM {TABLE} WHERE id < 20", CHANGED)
+        assert pipeline.refresh()["gap"] is True
+        process = pipeline.run()
+        wait_for("the sweep", lambda: '"refreshed"' in process.text())
+        guarded.wait_until_equal(ignore={"users:app"})
+        assert process.stop() == 0, process.text()
