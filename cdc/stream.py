@@ -15,6 +15,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import nats.errors
@@ -114,6 +115,16 @@ class StoredMessage:
     headers: bytes
     """Whole header block, ``NATS/1.0\\r\\n…``; empty when there is none."""
     time: str
+    """When NATS stored it: ``2026-11-23T11:50:45.123456789Z``."""
+
+    @property
+    def stored_ns(self) -> int:
+        """Return that in nanoseconds since 1970, as deliveries say it; 0: it cannot be read."""
+        with suppress(ValueError):
+            seconds, _, fraction = self.time.removesuffix("Z").partition(".")
+            whole_s = datetime.fromisoformat(f"{seconds}+00:00").timestamp()
+            return int(whole_s) * _SECOND_NS + int(fraction.ljust(9, "0"))
+        return 0
 
 
 async def api(nc: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

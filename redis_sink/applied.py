@@ -44,6 +44,15 @@ class Extent(Protocol):
         """Last sequence ever given."""
 
 
+Mark = tuple[int, int]
+"""``(sequence, when NATS stored it in nanoseconds since 1970)``: no other message has both."""
+
+MARK_S = 0.25
+"""The newest marks are so far apart, older ones twice as far, and so on."""
+MAX_MARKS = 20
+"""The oldest is 1.5 days old; NATS loses two minutes at most (``sync_interval``)."""
+
+
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """Everything up to here is in Redis."""
 
@@ -81,6 +90,13 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """`number` of the newest refresh taken in; absent: none yet."""
     refreshing: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     """Tables that are being read anew, with the number of that refresh; absent: none."""
+    epoch: int | msgspec.UnsetType = msgspec.UNSET
+    """Of the newest refresh behind a gap: nothing of an epoch before it follows.  Absent: none."""
+    again_to: int | msgspec.UnsetType = msgspec.UNSET
+    """Messages up to this sequence may have been consumed before, see `resume`; absent: none."""
+    marks: tuple[Mark, ...] = ()
+    """Messages consumed, oldest first, the last one at `seq`: where one of them stands as it did,
+    all before it is as it was.  Absent: of a cdc that kept none."""
 
     @property
     def open_refreshes(self) -> dict[str, int]:
@@ -91,6 +107,11 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     def catching_up(self) -> bool:
         """Say whether the stream holds again what is applied already."""
         return bool(self.id) and self.id_seq == 0
+
+    @property
+    def consumed_to(self) -> int:
+        """Return up to where messages may have been consumed, now or before."""
+        return max(self.seq, 0 if self.again_to is msgspec.UNSET else self.again_to)
 
 
 encode = msgspec.json.Encoder().encode
@@ -149,19 +170,35 @@ def first_start(state: Extent, partitions: int = 1) -> Start:
     return Start(seq, applied, "first start")
 
 
-def resume(applied: Applied, state: Extent, found: str | None) -> Start:
+def marked(applied: Applied, stored_ns: int) -> Applied:
+    """Return the position with a mark at its message, which NATS stored then (0: not known).
+
+    Of older marks one stays for each doubling of their age, so that a stream that lost its
+    newest minutes is looked through from about there and not from its beginning.
+    """
+    if not stored_ns:
+        return applied
+    newest = (applied.seq, stored_ns)
+    of_age: dict[int, Mark] = {}
+    for mark in reversed([mark for mark in applied.marks if mark[0] < applied.seq]):
+        age_s = max(0, stored_ns - mark[1]) / 1e9
+        of_age[int(age_s / MARK_S).bit_length()] = mark
+    kept = sorted(mark for age, mark in of_age.items() if age < MAX_MARKS)
+    return msgspec.structs.replace(applied, marks=(*kept, newest))
+
+
+def resume(applied: Applied, state: Extent, standing: int) -> Start:
     """Return where to go on after `applied`.
 
     Args:
-        found: `id` of the message that stands at ``applied.id_seq`` now, "" when it is
-            none of ours, None when there is no message.
+        standing: sequence of the newest of its messages that stands in the stream as it did;
+            0: none does.  See `redis_sink.lookup.standing`.
 
     Wherever the stream is not the one that was applied, messages are taken again from
     where they can differ; their ids say which of them are applied already, and the
-    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.  Where that
-    message stands as before, they are taken from behind it, and not from behind
-    ``applied.seq``: a stream that lost its end there may have been filled again, with changes
-    where heartbeats stood.
+    first new one must follow ``applied.id`` (the `prev` chain), or it is a gap.  What has no id
+    (heartbeats, bare messages of applications) may be old or new up to `Applied.again_to`: to
+    there the sink had come, and no further did the stream reach when it was looked at.
 
     Raises:
         PositionLostError: messages that were never applied have left the stream, or the
@@ -170,17 +207,17 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
     if applied.stream != state.name:
         raise other_stream(applied, state.name)
     first = max(state.first_seq, 1)
-    again = msgspec.structs.replace(applied, id_seq=0, created=state.created, seq=first - 1)
-    is_shorter = state.last_seq < applied.seq
-    has_left = 0 < applied.id_seq < state.first_seq
     if applied.created != state.created:
+        again = _again(applied, first - 1, state.last_seq)
+        again = msgspec.structs.replace(again, created=state.created)
         return Start(first, again, "stream was rewritten")
-    if applied.id and found != applied.id and not has_left:
-        return Start(first, again, "stream lost its end" if is_shorter else "stream was rewritten")
-    seq = max(applied.id_seq + 1, first)
-    if is_shorter:
-        again = msgspec.structs.replace(again, seq=seq - 1)
-        return Start(seq, again, "stream lost its end")
+    is_shorter = state.last_seq < applied.seq
+    # Of a cdc that kept no marks: what stands behind the last id was heartbeats, if nothing else.
+    is_unmarked = not (applied.marks or applied.catching_up or is_shorter)
+    if standing < applied.seq and not (is_unmarked and standing == applied.id_seq):
+        seq = max(standing + 1, first)
+        again = _again(applied, seq - 1, min(applied.consumed_to, state.last_seq))
+        return Start(seq, again, "stream lost its end" if is_shorter else "stream was rewritten")
     if applied.seq + 1 < state.first_seq:
         raise PositionLostError(
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
@@ -188,7 +225,18 @@ def resume(applied: Applied, state: Extent, found: str | None) -> Start:
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
             remedy=REFRESH + "\n(and give stream_max_age_s more room)",
         )
-    return Start(seq, applied, "resume")
+    return Start(max(standing + 1, first), applied, "resume")
+
+
+def _again(applied: Applied, seq: int, again_to: int) -> Applied:
+    """Return the position for messages that are taken again from behind a sequence."""
+    return msgspec.structs.replace(
+        applied,
+        seq=seq,
+        id_seq=applied.id_seq if applied.id_seq <= seq else 0,
+        again_to=again_to if again_to > seq else msgspec.UNSET,
+        marks=tuple(mark for mark in applied.marks if mark[0] <= seq),
+    )
 
 
 def other_stream(applied: Applied, stream: str) -> PositionLostError:
@@ -202,7 +250,9 @@ def other_stream(applied: Applied, stream: str) -> PositionLostError:
 
 def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:
     """Return the start at a refresh behind a gap, whose sequence this is."""
-    again = msgspec.structs.replace(applied, seq=seq - 1, created=state.created)
+    again = msgspec.structs.replace(
+        applied, seq=seq - 1, created=state.created, again_to=msgspec.UNSET, marks=()
+    )
     return Start(seq, again, "refresh")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -54,6 +54,8 @@ class Batch:
     """Tables that are read to their end, with the number of the refresh."""
     has_strange_mac: bool = False
     """A message says that it is ours, and its MAC does not fit."""
+    lost_refreshes: Sequence[str] = ()
+    """Tables whose announcement of a refresh the stream has lost."""
     shared: Mapping[str, str] = field(default_factory=dict)
     """Keys that hold several rows, and what TYPE has to say of each: ``{"o:of:7": "set"}``."""
 

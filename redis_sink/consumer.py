@@ -70,6 +70,9 @@ class Consumer:
         """Messages that open pull requests may still bring."""
         self._heard_s = 0.0
         self._ready: list[Delivery] = []
+        self._came: list[tuple[int, list[Raw]]] = []
+        """Where the messages in `_ready`, and those of the newest `read`, are from, with the
+        last sequence of each."""
 
     async def open(self, seq: int) -> None:
         """Begin, or begin anew, at a stream sequence.
@@ -118,6 +121,7 @@ class Consumer:
         Raises:
             UnavailableError: NATS is gone.
         """
+        self._came = [came for came in self._came if self._ready and came[0] >= self._ready[0][0]]
         if not self._ready and not self._tap.arrived.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -127,6 +131,13 @@ class Consumer:
         out = self._ready[: self._max_messages]
         del self._ready[: self._max_messages]
         return out
+
+    def stored_ns(self, seq: int) -> int:
+        """Return when NATS stored a message of the newest `read`, nanoseconds since 1970.
+
+        0: it is none of them.  Asked once for each batch, so the deliveries do not carry it.
+        """
+        return next((stored_ns(raws, seq) for last, raws in self._came if last >= seq), 0)
 
     def wake(self) -> None:
         """Make a waiting `read` return."""
@@ -142,6 +153,7 @@ class Consumer:
         self._subscription = None
         self._tap.take()
         self._ready.clear()
+        self._came.clear()
         self._consumer_seq = self._asked = 0
 
     async def _collect(self) -> None:
@@ -154,9 +166,9 @@ class Consumer:
             self._heard_s = now_s
         healthy = self._sort(raws)
         if not healthy or now_s - self._heard_s > SILENCE_S:
-            ready = self._ready.copy()
+            ready, came = self._ready.copy(), self._came.copy()
             await self.open(self._next_seq)
-            self._ready = ready
+            self._ready, self._came = ready, came
         else:
             await self._pull()
 
@@ -172,7 +184,7 @@ class Consumer:
                     break
             subject, reply, header, body = raws[n]
             n += 1
-            if header and header[8:9] == b" ":
+            if is_status(raws[n - 1]):
                 healthy = self._status(header) and healthy
                 continue
             # …<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, whatever stands before.
@@ -186,6 +198,7 @@ class Consumer:
                 del ready[before:]
                 return False
             self._next_seq = ready[-1][0] + 1
+            self._came.append((ready[-1][0], raws))
         return healthy
 
     def _status(self, header: bytes) -> bool:
@@ -215,3 +228,30 @@ class Consumer:
             except nats.errors.Error:
                 raise lost(self._nc) from None
             self._asked += self._max_messages
+
+
+def stored_ns(raws: Sequence[Raw], seq: int) -> int:
+    """Return when NATS stored the message of a sequence; 0: it is not among these.
+
+    ``…<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`` is where a message is to be
+    acknowledged; sequences grow, and statuses stand in between.
+    """
+    low, high = 0, len(raws)
+    while low < high:
+        at = middle = (low + high) // 2
+        while at >= low and is_status(raws[at]):
+            at -= 1
+        if at < low:
+            low = middle + 1
+            continue
+        tokens = raws[at][1].rsplit(b".", 4)
+        found = int(tokens[1])
+        if found == seq:
+            return int(tokens[3])
+        low, high = (middle + 1, high) if found < seq else (low, at)
+    return 0
+
+
+def is_status(raw: Raw) -> bool:
+    """Say whether it is NATS's word about a pull request and no message."""
+    return bool(raw[2]) and raw[2][8:9] == b" "

@@ -8,26 +8,48 @@ from cdc.stream import StoredMessage, StreamState, message_get
 from redis_sink.applied import Applied
 
 
-async def id_at(
+async def standing(
     own: OwnMessages, applied: Applied, state: StreamState, partition: int = 0
-) -> str | None:
-    """Return the id of what stands where the newest applied message stood.
+) -> int:
+    """Return the sequence of the newest message consumed that stands in the stream as it did.
 
-    Empty: it is none of ours; None: no message stands there.
+    0: none does.  What has left the stream at its head counts as standing.
 
     Raises:
         UnavailableError: NATS does not answer.
     """
-    if not state.first_seq <= applied.id_seq <= state.last_seq or not applied.id_seq:
-        return None
-    message = await message_get(own.nc, state.name, seq=applied.id_seq)
+    for seq, stored_ns in reversed(applied.marks):
+        if seq < state.first_seq:
+            return seq if seq == applied.seq else 0
+        if seq <= state.last_seq:
+            message = await message_get(own.nc, state.name, seq=seq)
+            if message is not None and message.stored_ns == stored_ns:
+                return seq
+    if applied.marks or not applied.id_seq:
+        return 0
+    if applied.id_seq < state.first_seq:
+        return applied.id_seq
+    return applied.id_seq if await _has_its_id(own, applied, state, partition) else 0
+
+
+async def _has_its_id(
+    own: OwnMessages, applied: Applied, state: StreamState, partition: int
+) -> bool:
+    """Say whether the newest message applied stands where it stood: for a position without marks.
+
+    Not certain for what has no id: a message that was published again has the same.
+    """
+    message = None
+    if applied.id_seq <= state.last_seq:
+        message = await message_get(own.nc, state.name, seq=applied.id_seq)
     if message is None:
-        return None
+        return False
     if (refresh := own.refresh(message)) is not None:
         boundary = refresh.boundary
-        return boundary.last_of[partition] if boundary.last_of else boundary.last
+        last = boundary.last_of[partition] if boundary.last_of else boundary.last
+        return last == applied.id
     ours = own.placed(message)
-    return ours.id if ours is not None else ""
+    return ours is not None and ours.id == applied.id
 
 
 async def refresh_behind(own: OwnMessages, applied: Applied) -> int:

@@ -315,6 +315,7 @@ class Planner:
         if refresh.gap:
             run.last_id, run.id_seq, run.has_new_chain = last, seq, True
             run.gtid_set, run.began = boundary.gtid_set, boundary.began
+            run.epoch = boundary.epoch
         elif last != run.last_id and parse_id(last) > parse_id(run.last_id):
             run.gap(seq, f"the refresh there says that {last} was published")
         run.refreshing.begin(refresh, self._captured)
@@ -366,7 +367,7 @@ class Planner:
             run.refuse(delivery, reason)
         elif not self._apply_bare:
             run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
-        elif run.catching_up:
+        elif run.may_be_again(seq):
             reason = "a bare message in a rewritten part of the stream: perhaps applied before"
             run.refuse(delivery, reason, key=bare.key)
         elif is_of_cdc(bare.key) or len(body) > MAX_VALUE_BYTES:

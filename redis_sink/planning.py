@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from msgspec import UNSET
+
 from cdc.message import Change, Heartbeat, Schema, Snapshot, SnapshotRow, parse_id
 from cdc.table_list import NONE_LISTED, Listed, ListMissing, named_by
 from redis_sink.applied import Applied
@@ -30,6 +32,7 @@ class Planning:
         self.last_id, self.id_seq = applied.id, applied.id_seq
         self.gtid_set = applied.gtid_set
         self.began, self.upto = applied.began, applied.upto
+        self.epoch = 0 if applied.epoch is UNSET else applied.epoch
         self.newest: Change | Snapshot | None = None
         self.barrier: Schema | None = None
         self.refreshing = Refreshing(applied, live_keys)
@@ -45,6 +48,10 @@ class Planning:
     def catching_up(self) -> bool:
         """Whether the stream holds again what is applied already."""
         return bool(self.last_id) and self.id_seq == 0
+
+    def may_be_again(self, seq: int) -> bool:
+        """Whether a message may have been consumed before, which its id alone can tell."""
+        return seq <= self.applied.consumed_to
 
     def consumed(self, seq: int) -> bool:
         """Note what is no message of ours and was consumed before: see `applied.resume`."""
@@ -64,20 +71,30 @@ class Planning:
             ListMissing: the heartbeat names another one.
             PositionLostError: it speaks of messages that did not come, or of another history.
         """
-        if self.last_id and heartbeat.epoch < parse_id(self.last_id)[0]:
-            self.gap(seq, "the heartbeat there is of an epoch before")
+        self._check_epoch(seq, heartbeat.epoch, "the heartbeat there")
         if last != self.last_id and parse_id(last) > parse_id(self.last_id):
             self.gap(seq, f"the heartbeat there says that {last} was published")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
             self.gap(seq, "the stream was begun anew there")
         self.began = heartbeat.began or self.began
         self.others += 1
+        if self.may_be_again(seq):
+            return
         if not self.catching_up:
             self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
-        if seq > self.applied.seq:
-            if not named_by(heartbeat, listed):
-                raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
-            self.refreshing.look(heartbeat, listed)
+        if not named_by(heartbeat, listed):
+            raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
+        self.refreshing.look(heartbeat, listed)
+
+    def _check_epoch(self, seq: int, epoch: int, what: str) -> None:
+        """Notice that the stream lost an epoch that was applied, and goes on in one before.
+
+        What stands there is passed over by its ids for as long as it may be what was there
+        before.
+        """
+        applied = max(self.epoch, parse_id(self.last_id)[0] if self.last_id else 0)
+        if epoch < applied and not self.may_be_again(seq):
+            self.gap(seq, f"{what} is of an epoch before")
 
     def gap(self, seq: int, seen: str) -> NoReturn:
         """Stop: messages between the last one applied and this one are missing.
@@ -106,6 +123,8 @@ class Planning:
             if self.catching_up and len(last) == 5 and last[4] and before < last:
                 return False
             self.gap(delivery[0], f"{message.id} there follows {prev or 'nothing'}")
+        if place:
+            self._check_epoch(delivery[0], place[0], f"{message.id} there")
         self.skipped += 1
         if isinstance(message, Snapshot):
             self.pass_over(message.rows)
@@ -162,6 +181,7 @@ class Planning:
         if is_behind and not self.has_new_chain:
             self.gap(deliveries[consumed - 1][0], f"{self.last_id} comes after {before.id}")
         commands = self.states.commands(self.refuse_hash)
+        seq = max(deliveries[consumed - 1][0] if consumed else 0, before.seq)
         return Batch(
             shared=self.states.shared,
             commands=[*commands, *self.refreshing.commands(self.states)],
@@ -169,7 +189,7 @@ class Planning:
                 partitions=before.partitions,
                 stream=before.stream,
                 created=before.created,
-                seq=max(deliveries[consumed - 1][0] if consumed else 0, before.seq),
+                seq=seq,
                 id=self.last_id,
                 id_seq=self.id_seq,
                 gtid_set=self.gtid_set,
@@ -179,6 +199,9 @@ class Planning:
                 applied=now_us,
                 refresh=begun.number if begun else before.refresh,
                 upto=self.upto,
+                epoch=self.epoch or UNSET,
+                again_to=UNSET if seq >= before.consumed_to else before.again_to,
+                marks=before.marks,
                 **self.refreshing.noted(),
             ),
             counts=self.counts,
@@ -190,6 +213,7 @@ class Planning:
             refresh=begun,
             read_anew=self.refreshing.read_anew,
             has_strange_mac=self.has_strange_mac,
+            lost_refreshes=self.refreshing.lost,
         )
 
     def refuse_hash(self, delivery: Delivery, reason: str, key: str) -> None:

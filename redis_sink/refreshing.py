@@ -33,6 +33,8 @@ class Refreshing:
         """The announcement that ends the batch."""
         self.read_anew: dict[str, int] = {}
         """Tables that are read to their end, with the number of the refresh."""
+        self.lost: list[str] = []
+        """Tables whose announcement the stream lost with its newest messages: nobody reads them."""
         self.reading = () if applied.reading is UNSET else applied.reading
         """Tables whose rows are being read, those of a gap's refresh included."""
         self.unread = applied.unread
@@ -76,6 +78,9 @@ class Refreshing:
             progress = progress_of(heartbeat, listed, table)
             if progress is None:
                 del self.tables[table]  # the reader does not capture it any more
+            elif (0 if progress.refresh is UNSET else progress.refresh) < number:
+                del self.tables[table]
+                self.lost.append(table)
             elif progress.done and progress.refresh == number:
                 self.read_anew[table] = number
 

@@ -42,6 +42,7 @@ from redis_sink.applied import (
     decode,
     encode,
     first_start,
+    marked,
     refreshed,
     resume,
 )
@@ -49,7 +50,7 @@ from redis_sink.batch import Batch, Delivery
 from redis_sink.consumer import Consumer
 from redis_sink.dead_letter import DeadLetters
 from redis_sink.kinds import refuse_other_kinds
-from redis_sink.lookup import id_at, refresh_behind
+from redis_sink.lookup import refresh_behind, standing
 from redis_sink.owner import share_partitions
 from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
@@ -145,8 +146,8 @@ class _Sink:
         """The keys under the templates are known to be ours."""
         self._begun = False
         self._partition = partition
-        self._refresh_seq = 0
-        """Of a refresh behind a gap, where the next connection begins; 0: where Redis says."""
+        self._is_past_gap = False
+        """The next connection begins at a refresh behind a gap, and not where Redis says."""
         self._sweep: Sweep | None = None
         self._telling = Telling(
             state_subject(settings.stream, settings.pipeline, partition), tables
@@ -181,6 +182,11 @@ class _Sink:
         )
         try:
             await self._telling.tell(nc, None)
+            # Redis first: another sink moves the position on, and a stream as it was before that
+            # would seem to have lost its end.
+            await self._writer.open()
+            self._telling.may_ask = await check_server(self._writer, self._log)
+            raw = await self._writer.arm()
             state = await declare_stream(nc, settings)
             dead_letters = await self._dead_letters(nc, state)
             own = OwnMessages(nc, state.name, settings.subject_prefix, state.seal, self._log)
@@ -193,7 +199,7 @@ class _Sink:
                 nc, state.name, max_messages=settings.batch_max_messages, filters=self._filters
             )
             self._consumer = consumer
-            applied = await self._begin(own, state, consumer)
+            applied = await self._begin(own, raw, state, consumer)
             self._begun = True
             while not self._stop.is_set():
                 # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
@@ -210,9 +216,10 @@ class _Sink:
                     # 4. Data and position, both or neither.
                     await refuse_other_kinds(self._writer, batch.shared)
                     commands = [*batch.commands, *batch.counts.commands(self._counts_key)]
-                    await self._writer.apply(commands, encode(batch.applied))
+                    position = marked(batch.applied, consumer.stored_ns(batch.applied.seq))
+                    await self._writer.apply(commands, encode(position))
                     # 5. It is so; say it.
-                    applied = batch.applied
+                    applied = position
                     self._report(batch)
                     self._begin_sweep(batch)
                     deliveries = deliveries[batch.consumed :]
@@ -227,17 +234,16 @@ class _Sink:
             self._consumer = None
             await close(nc)
 
-    async def _begin(self, own: OwnMessages, state: StreamState, consumer: Consumer) -> Applied:
-        """Ask Redis where it stands, and make the consumer begin there."""
-        await self._writer.open()
-        self._telling.may_ask = await check_server(self._writer, self._log)
-        raw = await self._writer.arm()
+    async def _begin(
+        self, own: OwnMessages, raw: bytes | None, state: StreamState, consumer: Consumer
+    ) -> Applied:
+        """Make the consumer begin where Redis says that it stands."""
         if raw is None:
             if not self._owns:
                 others = position_keys(self._settings.pipeline, self._settings.partitions)
                 await refuse_foreign_keys(self._writer, self._tables, others, self._log)
             start = first_start(state, self._settings.partitions)
-            self._refresh_seq = 0
+            self._is_past_gap = False
             # From here on the keys are ours: a later start finds a position, not their absence.
             await self._writer.apply((("UNLINK", self._counts_key),), encode(start.applied))
         else:
@@ -250,21 +256,25 @@ class _Sink:
 
     async def _resume(self, own: OwnMessages, applied: Applied, state: StreamState) -> Start:
         """Return where to go on: behind what is applied, or at a refresh behind a gap."""
-        if not self._refresh_seq:
+        seq = 0
+        if self._is_past_gap:
+            # Asked anew: another sink may have gone past it meanwhile.
+            seq = await refresh_behind(own, applied)
+            self._is_past_gap = False
+        if not seq:
+            found = await standing(own, applied, state, self._partition)
             try:
-                found = await id_at(own, applied, state, self._partition)
                 return resume(applied, state, found)
             except PositionLostError as error:
-                await self._past(error, own, applied)
-        start = at_refresh(applied, state, self._refresh_seq)
-        self._refresh_seq = 0
-        return start
+                seq = await self._past(error, own, applied)
+        return at_refresh(applied, state, seq)
 
     async def _plan(self, own: OwnMessages, applied: Applied, deliveries: list[Delivery]) -> Batch:
         try:
             batch = await self._planned(own, applied, deliveries)
         except PositionLostError as error:
             await self._past(error, own, applied)
+            self._is_past_gap = True
             raise UnavailableError("a gap, and a refresh behind it: going on there") from None
         if batch.has_strange_mac and (await stream_state(own.nc, own.stream)).seal != own.seal:
             raise UnavailableError("the stream has another key since: beginning again with it")
@@ -279,14 +289,20 @@ class _Sink:
             except ListMissing as missing:
                 self._planner.listed = await listed_at(own, missing.at)
 
-    async def _past(self, gap: PositionLostError, own: OwnMessages, applied: Applied) -> None:
-        """Find a refresh that closes a gap; raise the gap where there is none."""
+    async def _past(self, gap: PositionLostError, own: OwnMessages, applied: Applied) -> int:
+        """Return the sequence of a refresh that closes a gap; raise the gap where there is none.
+
+        Raises:
+            Fenced: it is none: another sink has applied what is missing here, since we looked.
+        """
+        await self._writer.check()
         if not gap.heals_by_refresh:
             raise gap
-        self._refresh_seq = await refresh_behind(own, applied)
-        if not self._refresh_seq:
+        seq = await refresh_behind(own, applied)
+        if not seq:
             raise gap
-        self._log.warning("a gap, closed by a refresh", gap=gap.seen, seq=self._refresh_seq)
+        self._log.warning("a gap, closed by a refresh", gap=gap.seen, seq=seq)
+        return seq
 
     async def _sweep_on(self, applied: Applied) -> Applied:
         """Remove some keys of rows that are gone, at the end of a refresh; return the position."""
@@ -374,6 +390,12 @@ class _Sink:
             self._log.info(
                 "ranges of keys are read anew" if partly else "refresh begins",
                 tables=names_text((*batch.refresh.tables, *partly)),
+            )
+        if batch.lost_refreshes:
+            self._log.warning(
+                "the stream lost a refresh with its newest messages: these tables are not read",
+                tables=(tables := " ".join(batch.lost_refreshes)),
+                next=f"cdc refresh --only {tables}",
             )
         if batch.barrier is not None:
             self._log.warning(

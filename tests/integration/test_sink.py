@@ -17,8 +17,9 @@ from cdc.demo.servers import Nats, Redis
 from cdc.errors import PositionLostError, PreflightError
 from cdc.own_keys import position_key
 from cdc.settings import Settings
-from cdc.stream import api, message_get, stream_state
+from cdc.stream import StreamState, api, declare_stream, message_get, stream_state
 from redis_sink import applied
+from redis_sink.writer import Writer
 from tests.conftest import NewNats, NewRedis
 from tests.support.sinking import (
     Chain,
@@ -326,10 +327,16 @@ async def test_stream_made_anew_is_a_gap(nats: Nats, redis: Redis) -> None:
             await until("afresh", lambda: in_redis(seen, new))
 
 
+@pytest.mark.parametrize(("has_marks", "skipped"), [(True, 10), (False, 20)])
 @in_a_loop
-async def test_stream_that_lost_its_end(nats: Nats, redis: Redis) -> None:
-    """What the reader publishes again after NATS lost it is skipped, what is new is applied."""
-    settings, seen = settings_for(nats, redis, "TAIL"), client(redis)
+async def test_stream_that_lost_its_end(
+    nats: Nats, redis: Redis, has_marks: bool, skipped: int
+) -> None:
+    """What the reader publishes again after NATS lost it is skipped, what is new is applied.
+
+    It is looked through from the newest mark that stands; without marks from its beginning.
+    """
+    settings, seen = settings_for(nats, redis, f"TAIL{skipped}"), client(redis)
     async with a_chain(settings) as chain:
         lines = [chain.change(f"users:{i}", str(i)) for i in range(20)]
         await chain.send(*lines[:10])
@@ -337,7 +344,14 @@ async def test_stream_that_lost_its_end(nats: Nats, redis: Redis) -> None:
             await until("first", lambda: len(strings(seen)) == 10)
         at = position(seen, settings)
         # As if 20 had been there and applied before NATS fell back to 10.
-        ahead = msgspec.structs.replace(at, seq=at.seq + 10, id=chain.last, id_seq=at.id_seq + 10)
+        assert at.marks[-1][0] == at.seq
+        ahead = msgspec.structs.replace(
+            at,
+            seq=at.seq + 10,
+            id=chain.last,
+            id_seq=at.id_seq + 10,
+            marks=at.marks if has_marks else (),
+        )
         seen.set(position_key(settings.pipeline), applied.encode(ahead))
         for i in range(10, 20):
             seen.set(f"users:{i}", str(i))
@@ -346,7 +360,7 @@ async def test_stream_that_lost_its_end(nats: Nats, redis: Redis) -> None:
             await until("begun", functools.partial(_has_begun, chain, settings))
             await chain.send(*lines[10:], chain.change("users:20", "20"))
             await until("new one", lambda: seen.get("users:20") == "20")
-        assert running.meter.of == {"skipped": 20, "applied": 1}
+        assert running.meter.of == {"skipped": skipped, "applied": 1}
         assert seen.get("users:15") == "marked"
         assert not position(seen, settings).catching_up
 
@@ -381,3 +395,60 @@ async def test_stop_while_redis_hangs(nats: Nats, redis: Redis, monkeypatch: Any
             await running.stop()
         finally:
             redis.resume()
+
+
+@in_a_loop
+async def test_what_another_sink_has_applied_is_no_gap(
+    nats: Nats, redis: Redis, monkeypatch: Any
+) -> None:
+    """It goes on, and the stream's head leaves, between our look at Redis and at the stream."""
+    settings, seen = settings_for(nats, redis, "BESIDE"), client(redis)
+    looked: list[int] = []
+    async with a_chain(settings) as chain:
+        await chain.some(20)
+        async with a_sink(settings):
+            await until("first", lambda: in_redis(seen, chain))
+
+        async def declared_late(nc: Any, of: Settings) -> StreamState:
+            monkeypatch.setattr("redis_sink.sink.declare_stream", declare_stream)
+            await chain.some(20, start=20)
+            async with a_sink(settings):
+                await until("the other one", lambda: in_redis(seen, chain))
+            looked.append(position(seen, settings).seq)
+            await api(nc, f"STREAM.PURGE.{settings.stream}", {"seq": looked[0] + 1})
+            return await declare_stream(nc, of)
+
+        monkeypatch.setattr("redis_sink.sink.declare_stream", declared_late)
+        async with a_sink(settings) as running:
+            await until("both have looked", lambda: bool(looked))
+            await chain.some(20, start=40)
+            await until("it goes on", lambda: in_redis(seen, chain))
+            assert running.applied > 0
+        assert running.meter.of.get("skipped", 0) == 0
+
+
+@in_a_loop
+async def test_a_position_is_asked_for_before_the_stream(
+    nats: Nats, redis: Redis, monkeypatch: Any
+) -> None:
+    """Whatever another sink applies beside us, the stream does not seem to have lost its end."""
+    settings, seen = settings_for(nats, redis, "ORDER"), client(redis)
+    async with a_chain(settings) as chain:
+        await chain.some(20)
+        arm, armed = Writer.arm, 0
+
+        async def armed_late(writer: Writer) -> bytes | None:
+            nonlocal armed
+            armed += 1
+            if armed == 1:
+                async with a_sink(settings):
+                    await chain.some(20, start=20)
+                    await until("the other one", lambda: in_redis(seen, chain))
+            return await arm(writer)
+
+        monkeypatch.setattr(Writer, "arm", armed_late)
+        async with a_sink(settings) as running:
+            await until("it begins", lambda: armed >= 2 and in_redis(seen, chain))
+            await chain.some(20, start=40)
+            await until("it goes on", lambda: in_redis(seen, chain))
+        assert running.meter.of.get("skipped", 0) == 0

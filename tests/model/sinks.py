@@ -11,7 +11,7 @@ import msgspec
 from cdc.errors import CdcError
 from cdc.message import encode, parse_id
 from cdc_reader.flush import Message
-from redis_sink.applied import Applied, decode, first_start, resume
+from redis_sink.applied import Applied, decode, first_start, marked, resume
 from redis_sink.applied import encode as encode_position
 from tests.model.sides import HEARTBEAT, Numbered, SinkSide, decoded
 from tests.model.state import STOPPED, Data, Pending, Redis, Rules, Sink, State, Stored, Wrong
@@ -74,12 +74,8 @@ class Sinks:
             s = s._replace(redis=s.redis._replace(position=raw))
             return _with(s, n, Sink(raw, raw, start.seq))
         applied = decode(raw, key="p")
-        found = None
-        if s.base < applied.id_seq <= s.last:
-            subject, body = self._messages[s.stream[applied.id_seq - s.base - 1].message]
-            found = "" if subject == HEARTBEAT.encode() else decoded((subject, body)).id
         try:
-            start = resume(applied, extent, found)
+            start = resume(applied, extent, _standing(s, applied))
         except CdcError:
             return _with(s, n, STOPPED)
         return _with(s, n, Sink(encode_position(start.applied), raw, start.seq))
@@ -96,7 +92,9 @@ class Sinks:
         planned = self._side.plan(applied, taken)
         if planned is None:
             return None
-        return Pending(planned.writes, encode_position(planned.applied), planned.consumed)
+        seq = planned.applied.seq
+        position = marked(planned.applied, _stored_ns(got[seq - first])) if got else planned.applied
+        return Pending(planned.writes, encode_position(position), planned.consumed)
 
     def _apply(self, s: State, n: int, sink: Sink, pending: Pending) -> State:
         position = pending.position
@@ -132,6 +130,21 @@ class Sinks:
             if self._versions[version][n] == value:
                 return version
         raise Wrong(f"{self._keys[n]} shows {value} after version {shown}")
+
+
+def _stored_ns(stored: Stored) -> int:
+    """Return when it was stored: at one sequence never at the same time after a loss."""
+    return (stored.life + 1) * 1_000_000_000
+
+
+def _standing(s: State, applied: Applied) -> int:
+    """Do what `redis_sink.lookup.standing` does."""
+    for seq, stored_ns in reversed(applied.marks):
+        if seq <= s.base:
+            return seq if seq == applied.seq else 0
+        if seq <= s.last and _stored_ns(s.stream[seq - s.base - 1]) == stored_ns:
+            return seq
+    return 0
 
 
 def _pretend_chain(applied: Applied, got: list[tuple[int, Message]]) -> list[tuple[int, Message]]:

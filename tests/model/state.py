@@ -26,6 +26,8 @@ class Stored(NamedTuple):
     message: int
     headers: int
     """Which: see `tests.model.world.HEADERS`."""
+    life: int
+    """NATS had lost its newest messages so many times when it was stored."""
 
 
 class Flight(NamedTuple):
@@ -97,6 +99,8 @@ class State(NamedTuple):
     redis: Redis
     past: tuple[Redis, ...]
     """What Redis may be rolled back to."""
+    lives: int
+    """So many times NATS has lost its newest messages."""
     acknowledged: int
     """Sequence that NATS believes applied; variants alone look at it."""
     clock: int

@@ -84,6 +84,7 @@ class World:
             sinks=(None,) * scenario.sinks,
             redis=redis,
             past=(redis,) if "roll back" in scenario.may else (),
+            lives=0,
             acknowledged=0,
             clock=CLOCK_STEP,
             faults=scenario.faults,
@@ -287,7 +288,7 @@ class World:
         message, *rest = flight.rest
         self._check_chain(s, message)
         part = CLAIM if flight.is_claim else INSIDE if flight.begun else FIRST if rest else SINGLE
-        s = s._replace(stream=(*s.stream, Stored(message, part)))
+        s = s._replace(stream=(*s.stream, Stored(message, part, s.lives)))
         if rest:
             gone_on = flight._replace(begun=flight.begun or s.last, rest=tuple(rest))
             return s._replace(flights=(*others, gone_on))
@@ -338,7 +339,11 @@ class World:
                 yield "ROLL BACK", s._replace(redis=redis, sinks=sinks)
 
     def _lose(self, s: State, kept: int) -> State:
-        after = s._replace(stream=s.stream[:kept], acknowledged=min(s.acknowledged, s.base + kept))
+        after = s._replace(
+            stream=s.stream[:kept],
+            lives=s.lives + 1,
+            acknowledged=min(s.acknowledged, s.base + kept),
+        )
         if "lose quietly" in self.scenario.may:
             for flight in s.flights:
                 if flight.begun:

@@ -469,10 +469,17 @@ def test_stream_that_lost_its_end_is_followed() -> None:
     again.bare("users:1", "from the application")
     for _, subject, body in s.deliveries[2:]:
         again.raw(subject.decode(), body)
-    shorter = Applied(stream="MYSQL", created="c", seq=2, id=applied.id, id_seq=0, gtid_set="u:1-4")
+    shorter = Applied(
+        stream="MYSQL", created="c", seq=2, id=applied.id, id_seq=0, gtid_set="u:1-4", again_to=3
+    )
     batch = plan(again, shorter)
     assert batch.commands == [("MSET", "users:1", "4")]
     assert (batch.skipped, len(batch.dead)) == (2, 1)
+    # Where the sink has never been, it is new whatever else is read again.
+    new = plan(again, msgspec.structs.replace(shorter, again_to=2))
+    assert new.dead == []
+    assert new.commands == [("MSET", "users:1", "4")]
+    assert (new.changes, new.skipped) == (2, 2)
     assert not batch.applied.catching_up
     assert batch.applied.id == s.last
 
@@ -564,6 +571,19 @@ def test_another_history_is_a_gap() -> None:
     assert plan(s, START).applied.began == 6
     s.heartbeat(began=0)
     assert plan(s, START).applied.began == 6, "a heartbeat that does not say it"
+
+
+def test_an_epoch_that_is_read_again_is_no_gap() -> None:
+    """Boundaries and rows of an epoch before are passed over, as far as they may be old."""
+    s = Stream()
+    s.change("users:1", "old")
+    s.heartbeat()
+    applied = msgspec.structs.replace(AT_3, seq=0, id="2.3.100.0", id_seq=0, again_to=2)
+    batch = plan(s, applied)
+    assert (batch.skipped, batch.commands, batch.applied.id) == (1, [], "2.3.100.0")
+    for again_to in (0, 1):
+        with pytest.raises(PositionLostError, match="of an epoch before"):
+            plan(s, msgspec.structs.replace(applied, again_to=again_to))
 
 
 def test_catching_up_survives_a_restart() -> None:

@@ -113,13 +113,13 @@ def test_a_table_is_read_when_a_heartbeat_says_so_for_this_refresh() -> None:
     """One that is done from before is not; one that is captured no more is forgotten."""
     applied = msgspec.structs.replace(AT_7, refresh=50, refreshing={"shop.users": 50})
     last = AT_7.id
-    for progress in (
-        TableProgress(done=True),
-        TableProgress(done=True, refresh=49),
-        TableProgress(done=False, refresh=50),
+    for progress, left in (
+        (TableProgress(done=True), {}),
+        (TableProgress(done=True, refresh=49), {}),
+        (TableProgress(done=False, refresh=50), {"shop.users": 50}),
     ):
         batch = plan(applied, heartbeat(last=last, users=progress))
-        assert (batch.read_anew, batch.applied.open_refreshes) == ({}, {"shop.users": 50})
+        assert (batch.read_anew, batch.applied.open_refreshes) == ({}, left)
     done = plan(applied, heartbeat(last=last, users=TableProgress(done=True, refresh=50)))
     assert done.read_anew == {"shop.users": 50}
     gone = plan(applied, heartbeat(last=last))
@@ -167,3 +167,26 @@ def test_ranges_of_keys_sweep_nothing() -> None:
     assert (batch.applied.refresh, batch.applied.open_refreshes) == (60, {})
     swept = msgspec.structs.replace(AT_7, refresh=50, refreshing={"shop.users": 50})
     assert plan(swept, ranges).applied.open_refreshes == {"shop.users": 50}
+
+
+def test_an_announcement_that_the_stream_lost_is_said() -> None:
+    """A boundary behind it knows nothing of it: nobody reads the table, so nothing is removed."""
+    applied = msgspec.structs.replace(AT_7, refresh=50, refreshing={"shop.users": 50})
+    for progress in (TableProgress(done=True), TableProgress(done=True, refresh=40)):
+        beat = heartbeat(last="1.2.100.0", users=progress)
+        batch = plan(applied, beat)
+        assert list(batch.lost_refreshes) == ["shop.users"]
+        assert (batch.applied.open_refreshes, batch.commands) == ({}, [("UNLINK", LIVE)])
+        again = plan(msgspec.structs.replace(applied, again_to=8), beat)
+        assert list(again.lost_refreshes) == [], "it may be a boundary of before"
+
+
+def test_behind_a_refreshs_gap_nothing_of_an_epoch_before_follows() -> None:
+    """The stream lost the announcement: its reader goes on as if there had been none."""
+    applied = plan(AT_7, refresh()).applied
+    old = heartbeat(last="1.2.100.0", epoch=1, users=TableProgress(done=True))
+    assert applied.epoch == 2
+    with pytest.raises(PositionLostError, match="of an epoch before"):
+        plan(applied, old)
+    assert plan(msgspec.structs.replace(applied, again_to=9), old).applied.id == applied.id
+    assert plan(applied, refresh(number=51)).applied.open_refreshes == {"shop.users": 51}
