@@ -58,13 +58,16 @@ from redis_sink.state import grounds_of
 from redis_sink.sweep import Sweep
 from redis_sink.telling import Telling
 from redis_sink.waiting import Waiting
-from redis_sink.writer import Fenced, Writer
+from redis_sink.writer import Fenced, Full, Writer
 
 IDLE_S = 2.0
 """While nothing comes, Redis is asked so often whether it is still as we left it."""
 DRAIN_S = 10.0
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
+
+MOST_READS, MOST_BYTES, MORE_WITHIN_S = 64, 32 << 20, 0.2
+"""Limits of a batch that is taken together because Redis was full for a smaller one."""
 
 FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
 
@@ -149,6 +152,8 @@ class _Sink:
         self._is_past_gap = False
         """The next connection begins at a refresh behind a gap, and not where Redis says."""
         self._sweep: Sweep | None = None
+        self._reads = 1
+        """So many reads of the consumer make a batch."""
         self._telling = Telling(
             state_subject(settings.stream, settings.pipeline, partition), tables
         )
@@ -167,6 +172,9 @@ class _Sink:
             except Fenced:
                 await waiting.after(FENCED, STANDBY_PAUSE_S)
             except UnavailableError as error:
+                if isinstance(error, Full):
+                    # What gives room back may stand behind what needs it.
+                    self._reads = min(self._reads * 4, MOST_READS)
                 self._telling.waits = error.seen
                 await waiting.after(error.seen)
             except PermissionDenied as error:
@@ -203,7 +211,7 @@ class _Sink:
             self._begun = True
             while not self._stop.is_set():
                 # 1. Take what has come; when nothing does, make sure that Redis is as we left it.
-                deliveries = await consumer.read(0 if self._sweep else IDLE_S)
+                deliveries = await self._read(consumer)
                 if not deliveries:
                     await self._writer.check()
                 applied = await self._sweep_on(applied)
@@ -219,7 +227,7 @@ class _Sink:
                     position = marked(batch.applied, consumer.stored_ns(batch.applied.seq))
                     await self._writer.apply(commands, encode(position))
                     # 5. It is so; say it.
-                    applied = position
+                    applied, self._reads = position, 1
                     self._report(batch)
                     self._begin_sweep(batch)
                     deliveries = deliveries[batch.consumed :]
@@ -233,6 +241,16 @@ class _Sink:
                 await self._consumer.close()
             self._consumer = None
             await close(nc)
+
+    async def _read(self, consumer: Consumer) -> list[Delivery]:
+        """Return what has come; where Redis was full, as much as may give room back."""
+        out = await consumer.read(0 if self._sweep else IDLE_S)
+        for _ in range(1, self._reads if out else 1):
+            more = await consumer.read(MORE_WITHIN_S)
+            out += more
+            if not more or sum(len(body) for _, _, body in out) > MOST_BYTES:
+                break
+        return out
 
     async def _begin(
         self, own: OwnMessages, raw: bytes | None, state: StreamState, consumer: Consumer

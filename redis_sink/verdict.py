@@ -9,7 +9,11 @@ from __future__ import annotations
 from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
 
 _WAIT = {
-    "OOM": ("its memory is full", "raise maxmemory, or make room; cdc goes on by itself"),
+    "OOM": (
+        "its memory is full",
+        "raise maxmemory, or delete rows in MySQL: what needs no more room than it gives\n"
+        "back is applied (the login needs +eval and +memory|usage for it)",
+    ),
     "READONLY": ("it is a replica and takes no writes", "point the Redis URL at the master"),
     "LOADING": ("it is loading its data", ""),
     "MASTERDOWN": ("it is a replica without its master", ""),

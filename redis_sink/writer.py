@@ -31,6 +31,14 @@ from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, Unava
 from cdc.redis_options import REPLY_TIMEOUT_S, has_tls, redis_options
 from cdc.url import Url
 from redis_sink.batch import Command
+from redis_sink.full import (
+    APPLIED,
+    NOT_AS_LEFT,
+    TOO_LARGE,
+    is_full,
+    is_not_run,
+    script_call,
+)
 from redis_sink.verdict import lacking, refusal, refused_transaction
 
 """A fork or an fsync can hold Redis up for seconds; that is no failure."""
@@ -41,6 +49,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 class Fenced(Exception):
     """The position is not what we left: somebody else wrote, or Redis lost it."""
+
+
+class Full(UnavailableError):
+    """Redis is at its maxmemory, and the batch needs more room than it gives back."""
 
 
 class Writer:
@@ -99,9 +111,11 @@ class Writer:
 
         Raises:
             Fenced: the position was touched; nothing is applied.
+            Full: Redis has no room for it; nothing is applied.
             UnavailableError: whether it is applied, only Redis knows: open again.
             PermissionDenied, PreflightError, InternalError: Redis refuses; nothing is applied.
         """
+        commands = list(commands)
         replies = await self._exchange(
             [
                 ("MULTI",),
@@ -113,6 +127,9 @@ class Writer:
             ]
         )
         done, current = replies[-3], replies[-1]
+        if isinstance(done, hiredis.ReplyError) and is_full(replies):
+            await self._apply_if_it_fits(commands, position)
+            return
         if isinstance(done, hiredis.ReplyError):
             self.close()
             queued = [str(reply) for reply in replies if isinstance(reply, hiredis.ReplyError)]
@@ -130,6 +147,33 @@ class Writer:
                 remedy=REFRESH + "\nplease report it",
             )
         self._position = position
+
+    async def _apply_if_it_fits(self, commands: list[Command], position: bytes) -> None:
+        """Do the same in a Redis that is full, where that takes no more room than it gives back.
+
+        EVAL is one step as a transaction is; MULTI and EXEC behind it end what is watched.
+
+        Raises:
+            CdcError, Fenced: as `apply`.
+        """
+        why = refusal(self.address, "OOM")
+        before = self._position
+        call = script_call(self.key, before, position, commands) if before is not None else None
+        if call is None:
+            self.close()
+            raise Full(why.seen, remedy=why.remedy)
+        done, *_, current = await self._exchange(
+            [call, ("MULTI",), ("EXEC",), ("WATCH", self.key), ("GET", self.key)]
+        )
+        if done == APPLIED and current == position:
+            self._position = position
+            return
+        self.close()
+        if done in (APPLIED, NOT_AS_LEFT):
+            raise Fenced
+        if done == TOO_LARGE or is_not_run(done):
+            raise Full(why.seen, remedy=why.remedy)
+        raise refusal(self.address, str(done), "EVAL")
 
     async def check(self) -> None:
         """Make sure that Redis is there and the position is as we left it.

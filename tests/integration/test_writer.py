@@ -15,7 +15,7 @@ from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError
 from cdc.url import Url, parse_url
 from redis_sink.batch import Command
 from redis_sink.preflight import check_server
-from redis_sink.writer import Fenced, Writer
+from redis_sink.writer import Fenced, Full, Writer
 from tests.conftest import NewRedis
 from tests.support.sinking import LOG, client, in_a_loop
 
@@ -136,6 +136,68 @@ async def test_full_redis_is_waited_for(new_redis: NewRedis) -> None:
         await writer.open()
         assert await writer.arm() == b"p1"
         await writer.apply([("UNLINK", "a"), *sets(b="2")], b"p2")
+
+
+@asynccontextmanager
+async def a_full_redis(new_redis: NewRedis, **login: Any) -> AsyncIterator[tuple[Writer, Any]]:
+    """Give a writer, and a Redis with 200 rows and no room for anything."""
+    redis = new_redis(("--maxmemory-policy", "noeviction"))
+    seen = client(redis)
+    if login:
+        seen.execute_command(  # type: ignore[no-untyped-call]
+            "ACL SETUSER sink on >geheim ~* -@all +multi +exec +watch +get +set +mset +unlink "
+            "+hset +select +client|setname"
+        )
+    async with a_writer(redis, **login) as writer:
+        rows = {f"users:{n}": "x" * 2000 for n in range(200)}
+        await writer.apply([*sets(**rows), ("HSET", "carts:1", "a", "y" * 2000)], b"p1")
+        seen.config_set("maxmemory", seen.info("memory")["used_memory"] - 100_000)
+        yield writer, seen
+
+
+@in_a_loop
+async def test_deletes_make_room_in_a_full_redis(new_redis: NewRedis) -> None:
+    """With the position, in one step, whoever else writes; what grows waits."""
+    async with a_full_redis(new_redis) as (writer, seen):
+        await writer.apply([("UNLINK", "users:1", "carts:1", "users:none")], b"p2")
+        assert (seen.exists("users:1", "carts:1"), seen.get(KEY)) == (0, "p2")
+        # An insert that waits in front, and deletes behind it.
+        mixed = [("MSET", "users:new", "n" * 3000), ("UNLINK", "users:2", "users:3")]
+        await writer.apply(mixed, b"p3")
+        assert seen.mget("users:new", "users:2", KEY) == ["n" * 3000, None, "p3"]
+        hashed = [("UNLINK", "carts:2", "users:4"), ("HSET", "carts:2", "a", "1", "b", "2")]
+        await writer.apply([*hashed, ("HINCRBY", "cdc:default:counts", "t", "1")], b"p4")
+        assert seen.hgetall("carts:2") == {"a": "1", "b": "2"}
+        await writer.apply([("MSET", "users:5", "same " * 390)], b"p5")
+        assert (seen.get("users:5"), seen.get(KEY)) == ("same " * 390, "p5")
+        await writer.apply([], b"p6")  # a boundary alone
+        with pytest.raises(Full, match="its memory is full"):
+            await writer.apply([("UNLINK", "users:6"), *sets(more="m" * 5000)], b"p7")
+        assert (seen.exists("users:6"), seen.get(KEY)) == (1, "p6")
+
+
+@in_a_loop
+async def test_a_full_redis_has_a_fence_too(new_redis: NewRedis) -> None:
+    """Another sink moved the position: nothing is deleted."""
+    async with a_full_redis(new_redis) as (writer, seen):
+        seen.config_set("maxmemory", "0")
+        seen.set(KEY, "another's")
+        seen.config_set("maxmemory", "1")
+        with pytest.raises(Fenced):
+            await writer.apply([("UNLINK", "users:1")], b"p2")
+        assert (seen.exists("users:1"), seen.get(KEY)) == (1, "another's")
+        seen.config_set("maxmemory", "0")
+
+
+@in_a_loop
+async def test_a_full_redis_without_the_right_to_a_script(new_redis: NewRedis) -> None:
+    """It is waited for, and the remedy names the right."""
+    login = {"user": "sink", "password": "geheim"}
+    async with a_full_redis(new_redis, **login) as (writer, seen):
+        with pytest.raises(Full) as caught:
+            await writer.apply([("UNLINK", "users:1")], b"p2")
+        assert "+eval" in caught.value.text()
+        assert (seen.exists("users:1"), seen.get(KEY)) == (1, "p1")
 
 
 @in_a_loop
