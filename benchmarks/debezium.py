@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cdc.demo import fetch
+from cdc.demo.servers import PASSWORD
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
@@ -71,7 +72,7 @@ def properties(
         "database.hostname": "127.0.0.1",
         "database.port": str(port),
         "database.user": "root",
-        "database.password": "",
+        "database.password": PASSWORD,
         "database.server.id": "85744",
         "topic.prefix": "dbz",
         "table.include.list": ",".join(tables),

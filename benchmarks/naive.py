@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -33,7 +34,10 @@ async def reader(mysql: str, nats_port: str, file: str, offset: str, tables: str
     jetstream = connection.jetstream()
     await jetstream.add_stream(name="NAIVE", subjects=["mysql.>"])
     stream = BinLogStreamReader(
-        connection_settings={"host": "127.0.0.1", "port": int(mysql), "user": "root"},
+        connection_settings={
+            "host": "127.0.0.1", "port": int(mysql),
+            "user": "root", "password": os.environ["MYSQL_PWD"],
+        },
         server_id=85743, blocking=True, resume_stream=True, log_file=file, log_pos=int(offset),
         only_events=list(OPS), only_tables=tables.split(","),
     )  # fmt: skip

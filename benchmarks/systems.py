@@ -23,6 +23,7 @@ from benchmarks import debezium, procfs
 from benchmarks.servers import Servers, wait_until
 from benchmarks.workload import SCHEMA, Workload, touch_marker
 from cdc.demo.process import Child
+from cdc.demo.servers import PASSWORD
 
 STOP_DEADLINE_S = 20.0
 ATTACH_DEADLINE_S = 60.0
@@ -208,6 +209,7 @@ class Naive(System):
         names = ",".join(table.partition(".")[2] for table in tables)
         file, offset = self._position
         program = Path(__file__).with_name("naive.py")
+        os.environ["MYSQL_PWD"] = PASSWORD  # a command line is for everybody to see
         return [sys.executable, str(program), "reader", *ports, file, offset, names]
 
 

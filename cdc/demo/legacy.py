@@ -12,6 +12,8 @@ from typing import Any
 
 import pymysql
 
+from cdc.demo.servers import MySQL
+
 SETUP = (
     "CREATE DATABASE shop",
     "CREATE TABLE shop.your_table ("
@@ -62,10 +64,9 @@ DAY: Sequence[Deed] = (
 class Application:
     """One connection to MySQL, and work to do."""
 
-    def __init__(self, port: int) -> None:
-        """Connect to MySQL on loopback."""
-        self.port = port
-        self._connection: Any = pymysql.connect(host="127.0.0.1", port=port, user="root")
+    def __init__(self, mysql: MySQL) -> None:
+        """Connect to it."""
+        self._connection: Any = pymysql.connect(**mysql.login)
 
     def set_up(self) -> None:
         """Make the table, with rows in it."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
+import string
 import sys
 import time
 from abc import abstractmethod
@@ -19,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pymysql
 
@@ -40,6 +42,11 @@ __all__ = [
 ]
 
 PROBE_DEADLINE_S = 2.0
+PASSWORD = "".join(secrets.choice(string.ascii_lowercase) for _ in range(24))
+"""Of root on every server that this process starts, new with each process: whoever else is on
+the machine reaches the port, and root of MySQL reads and writes files as the one who started it.
+Letters alone, so that it is the same in an address, in SQL and in a configuration file."""
+PID_FILE = "mysqld.pid"
 CLIENT_ERRORS = range(2000, 3000)
 """MySQL error numbers of the client side: no server has answered."""
 
@@ -60,17 +67,42 @@ class _SqlServer(Server):
 
     @property
     def url(self) -> str:
-        """Address of root, who has no password: ``mysql://root@127.0.0.1:20123``."""
-        return f"mysql://root@127.0.0.1:{self.port}"
+        """Address of root: ``mysql://root:PASSWORD@127.0.0.1:20123``."""
+        return f"mysql://root:{PASSWORD}@127.0.0.1:{self.port}"
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """Root's login, as `pymysql.connect` takes it."""
+        return {"host": "127.0.0.1", "port": self.port, "user": "root", "password": PASSWORD}
 
     def connect(self, database: str | None = None) -> pymysql.Connection[pymysql.cursors.Cursor]:
         """Return a new autocommit connection of root."""
-        return pymysql.connect(
-            host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True
-        )
+        return pymysql.connect(**self.login, database=database, autocommit=True)
+
+    def start(self) -> None:
+        """Start it; see `Server.start`.  With the first start root gets a password."""
+        super().start()
+        self._first_sql.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         datadir.copy_template(self.program, self._initialise, self.folder)
+        self._files.mkdir(mode=0o700)
+        # Run before the server listens, in no binlog.  Source: MySQL manual, init_file.
+        self._first_sql.touch(mode=0o600)
+        self._first_sql.write_text("\n".join(["SET sql_log_bin = 0;", *self._root_sql(), ""]))
+
+    @property
+    def _files(self) -> Path:
+        """The only folder that SQL may read from and write to, in one that is ours alone."""
+        return self.folder.parent / "files"
+
+    @property
+    def _first_sql(self) -> Path:
+        return self.folder.parent / "first.sql"
+
+    def _root_sql(self) -> list[str]:
+        """Return the statements, a line each, that leave root with the password."""
+        return [f"ALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';"]
 
     @abstractmethod
     def _initialise(self, folder: Path) -> None:
@@ -102,8 +134,9 @@ class _SqlServer(Server):
             "--bind-address=127.0.0.1",
             # Relative to the data folder: an absolute path may be too long for a socket.
             "--socket=mysqld.sock",
-            "--pid-file=mysqld.pid",
-            "--secure-file-priv=",
+            f"--pid-file={PID_FILE}",
+            f"--secure-file-priv={self._files}",
+            *([f"--init-file={self._first_sql}"] if self._first_sql.exists() else []),
             "--log-bin=binlog",
             "--binlog-format=ROW",
             "--binlog-row-image=FULL",
@@ -121,19 +154,24 @@ class _SqlServer(Server):
         """Ask for its data folder: another server may have got the port first."""
         try:
             connection = pymysql.connect(
-                host="127.0.0.1",
-                port=self.port,
-                user="root",
+                **self.login,
                 connect_timeout=PROBE_DEADLINE_S,
                 read_timeout=PROBE_DEADLINE_S,
             )
         except pymysql.err.OperationalError as error:
-            # A test may have taken root's login away; a refusal is an answer too.
-            return error.args[0] not in CLIENT_ERRORS and self.is_running
+            # A test may have taken root's login away; a refusal is an answer too, if it is ours.
+            return error.args[0] not in CLIENT_ERRORS and self._says_its_id()
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT @@datadir")
             row = cursor.fetchone()
         return row is not None and Path(row[0]) == self.folder
+
+    def _says_its_id(self) -> bool:
+        """Say whether it got the port; it writes its process id down after that."""
+        try:
+            return self.is_running and int((self.folder / PID_FILE).read_text()) == self.pid
+        except (OSError, ValueError):
+            return False
 
 
 class MySQL(_SqlServer):
@@ -193,6 +231,15 @@ class MariaDB(_SqlServer):
             script.append(found[0].read_text())
         command = self.program.command(*self._common_arguments(folder), "--bootstrap")
         datadir.run(command, "\n".join(script))
+
+    def _root_sql(self) -> list[str]:
+        hosts = ("localhost", "127.0.0.1", "::1")
+        keeps = ", ".join(f"'{host}'" for host in hosts)
+        return [
+            f"DELETE FROM mysql.global_priv WHERE User = 'root' AND Host NOT IN ({keeps});",
+            "FLUSH PRIVILEGES;",
+            *(f"ALTER USER root@'{host}' IDENTIFIED BY '{PASSWORD}';" for host in hosts),
+        ]
 
     def _own_arguments(self) -> list[str]:
         return ["--server-id=2", "--gtid-strict-mode=ON"]

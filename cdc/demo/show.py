@@ -55,13 +55,13 @@ def run(*, keep: bool) -> int:
         start_together(stack, mysql, nats, redis_server)
         for server in (mysql, nats, redis_server):
             console.print(f"  {server.name:5}  {server.version:8} {server.url}", style="dim")
-        application = Application(mysql.port)
+        application = Application(mysql)
         stack.callback(application.close)
         application.set_up()
         pipeline = Pipeline(mysql, nats, redis_server, folder / "cdc.log")
         stack.callback(pipeline.close)
         console.print(f"\n$ cdc run --table {TABLE}", style="bold")
-        demo = Demo(console, application, pipeline, nats, redis_server)
+        demo = Demo(console, application, pipeline, mysql, nats, redis_server)
         try:
             return asyncio.run(demo.play(keep=keep))
         except TimeoutError:
@@ -136,13 +136,14 @@ class Demo:
         console: Console,
         application: Application,
         pipeline: Pipeline,
+        mysql: MySQL,
         nats: Nats,
         redis_server: Redis,
     ) -> None:
         """Take everything that runs already."""
         self._console, self._application, self._pipeline = console, application, pipeline
         self._nats_url, self._redis_url = nats.url, redis_server.url
-        self._mysql_url = f"mysql://root@127.0.0.1:{application.port}/shop"
+        self._mysql_url = f"{mysql.url}/shop"
         self._messages: list[tuple[str, dict[str, Any], str]] = []
         self._seen_at: dict[str, float] = {}
         self._redis: Any = None

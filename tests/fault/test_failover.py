@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cdc.demo.servers import MariaDB, MySQL
+from cdc.demo.servers import PASSWORD, MariaDB, MySQL
 from cdc.message import parse_id
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
@@ -43,12 +43,13 @@ class Pair:
     def replicate(self) -> None:
         """Make the replica follow the primary, from wherever it is."""
         host = f"HOST='127.0.0.1', {{}}_PORT={self.primary.port}, {{}}_USER='root'"
+        host += f", {{}}_PASSWORD='{PASSWORD}'"
         if self.is_mariadb:
             statement = f"CHANGE MASTER TO MASTER_{host}, MASTER_USE_GTID=slave_pos"
             self.execute(self.replica, statement.format("MASTER", "MASTER"), "START SLAVE")
         else:
             statement = f"CHANGE REPLICATION SOURCE TO SOURCE_{host}, SOURCE_AUTO_POSITION=1"
-            statement += ", SOURCE_CONNECT_RETRY=1"
+            statement += ", SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1"
             self.execute(self.replica, statement.format("SOURCE", "SOURCE"), "START REPLICA")
 
     def wait_for_the_replica(self) -> None:

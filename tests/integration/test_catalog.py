@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pymysql.connections import Connection
 
-from cdc.demo.servers import MariaDB, MySQL
+from cdc.demo.servers import PASSWORD, MariaDB, MySQL
 from cdc.errors import PermissionDenied, PreflightError, UsageError
 from cdc.settings import Settings, load
 from cdc.table import Table
@@ -33,7 +33,9 @@ class Source:
             for statement in statements:
                 cursor.execute(statement.replace("{s}", self.schema))
 
-    def settings(self, *tables: str, user: str = "root", database: str = "") -> Settings:
+    def settings(
+        self, *tables: str, user: str = f"root:{PASSWORD}", database: str = ""
+    ) -> Settings:
         """Return settings for these tables; ``{s}`` is the schema."""
         url = f"mysql://{user}@127.0.0.1:{self.server.port}/{database}"
         named = tuple(table.replace("{s}", self.schema) for table in tables)

@@ -508,7 +508,7 @@ def test_the_largest_message_is_never_taken_for_larger_than_it_is(server: SqlSer
 def bodies(server: SqlServer, table: Table) -> list[bytes]:
     """Return the value of each row as the codec of the snapshot makes it, with a plain message."""
     codec = SelectCodec(table, mariadb=isinstance(server, MariaDB))
-    with pymysql.connect(host="127.0.0.1", port=server.port, user="root", **CONNECTION) as raw:
+    with pymysql.connect(**server.login, **CONNECTION) as raw:
         with raw.cursor() as cursor:
             cursor.execute(SESSION_SQL)
             cursor.execute(f"SELECT {codec.select_list} FROM {table.qualified}".replace("%%", "%"))

@@ -7,14 +7,18 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nats
+import pymysql
 import pytest
 import redis
+from pymysql.constants import ER
 
 from cdc.demo.servers import (
+    PASSWORD,
     MariaDB,
     MariaDB1011,
     MySQL,
@@ -147,6 +151,28 @@ def test_a_server_has_the_binlog_that_cdc_needs(any_server: MySQL | MariaDB) -> 
         }
 
     assert expected == _variables(any_server, expected)
+
+
+def test_another_user_of_the_machine_gets_nowhere(any_server: MySQL | MariaDB) -> None:
+    """Root has a password that no command line shows, and SQL has a folder of its own for files."""
+    for user in ("root", ""):
+        with pytest.raises(pymysql.err.OperationalError) as refused:
+            pymysql.connect(host="127.0.0.1", port=any_server.port, user=user)
+        assert refused.value.args[0] == ER.ACCESS_DENIED_ERROR
+    assert PASSWORD.encode() not in Path(f"/proc/{any_server.pid}/cmdline").read_bytes()
+    top = any_server.folder.parent
+    assert top.stat().st_mode & 0o077 == 0
+    (socket,) = any_server.folder.glob("*.sock")
+    assert socket.is_socket()
+    assert list(top.glob("*.sql")) == []
+    with any_server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT LOAD_FILE('/etc/passwd')")
+        assert cursor.fetchall() == ((None,),)
+        with pytest.raises(pymysql.MySQLError, match="secure-file-priv"):
+            cursor.execute(f"SELECT 'x' INTO OUTFILE '{top / 'here'}'")
+        cursor.execute("SELECT @@secure_file_priv")
+        ((folder,),) = cursor.fetchall()
+        cursor.execute(f"SELECT 'x' INTO OUTFILE '{folder}/{uuid.uuid4().hex}'")
 
 
 def test_two_mysql_servers_differ_in_their_uuid(mysql: MySQL, new_mysql: NewMySQL) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.demo.servers import MariaDB, MySQL
+from cdc.demo.servers import PASSWORD, MariaDB, MySQL
 from cdc.errors import UnavailableError
 from cdc.position import GtidSet, Position
 from cdc.url import Url, parse_url
@@ -186,7 +186,7 @@ def test_a_connection_that_is_reset_behind_the_dump_command_is_waited_for(mysql:
     position = Position(file="binlog.000001", offset=4, gtid_set="")
 
     async def open_it(proxy: Proxy) -> Source:
-        url = parse_url(f"mysql://root@127.0.0.1:{proxy.port}", ("mysql",))
+        url = parse_url(f"mysql://root:{PASSWORD}@127.0.0.1:{proxy.port}", ("mysql",))
         return await Source.open(url, position, mariadb=False)
 
     async def whole(proxy: Proxy) -> int:

@@ -55,10 +55,7 @@ def both(mysql: MySQL, mariadb: MariaDB) -> Iterator[dict[str, Both]]:
     out: dict[str, Both] = {}
     for name, server in (("mysql", mysql), ("mariadb", mariadb)):
         bench = Bench(server)
-        connect = functools.partial(
-            pymysql.connect, host="127.0.0.1", port=server.port, user="root", autocommit=True,
-            **CONNECTION,
-        )  # fmt: skip
+        connect = functools.partial(pymysql.connect, **server.login, autocommit=True, **CONNECTION)
         rows = MySqlRows(connect, _raised, mariadb=bench.mariadb, gtid=True)
         out[name] = Both(bench, rows)
         for family in FAMILIES:
@@ -221,10 +218,15 @@ def test_long_rows_and_many_of_them(both: dict[str, Both]) -> None:
         one.bench.execute("DROP TABLE IF EXISTS long_rows")
         one.bench.execute("CREATE TABLE long_rows (id INT PRIMARY KEY, c LONGTEXT)")
         sizes = (0, 1, 250, 251, 252, 65_535, 65_536, (1 << 24) - 20, 1 << 24, (1 << 24) + 20)
-        with pymysql.connect(
-            host="127.0.0.1", port=one.bench.server.port, user="root", autocommit=True,
-            database=SCHEMA, max_allowed_packet=1 << 26,
-        ) as connection, connection.cursor() as cursor:  # fmt: skip
+        with (
+            pymysql.connect(
+                **one.bench.server.login,
+                autocommit=True,
+                database=SCHEMA,
+                max_allowed_packet=1 << 26,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
             for number, size in enumerate(sizes):
                 sql = "INSERT INTO long_rows VALUES (%s, REPEAT('x', %s))"
                 cursor.execute(sql, (number, size))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import pymysql
 from pymysql.constants import CLIENT
 
+from cdc.demo.servers import PASSWORD
+
 END_WITHIN_S = 60.0
 
 
@@ -69,6 +71,7 @@ class Load:
                 host="127.0.0.1",
                 port=self._port,
                 user="root",
+                password=PASSWORD,
                 autocommit=True,
                 client_flag=CLIENT.MULTI_STATEMENTS,
             ) as connection:

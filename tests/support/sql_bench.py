@@ -41,9 +41,8 @@ class Bench:
         self.execute("SET NAMES utf8mb4")
         self.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
         self.reader = pymysql.connect(
-            host="127.0.0.1", port=server.port, user="root", database=SCHEMA, autocommit=True,
-            **CONNECTION,
-        )  # fmt: skip
+            **server.login, database=SCHEMA, autocommit=True, **CONNECTION
+        )
         with self.reader.cursor() as cursor:
             cursor.execute(SESSION_SQL)
 
@@ -126,7 +125,6 @@ class Bench:
     def events(self, place: tuple[str, int], *, library: bool) -> Taken:
         """Return what the server sends from a place to the end of its binlog."""
         taken = Taken()
-        settings = {"host": "127.0.0.1", "port": self.server.port, "user": "root", "password": ""}
 
         class Tap(Connection):
             dumping = False
@@ -145,7 +143,7 @@ class Bench:
                 return packet
 
         stream = BinLogStreamReader(
-            connection_settings=settings,
+            connection_settings=self.server.login,
             server_id=4321,
             log_file=place[0],
             log_pos=place[1],

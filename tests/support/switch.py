@@ -7,6 +7,8 @@ import threading
 from contextlib import suppress
 from typing import Self
 
+from cdc.demo.servers import PASSWORD
+
 
 class Switch:
     """A loopback port that forwards to another one, until it is switched over."""
@@ -22,7 +24,7 @@ class Switch:
     @property
     def url(self) -> str:
         """Address of root behind it."""
-        return f"mysql://root@127.0.0.1:{self.port}"
+        return f"mysql://root:{PASSWORD}@127.0.0.1:{self.port}"
 
     def switch(self, port: int) -> None:
         """Forward to another port from now on; connections that are open are cut."""
