@@ -1,7 +1,8 @@
 """A nats-server of our own: ``nats = "embedded:DIR"``.
 
 It listens on loopback, stores in DIR, and keeps its port in DIR/port, so that other clients find
-it again.  It ends with this process, whatever ends that.
+it again, and the password of its only login in DIR/password: loopback is open to every user of the
+machine, DIR to its owner alone.  It ends with this process, whatever ends that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import fcntl
 import json
 import os
+import secrets
 import socket
+import string
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +21,7 @@ from typing import Any, Self
 from cdc.demo import fetch
 from cdc.demo.ports import free_port
 from cdc.demo.process import Child
-from cdc.errors import CdcError, SettingsError, UnavailableError
+from cdc.errors import CdcError, PermissionDenied, SettingsError, UnavailableError
 from cdc.url import Url
 
 START_DEADLINE_S = 30.0
@@ -27,6 +30,8 @@ WATCH_EVERY_S = 0.2
 PAUSE_S = 1.0
 _PROBE_PAUSE_S = 0.02
 _NAME = "cdc-"
+_USER, _PASSWORD = "cdc", "password"
+_PASSWORD_LENGTH = 32
 
 
 class EmbeddedNats:
@@ -40,11 +45,12 @@ class EmbeddedNats:
         self._child: Child | None = None
         self._lock = -1
         self._port = 0
+        self._password = ""
 
     @property
     def url(self) -> Url:
-        """Where it listens: ``nats://127.0.0.1:20124``."""
-        return Url(scheme="nats", hosts=(("127.0.0.1", self._port),))
+        """Where it listens, with the login: ``nats://cdc:PASSWORD@127.0.0.1:20124``."""
+        return _url(self._port, self._password)
 
     @property
     def pid(self) -> int:
@@ -93,9 +99,12 @@ class EmbeddedNats:
 
     def _take_folder(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Also one that was there before: the store has all rows.
+            self._folder.chmod(0o700)
             self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._password = self._kept_password()
         except BlockingIOError:
             self.__exit__()
             raise SettingsError(
@@ -103,6 +112,7 @@ class EmbeddedNats:
                 remedy="stop it, or give this one another folder: --nats embedded:DIR",
             ) from None
         except OSError as error:
+            self.__exit__()
             raise SettingsError(
                 f"the folder of the embedded NATS cannot be used: {self._folder}: {error.strerror}",
                 remedy="give a folder that this user may write: --nats embedded:DIR",
@@ -115,10 +125,13 @@ class EmbeddedNats:
             "host": "127.0.0.1",
             "port": self._port,
             "server_name": f"{_NAME}{os.getpid()}",
+            "authorization": {"user": _USER, "password": self._password},
             "jetstream": {"store_dir": str(self._folder)},
         }
         path = self._folder / "nats-server.conf"
-        path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in config.items()))
+        _write_private(
+            path, "".join(f"{name}: {json.dumps(value)}\n" for name, value in config.items())
+        )
         log = self._folder / "nats-server.log"
         self._child = Child(program.command("--config", str(path)), log, folder=self._folder)
         self._wait_until_it_answers()
@@ -134,6 +147,16 @@ class EmbeddedNats:
             kept.write_text(f"{port}\n")
         return port
 
+    def _kept_password(self) -> str:
+        kept = self._folder / _PASSWORD
+        if (password := _read(kept)) and kept.stat().st_mode & 0o077 == 0:
+            return password
+        # Letters alone: in an address they are what they are.
+        letters = (secrets.choice(string.ascii_letters) for _ in range(_PASSWORD_LENGTH))
+        password = "".join(letters)
+        _write_private(kept, f"{password}\n")
+        return password
+
     def _wait_until_it_answers(self) -> None:
         assert self._child is not None
         deadline_s = time.monotonic() + START_DEADLINE_S
@@ -148,14 +171,52 @@ class EmbeddedNats:
 
 
 def running(folder: Path) -> Url | None:
-    """Return where a server that another cdc runs in this folder listens; None: there is none."""
+    """Return where a server that another cdc runs in this folder listens; None: there is none.
+
+    Raises:
+        PermissionDenied: this user may not read the folder.
+    """
     try:
-        port = int((folder / "port").read_text())
-    except (OSError, ValueError):
+        port, password = int(_read(folder / "port")), _read(folder / _PASSWORD)
+    except ValueError:
         return None
+    except PermissionError:
+        raise PermissionDenied(
+            f"the folder of the embedded NATS is its owner's alone: {folder}",
+            remedy="run this as the user who runs cdc run",
+        ) from None
     # Whatever else has the port by now does not call itself so.
     is_ours = f'"server_name":"{_NAME}'.encode() in _greeting(port)
-    return Url(scheme="nats", hosts=(("127.0.0.1", port),)) if is_ours else None
+    return _url(port, password) if is_ours else None
+
+
+def _url(port: int, password: str) -> Url:
+    user = _USER if password else ""
+    return Url(scheme="nats", hosts=(("127.0.0.1", port),), user=user, password=password)
+
+
+def _read(path: Path) -> str:
+    """Return a file's only line; empty where there is no such file.
+
+    Raises:
+        PermissionError: this user may not read it.
+    """
+    try:
+        return path.read_text().strip()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return ""
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Put a text in place whole, in a file for its owner's eyes alone."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as opened:
+        opened.write(text)
+    partial.rename(path)
 
 
 def _greeting(port: int) -> bytes:

@@ -256,18 +256,21 @@ class Nats(Server):
 
     name = "nats"
 
-    def __init__(self, options: Mapping[str, object] | str = "") -> None:
+    def __init__(
+        self, options: Mapping[str, object] | str = "", *, has_password: bool = False
+    ) -> None:
         """Add settings, as a mapping or as text of its configuration language.
 
         ``Nats({"max_payload": 65536})``, ``Nats("max_payload: 64KB")``
         """
         super().__init__()
         self.options = options
+        self.has_password = has_password
 
     @property
     def url(self) -> str:
-        """Address without a login: ``nats://127.0.0.1:20124``."""
-        return f"nats://127.0.0.1:{self.port}"
+        """Address: ``nats://127.0.0.1:20124``, with the login where it has a password."""
+        return f"nats://{f'cdc:{PASSWORD}@' if self.has_password else ''}127.0.0.1:{self.port}"
 
     @property
     def _server_name(self) -> str:
@@ -280,11 +283,14 @@ class Nats(Server):
             "server_name": self._server_name,
             "jetstream": {"store_dir": str(self.folder)},
         }
+        if self.has_password:
+            settings["authorization"] = {"user": "cdc", "password": PASSWORD}
         text = self.options if isinstance(self.options, str) else ""
         if not isinstance(self.options, str):
             settings |= self.options
         lines = [f"{name}: {json.dumps(value)}" for name, value in settings.items()]
         path = self.folder / "nats-server.conf"
+        path.touch(mode=0o600)
         path.write_text("\n".join([*lines, text, ""]))
         return ["--config", str(path)]
 
@@ -301,26 +307,37 @@ class Redis(Server):
 
     name = "redis"
 
-    def __init__(self, args: Sequence[str] = ()) -> None:
+    def __init__(self, args: Sequence[str] = (), *, has_password: bool = False) -> None:
         """Add arguments, last one wins: ``("--maxmemory", "64mb")``."""
         super().__init__()
         self.args = tuple(args)
+        self.has_password = has_password
 
     @property
     def url(self) -> str:
-        """Address without a login: ``redis://127.0.0.1:20125/0``."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Address: ``redis://127.0.0.1:20125/0``, with the password where it has one."""
+        return f"redis://{f':{PASSWORD}@' if self.has_password else ''}127.0.0.1:{self.port}/0"
 
     def _arguments(self) -> Sequence[str]:
         settings = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync everysec"
-        return [*settings.split(), "--dir", str(self.folder), "--save", "", *self.args]
+        arguments = [*settings.split(), "--dir", str(self.folder), "--save", "", *self.args]
+        if not self.has_password:
+            return arguments
+        # In a file: a command line is for everybody to see.
+        path = self.folder / "redis.conf"
+        path.touch(mode=0o600)
+        path.write_text(f"requirepass {PASSWORD}\n")
+        return [str(path), *arguments]
 
     def _answers(self) -> bool:
         """Ask for its process id: another server may have got the port first."""
         with socket.create_connection(("127.0.0.1", self.port), PROBE_DEADLINE_S) as connection:
-            connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+            login = f"AUTH {PASSWORD}\r\n".encode() if self.has_password else b""
+            connection.sendall(login + b"PING\r\nINFO server\r\nQUIT\r\n")
             answer = connection.makefile("rb").read()
-        if answer.startswith(b"-NOAUTH"):
+        if self.has_password:
+            answer = answer.removeprefix(b"+OK\r\n")
+        elif answer.startswith(b"-NOAUTH"):
             return self.is_running
         return answer.startswith(b"+PONG") and b"\r\nprocess_id:%d\r\n" % self.pid in answer
 
@@ -342,7 +359,12 @@ def start_together(stack: ExitStack, *servers: Server) -> None:
 
 def main() -> None:
     """Run ``python -m cdc.demo.servers``: all four, until Ctrl-C."""
-    servers: tuple[Server, ...] = (MySQL(), MariaDB(), Nats(), Redis())
+    servers: tuple[Server, ...] = (
+        MySQL(),
+        MariaDB(),
+        Nats(has_password=True),
+        Redis(has_password=True),
+    )
     try:
         with ExitStack() as stack:
             start_together(stack, *servers)

@@ -47,14 +47,16 @@ def run(*, keep: bool) -> int:
         CdcError: a server or the pipeline does not start.
     """
     console = _console()
-    mysql, nats = MySQL(), Nats()
-    redis_server = Redis(("--notify-keyspace-events", "KA"))
+    mysql, nats = MySQL(), Nats(has_password=True)
+    redis_server = Redis(("--notify-keyspace-events", "KA"), has_password=True)
     console.print("Starting MySQL, NATS and Redis …", style="dim")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cdc-demo-")))
         start_together(stack, mysql, nats, redis_server)
         for server in (mysql, nats, redis_server):
-            console.print(f"  {server.name:5}  {server.version:8} {server.url}", style="dim")
+            console.print(
+                f"  {server.name:5}  {server.version:8} 127.0.0.1:{server.port}", style="dim"
+            )
         application = Application(mysql)
         stack.callback(application.close)
         application.set_up()

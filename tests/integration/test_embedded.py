@@ -12,9 +12,11 @@ import pytest
 
 from cdc.demo.servers import Nats
 from cdc.embedded import EmbeddedNats, running
-from cdc.errors import SettingsError
+from cdc.errors import PermissionDenied, SettingsError
 from cdc.settings import load
+from cdc.stream import connect
 from cdc.telemetry import setup
+from tests.support.checking import QUIET
 from tests.support.pipeline import wait_for
 
 
@@ -58,6 +60,36 @@ def test_another_command_finds_the_one_that_runs(tmp_path: Path) -> None:
     with Nats() as another:
         (tmp_path / "port").write_text(str(another.port))
         assert running(tmp_path) is None
+
+
+def test_another_user_of_the_machine_gets_nowhere(tmp_path: Path) -> None:
+    """Loopback is everybody's: without the password nothing is read and nothing is published."""
+    folder = tmp_path / "nats"
+    folder.mkdir(mode=0o755)
+
+    async def without_a_login(url: str) -> None:
+        with pytest.raises(PermissionDenied):
+            await connect(url, name="test", inbox_prefix="_INBOX_test", log=QUIET)
+
+    with EmbeddedNats(folder) as server:
+        for login in ("", "cdc:wrong@", "cdc@"):
+            asyncio.run(without_a_login(f"nats://{login}{server.url.address}"))
+        assert server.url.password not in str(server.url)
+        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        assert server.url.password.encode() not in shown
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for name in ("password", "nats-server.conf", "lock"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_password_that_others_could_read_is_given_up(tmp_path: Path) -> None:
+    """A new one is made: the old one may be known."""
+    with EmbeddedNats(tmp_path) as server:
+        known = server.url.password
+    (tmp_path / "password").chmod(0o644)
+    with EmbeddedNats(tmp_path) as server:
+        assert server.url.password != known
+        assert running(tmp_path) == server.url
 
 
 def test_it_is_started_again_when_it_dies(tmp_path: Path) -> None:
