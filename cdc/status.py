@@ -6,6 +6,7 @@ and exit code say the same.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ HEADROOM_WARNING, HEADROOM_CRITICAL = 0.2, 0.05
 """Of the time that the binlog is kept for."""
 STALE_LEAST_S = 10.0
 NAMED_MOST = 10
+CAUSE_LONGEST = 300
+"""Characters of an error in a line of a monitor; all of it is in ``last_error``."""
 OLDER_FORMS = "not exact, rows keep the form of earlier settings"
 Place = tuple[int, int]
 """Number of a binlog file, and offset in bytes."""
@@ -96,6 +99,8 @@ class Seen:
     stream: Stream | str
     sink: Sink | str
     now_us: int
+    is_over: bool = False
+    """Whether there is no NATS because no `cdc run` is there, with which the embedded one lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +315,9 @@ def _retention(
 def _state(out: Mapping[str, Any], seen: Seen, limits: Limits) -> tuple[str, str]:
     """Return the state in a word, and what it is based on."""
     reader, sink = out["reader"], out["sink"]
+    cause = _cause(seen, limits)
+    if seen.is_over:
+        return "stopped", cause or "cdc run is not running, nor its embedded NATS"
     if isinstance(seen.stream, str):
         return "unknown", "NATS does not answer"
     if isinstance(seen.sink, str):
@@ -320,12 +328,12 @@ def _state(out: Mapping[str, Any], seen: Seen, limits: Limits) -> tuple[str, str
         return "starting", "the stream has no heartbeat yet"
     if reader["state"] == "stopped":
         return "stopped", (
-            f"the reader: the newest heartbeat is {reader['heartbeat_age_s']:.0f} s old"
+            cause or f"the reader: the newest heartbeat is {reader['heartbeat_age_s']:.0f} s old"
         )
     if sink["state"] == "starting":
         return "starting", "Redis has no position yet"
     if sink["state"] == "stopped":
-        return "stopped", (
+        return "stopped", cause or (
             f"the sink: {sink['pending_messages']:,} messages wait, and the position in Redis has "
             f"not moved for {sink['moved_age_s']:.0f} s"
         )
@@ -339,6 +347,24 @@ def _state(out: Mapping[str, Any], seen: Seen, limits: Limits) -> tuple[str, str
     if (out["lag_s"] or 0.0) > limits.warn_lag_s:
         return "behind", based
     return "streaming", based
+
+
+def _cause(seen: Seen, limits: Limits) -> str:
+    """Return the error that ended the run; empty where there is none, or it is an earlier run's.
+
+    ``the reader ended with exit code 65: a row of shop.users is in the binlog without …``
+    """
+    if isinstance(seen.sink, str) or not seen.sink.error:
+        return ""
+    error = seen.sink.error
+    signs_us = [p.applied for p in seen.sink.positions if p is not None]
+    if isinstance(seen.stream, Stream) and seen.stream.heartbeat is not None:
+        signs_us.append(seen.stream.heartbeat.ts)
+    # The other role drains, for some seconds, and leaves signs of life behind the error.
+    if max(signs_us, default=0) > int(error.get("ts", 0)) + limits.stale_s * 1e6:
+        return ""
+    words = textwrap.shorten(str(error.get("seen", "")), CAUSE_LONGEST, placeholder=" …")
+    return f"the {error.get('role')} ended with exit code {error.get('exit_code')}: {words}"
 
 
 def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cdc.errors import UnavailableError
 from cdc.options import WithSettings, joined, settled
 from cdc.settings import Settings
 
@@ -29,6 +30,10 @@ It asks MySQL, NATS and Redis a few cheap questions and changes nothing.  A serv
 answer is shown as such, and the rest is shown.  Give it the settings that cdc run has.
 """
 WATCH_S = "2"
+
+
+class _Over(UnavailableError):
+    """Raised where there is no embedded NATS: no `cdc run` is there."""
 
 
 def status_command() -> click.Command:
@@ -142,6 +147,7 @@ async def look(settings: Settings, log: Any) -> Seen:
     sink: Sink | str
     source: Source | str
     stream: Stream | str
+    is_over = False
     try:
         sink = await ask_sink(settings, named)
     except CdcError as error:
@@ -153,23 +159,23 @@ async def look(settings: Settings, log: Any) -> Seen:
         finally:
             await close(nc)
     except CdcError as error:
-        stream = error.seen
+        stream, is_over = error.seen, isinstance(error, _Over)
     heartbeat = None if isinstance(stream, str) else stream.heartbeat
     tables = {*named, *(heartbeat.snapshot if heartbeat else ())}
     try:
         source = await asyncio.to_thread(ask_source, settings, tables)
     except CdcError as error:
         source = error.seen
-    return Seen(source=source, stream=stream, sink=sink, now_us=time.time_ns() // 1000)
+    now_us = time.time_ns() // 1000
+    return Seen(source=source, stream=stream, sink=sink, now_us=now_us, is_over=is_over)
 
 
 async def _connected(settings: Settings, log: Any) -> Connection:
-    from cdc.errors import UnavailableError
     from cdc.stream import connect
 
     settings = joined(settings)
     if settings.nats.scheme == "embedded":
-        raise UnavailableError("the embedded NATS is not running: cdc run starts it")
+        raise _Over("the embedded NATS is not running: cdc run starts it")
     return await connect(settings.nats, name="cdc-status", inbox_prefix="_INBOX_sink", log=log)
 
 

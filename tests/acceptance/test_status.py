@@ -162,13 +162,29 @@ def test_a_pipeline_is_seen_as_it_is(bench: Bench) -> None:
         assert "Redis" in cdc_status(bench).stdout
 
 
-def test_the_error_that_ended_a_role_is_kept(bench: Bench) -> None:
-    """With its place, its remedy and its exit code, after the process is gone."""
+@pytest.mark.parametrize("is_embedded", [False, True], ids=["nats", "embedded"])
+def test_the_error_that_ended_a_role_is_kept(
+    bench: Bench, tmp_path: Path, is_embedded: bool
+) -> None:
+    """With its place, its remedy and its exit code, after the process is gone: it is the state.
+
+    Also where NATS has gone with it.
+    """
+    if is_embedded:
+        bench.pipeline.environment["CDC_NATS_URL"] = f"embedded:{tmp_path / 'embedded'}"
     with bench.pipeline as pipeline:
         process = pipeline.run()
         bench.wait_until_equal()
+        if is_embedded:
+            assert said(bench)["state"] == "streaming"
         update(bench, f"ALTER TABLE {TABLE} ADD COLUMN more INT")
         assert process.wait() == 65
+        stopped = until(bench, "the stop", lambda about: about["state"] == "stopped")
+        assert stopped["why"].startswith("the reader ended with exit code 65: ")
+        assert "ALTER TABLE of the captured table shop.users" in stopped["why"]
+        code, line = check(bench)
+        assert (code, line.count("\n")) == (2, 1)
+        assert stopped["why"] in line
         error = said(bench)["last_error"]
         assert (error["role"], error["exit_code"]) == ("reader", 65)
         assert "ALTER TABLE of the captured table shop.users" in error["seen"]

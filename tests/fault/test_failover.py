@@ -46,11 +46,11 @@ class Pair:
         host += f", {{}}_PASSWORD='{PASSWORD}'"
         if self.is_mariadb:
             statement = f"CHANGE MASTER TO MASTER_{host}, MASTER_USE_GTID=slave_pos"
-            self.execute(self.replica, statement.format("MASTER", "MASTER"), "START SLAVE")
+            self.execute(self.replica, statement.format(*["MASTER"] * 3), "START SLAVE")
         else:
             statement = f"CHANGE REPLICATION SOURCE TO SOURCE_{host}, SOURCE_AUTO_POSITION=1"
             statement += ", SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1"
-            self.execute(self.replica, statement.format("SOURCE", "SOURCE"), "START REPLICA")
+            self.execute(self.replica, statement.format(*["SOURCE"] * 3), "START REPLICA")
 
     def wait_for_the_replica(self) -> None:
         """Wait until the replica has all that the primary committed."""

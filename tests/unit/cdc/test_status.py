@@ -64,6 +64,33 @@ def beat(**changed: Any) -> Stream:
     return replace(STREAM, heartbeat=Heartbeat(**fields | changed))
 
 
+ERROR = {"ts": NOW_US, "role": "reader", "exit_code": 65, "seen": "a gap\nin it", "remedy": "r"}
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_ended_a_run_is_its_state(is_over: bool) -> None:
+    """The newest error, unless a later run has left signs of life behind it."""
+    at = replace(AT, applied=s_ago(60))
+    stream = "the embedded NATS is not running" if is_over else beat(ts=s_ago(60))
+
+    def why(error_s_ago: float) -> str:
+        error = ERROR | {"ts": s_ago(error_s_ago)}
+        said = of(stream=stream, sink=replace(SINK, positions=[at], error=error), is_over=is_over)
+        assert said["state"] == "stopped"
+        assert said["check"] == {"code": CRITICAL, "why": [said["why"]]}
+        return str(said["why"])
+
+    reason = "the reader ended with exit code 65: a gap in it"
+    assert why(60) == why(0) == reason
+    assert why(74) == reason, "the sink drained after it"
+    assert why(600) == (
+        "cdc run is not running, nor its embedded NATS"
+        if is_over
+        else "the reader: the newest heartbeat is 60 s old"
+    )
+    assert of(stream="NATS is away")["state"] == "unknown"
+
+
 def test_a_pipeline_that_is_well() -> None:
     """Nothing is behind; an old newest change is no lag."""
     said = of()
