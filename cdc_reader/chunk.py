@@ -26,7 +26,7 @@ from cdc.table import Column, Table
 from cdc_reader import catalog
 from cdc_reader.key_range import chunk_columns, estimate_of, select_of
 from cdc_reader.result_set import fetch_rows
-from cdc_reader.select_codec import CONNECTION, SESSION_SQL, Row, SelectCodec
+from cdc_reader.select_codec import CONNECTION, Row, SelectCodec
 from cdc_reader.server_log import VISIBLE_WAIT_S, log_status
 
 _DEFINITION_CHANGED = {1054, 1146, 1412}
@@ -197,10 +197,7 @@ def chunk_connection(settings: Settings) -> Any:
     Raises:
         CdcError: MySQL does not answer, or refuses.
     """
-    connection = catalog.connect(settings.mysql, **CONNECTION)
-    with connection.cursor() as cursor:
-        cursor.execute(SESSION_SQL)
-    return connection
+    return catalog.connect(settings.mysql, **CONNECTION)
 
 
 def about_rows(connection: Connection, table: Table, wanted: KeyRange) -> int:

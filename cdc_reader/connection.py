@@ -20,6 +20,7 @@ from cdc.errors import (
     UsageError,
 )
 from cdc.url import Url, redact
+from cdc_reader.session import ISOLATION_SQL, SESSION_SQL
 
 CONNECT_TIMEOUT_S = 5
 HANDSHAKE_TIMEOUT_S = 8
@@ -40,7 +41,8 @@ _CLIENT_SIDE = range(2000, 3000)
 def connection_settings(url: Url) -> dict[str, Any]:
     """Return what PyMySQL and mysql-replication need to connect to a server.
 
-    TLS as `Url.tls_mode` says; never the silent fallback to plain text that PyMySQL has.
+    TLS as `Url.tls_mode` says; never the silent fallback to plain text that PyMySQL has.  The
+    session is as `cdc_reader.session` says, whatever the server's defaults are.
 
     Raises:
         SettingsError: a certificate file cannot be used.
@@ -56,6 +58,8 @@ def connection_settings(url: Url) -> dict[str, Any]:
         "read_timeout": READ_TIMEOUT_S,
         "write_timeout": READ_TIMEOUT_S,
         "program_name": "binlog-cdc",
+        # Behind what the server's own init_connect sets.
+        "init_command": SESSION_SQL,
     }
     try:
         context = url.ssl_context()
@@ -86,6 +90,7 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
     try:
         connection = pymysql.connect(**arguments | {"read_timeout": HANDSHAKE_TIMEOUT_S})
         connection._read_timeout = lasting  # type: ignore[attr-defined]  # not in the stubs
+        connection.query(ISOLATION_SQL)
         return connection
     except pymysql.MySQLError as error:
         raise translated(error, url) from None

@@ -1,6 +1,6 @@
 """Rows of a SELECT -> rows of a message, key and value as their binlog events would give them.
 
-Pure.  `CONNECTION` and `SESSION_SQL` say how the rows have to be read: every value as the
+Pure.  `CONNECTION` and `cdc_reader.session` say how the rows have to be read: every value as the
 bytes that the server prints, times in UTC.  As in `row_codec`, one function is generated
 for a table.
 """
@@ -56,10 +56,6 @@ CONNECTION: dict[str, Any] = {
     "conv": {kind: encode for kind, encode in conversions.items() if not isinstance(kind, int)},
 }
 """Arguments of `pymysql.connect`: text as UTF-8, every value as the bytes that are printed."""
-
-SESSION_SQL = "SET SESSION time_zone = '+00:00', sql_mode = ''"
-"""Run once on the connection.  The mode is emptied for PAD_CHAR_TO_FULL_LENGTH, which would
-print spaces that no binlog has."""
 
 Row = tuple[bytes | None, ...]
 

@@ -45,9 +45,6 @@ def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
     """
     ((version,),) = rows_of(connection, "SELECT VERSION()")
     mariadb = "mariadb" in str(version).lower()
-    if not mariadb:
-        # Of this session alone: else the numbers may be a day old.
-        rows_of(connection, "SET SESSION information_schema_stats_expiry = 0")
     ((estimated, average, data, indexes),) = rows_of(
         connection,
         "SELECT table_rows, avg_row_length, data_length, index_length"

@@ -21,7 +21,6 @@ from cdc.table import Table
 from cdc_verify.boundary import Boundary, Place
 from cdc_verify.expected import Row
 from cdc_verify.inverse import Condition
-from cdc_verify.printed import SESSION_SQL
 from cdc_verify.select import Selects, Statement
 
 CONNECTION: dict[str, Any] = {
@@ -52,7 +51,11 @@ class MySqlRows:
         mariadb: bool,
         gtid: bool,
     ) -> None:
-        """Take what opens a connection with `CONNECTION` settings, and puts its errors in words."""
+        """Take what opens a connection with `CONNECTION` settings, and puts its errors in words.
+
+        The session has to print times in UTC and no value padded, and to be at
+        REPEATABLE READ, whatever the server's defaults are.
+        """
         self._open, self._translate = connect, translate
         self._mariadb, self._gtid = mariadb, gtid
         self._connection: Connection[Any] | None = None
@@ -159,7 +162,6 @@ class _InWords:
         side = self._side
         if side._connection is None:
             side._connection = side._open()
-            _asked(side._connection, SESSION_SQL)
         return side._connection
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:

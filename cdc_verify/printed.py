@@ -20,9 +20,6 @@ Text = Callable[[bytes], bytes]
 Quoting = Literal["bare", "quoted", "escaped"]
 """How a text stands in a row's JSON: as it is, in quotes, in quotes with escapes."""
 
-SESSION_SQL = "SET SESSION time_zone = '+00:00', sql_mode = ''"
-"""Times in UTC; no PAD_CHAR_TO_FULL_LENGTH, which prints spaces that no value has."""
-
 _NEEDS_ESCAPE = re.compile(rb'[\x00-\x1f"\\]').search
 _STRING_OR_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \n]+', re.DOTALL)
 _FLOAT32 = struct.Struct("<f")

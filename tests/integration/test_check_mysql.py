@@ -19,7 +19,8 @@ from cdc.position import Position
 from cdc.table import Table
 from cdc.url import parse_url
 from cdc_reader import table_size
-from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
+from cdc_reader.select_codec import CONNECTION, SelectCodec
+from cdc_reader.session import SESSION_SQL
 from cdc_reader.source import Source
 from cdc_reader.table_size import MESSAGE_BYTES
 from tests.conftest import SQL_SERVERS, NewMySQL

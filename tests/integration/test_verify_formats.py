@@ -20,6 +20,7 @@ from cdc.demo.servers import MariaDB, MySQL
 from cdc.key import parse_template
 from cdc.message import SnapshotRow
 from cdc.table import Table
+from cdc_reader.session import SESSION_SQL
 from cdc_verify.expected import Content, Expected
 from cdc_verify.inverse import Inverse
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
@@ -55,7 +56,9 @@ def both(mysql: MySQL, mariadb: MariaDB) -> Iterator[dict[str, Both]]:
     out: dict[str, Both] = {}
     for name, server in (("mysql", mysql), ("mariadb", mariadb)):
         bench = Bench(server)
-        connect = functools.partial(pymysql.connect, **server.login, autocommit=True, **CONNECTION)
+        connect = functools.partial(
+            pymysql.connect, **server.login, autocommit=True, init_command=SESSION_SQL, **CONNECTION
+        )
         rows = MySqlRows(connect, _raised, mariadb=bench.mariadb, gtid=True)
         out[name] = Both(bench, rows)
         for family in FAMILIES:

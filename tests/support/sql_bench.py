@@ -17,7 +17,8 @@ from cdc.key import parse_template
 from cdc.message import Change, SnapshotRow, decode_change
 from cdc.table import Column, Table
 from cdc_reader.row_codec import Op, RowCodec
-from cdc_reader.select_codec import CONNECTION, SESSION_SQL, SelectCodec
+from cdc_reader.select_codec import CONNECTION, SelectCodec
+from cdc_reader.session import SESSION_SQL
 from cdc_reader.shape import target_of
 from cdc_reader.table_map import parse_table_map
 
@@ -41,10 +42,8 @@ class Bench:
         self.execute("SET NAMES utf8mb4")
         self.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
         self.reader = pymysql.connect(
-            **server.login, database=SCHEMA, autocommit=True, **CONNECTION
+            **server.login, database=SCHEMA, autocommit=True, init_command=SESSION_SQL, **CONNECTION
         )
-        with self.reader.cursor() as cursor:
-            cursor.execute(SESSION_SQL)
 
     def close(self) -> None:
         self.execute(f"DROP DATABASE {SCHEMA}")

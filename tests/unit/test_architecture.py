@@ -65,6 +65,7 @@ PURE = (
     "cdc_reader.row_codec",
     "cdc_reader.row_plan",
     "cdc_reader.select_codec",
+    "cdc_reader.session",
     "cdc_reader.shape",
     "cdc_reader.shaped_rows",
     "cdc_reader.source_check",
