@@ -403,5 +403,5 @@ def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 def differences(verify: Mapping[str, str] | None) -> int:
     """Return how many differences `cdc verify` found."""
-    names = ("missing", "stale", "orphan", "wrong_type")
+    names = ("missing", "stale", "orphan", "wrong_type", "shared")
     return sum(int(verify.get(name) or 0) for name in names) if verify else 0

@@ -12,8 +12,8 @@ from typing import Literal
 from cdc_verify.expected import Content
 from cdc_verify.select import KeyText
 
-Kind = Literal["missing", "stale", "orphan", "wrong_type"]
-KINDS: tuple[Kind, ...] = ("missing", "stale", "orphan", "wrong_type")
+Kind = Literal["missing", "stale", "orphan", "wrong_type", "shared"]
+KINDS: tuple[Kind, ...] = ("missing", "stale", "orphan", "wrong_type", "shared")
 
 WRONG_TYPE: Literal["wrong type"] = "wrong type"
 """Found in place of a content: the key holds something that is neither of the model."""
@@ -54,15 +54,19 @@ def difference(wanted: Collection[Content], found: Found, *, has_row: bool) -> K
     """Return how a key differs; None: it does not.
 
     Args:
-        wanted: contents of the rows that have this key; more than one where the template has no
-            unique key, and any of them may be the newest.
+        wanted: contents of the rows that have this key; of several one alone can be there, so
+            that is a difference whatever is found.
         has_row: some row has this key, even if it wants nothing there (its one column is NULL).
 
     >>> difference([b"a"], None, has_row=True), difference([], b"a", has_row=False)
     ('missing', 'orphan')
     >>> difference([None], b"old", has_row=True), difference([None], None, has_row=True)
     ('stale', None)
+    >>> difference([b"a", b"a"], b"a", has_row=True)
+    'shared'
     """
+    if len(wanted) > 1:
+        return "shared"
     if not has_row:
         return None if found is None else "orphan"
     if isinstance(found, str):

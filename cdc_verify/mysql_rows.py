@@ -97,12 +97,18 @@ class MySqlRows:
             CdcError: MySQL refuses or does not answer.
         """
         with _InWords(self) as connection:
-            return self._found(connection, selects, conditions, locking=False)
+            return [
+                row
+                for some in self._found(connection, selects, conditions, locking=False)
+                for row in some
+            ]
 
     def rows_behind(
         self, boundary: Boundary, selects: Selects, conditions: Sequence[Condition]
-    ) -> tuple[list[Row], Place]:
+    ) -> tuple[list[list[Row]], Place]:
         """Return rows that have all changes up to a boundary, and a place behind all they have.
+
+        The rows of each SELECT for themselves: two of them may find the same one.
 
         Raises:
             CdcError: MySQL refuses, does not answer, or does not get to the boundary in time.
@@ -124,12 +130,12 @@ class MySqlRows:
         conditions: Sequence[Condition],
         *,
         locking: bool,
-    ) -> list[Row]:
-        rows: list[Row] = []
+    ) -> list[list[Row]]:
+        rows: list[list[Row]] = []
         for at in range(0, len(conditions), CONDITIONS_AT_ONCE):
             some = conditions[at : at + CONDITIONS_AT_ONCE]
             try:
-                rows += _patiently(connection, selects.rows(some, locking=locking))
+                rows.append(_patiently(connection, selects.rows(some, locking=locking)))
             except pymysql.MySQLError as error:
                 if not error.args or error.args[0] not in _WRONG_LITERAL:
                     raise

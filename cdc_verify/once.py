@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cdc import dead_letters
-from cdc.errors import PermissionDenied, PositionLostError
+from cdc.errors import PermissionDenied, PositionLostError, PreflightError
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_verify.checkpoint import Checkpoint
@@ -97,9 +97,18 @@ async def _repair(
 
     Raises:
         PositionLostError: it does not help.
+        PreflightError: it cannot help: rows share keys.
         CdcError: as `read_anew`.
     """
     left: Checkpoint = outcome.checkpoint
+    if shared := left.tally.counts["shared"]:
+        raise PreflightError(
+            f"{shared} keys of {outcome.table.qualified} are shared by several rows: only one of "
+            "these can be there, whatever is read anew",
+            safe="nothing was written",
+            remedy="let the key template contain a primary or unique key: --key '{table}:{pk}',\n"
+            "then cdc refresh",
+        )
     for _ in range(REPAIRS):
         rows = rows_to_read(left)
         await read_anew(servers, tables, outcome.table, rows, wait_s=wish.wait_s, log=log)

@@ -20,6 +20,7 @@ _WORDS = {
     "stale": "with another content",
     "orphan": "of no row",
     "wrong_type": "of a wrong type",
+    "shared": "shared by several rows",
 }
 
 
@@ -99,6 +100,11 @@ class Report:
         if not self.orphans_checked:
             out.append(
                 "  keys of no row were not looked for: the key template begins with a column"
+            )
+        if self.found.tally.counts["shared"]:
+            out.append(
+                "  rows that share a key overwrite each other: let the key template contain a "
+                "primary or\n  unique key, --key '{table}:{pk}'"
             )
         if self.dead_letters:
             out.append(

@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cdc import role, stream
 from cdc.errors import CdcError, PreflightError
@@ -17,6 +17,9 @@ from cdc_verify.boundary import Applied, positions_of
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
 from cdc_verify.redis_keys import RedisKeys
 from cdc_verify.stream_window import StreamWindow
+
+Use = Literal["walk", "settle"]
+"""What a connection is for: both go on at the same time."""
 
 
 @dataclass(slots=True)
@@ -31,11 +34,18 @@ class Servers:
     server: str
     """Whose binlog MySQL's is: ``server_uuid``, on MariaDB ``server_id``."""
     redis: RedisKeys
-    """For verify's own state and the position; others by `new_redis`."""
-    _opened: list[Any] = field(default_factory=list)
+    """For verify's own state and the position; others by `redis_for`."""
+    _mysql: dict[Use, MySqlRows] = field(default_factory=dict)
+    _redis: dict[Use, RedisKeys] = field(default_factory=dict)
 
-    def new_mysql(self) -> MySqlRows:
-        """Return one more connection to MySQL."""
+    def mysql(self, use: Use) -> MySqlRows:
+        """Return the connection to MySQL for a use.
+
+        One for all tables, which are compared one after the other: however many there are, an
+        application finds MySQL's connections free.
+        """
+        if use in self._mysql:
+            return self._mysql[use]
         url = self.settings.mysql
         connect, translated = role.loaded(role.CONNECT), role.loaded(role.TRANSLATED)
         rows = MySqlRows(
@@ -44,14 +54,15 @@ class Servers:
             mariadb=self.mariadb,
             gtid=self.gtid,
         )
-        self._opened.append(rows)
+        self._mysql[use] = rows
         return rows
 
-    def new_redis(self) -> RedisKeys:
-        """Return one more connection to Redis."""
-        keys = RedisKeys(self.settings.redis, name=f"cdc-verify-{self.settings.pipeline}")
-        self._opened.append(keys)
-        return keys
+    def redis_for(self, use: Use) -> RedisKeys:
+        """Return the connection to Redis for a use."""
+        if use not in self._redis:
+            name = f"cdc-verify-{self.settings.pipeline}"
+            self._redis[use] = RedisKeys(self.settings.redis, name=name)
+        return self._redis[use]
 
     def positions(self) -> list[Applied]:
         """Return the position of each partition; blocking.
@@ -63,8 +74,11 @@ class Servers:
 
     def close(self) -> None:
         """Close all."""
-        for one in [self.redis, *self._opened]:
-            one.close()
+        self.redis.close()
+        for rows in self._mysql.values():
+            rows.close()
+        for keys in self._redis.values():
+            keys.close()
 
 
 @asynccontextmanager

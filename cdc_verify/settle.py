@@ -49,7 +49,7 @@ class Settled:
 
 
 class Settling:
-    """Settles candidates of one table; has connections of its own."""
+    """Settles candidates of one table, on other connections than those of the walk."""
 
     def __init__(
         self,
@@ -134,13 +134,19 @@ class Settling:
         self, low: Boundary, keys: Sequence[bytes]
     ) -> tuple[Mapping[bytes, _Wanted], Place]:
         conditions = [condition for key in keys if (condition := self._inverse.condition(key))]
-        rows, place = self._mysql.rows_behind(low, self._selects, conditions)
+        found, place = self._mysql.rows_behind(low, self._selects, conditions)
         out: dict[bytes, _Wanted] = {}
-        for row in rows:
-            for key, content in self._expected.places(row):
-                wanted = out.setdefault(key, _Wanted())
-                wanted.contents.append(content)
-                wanted.row = self._selects.key_text(row)
+        for rows in found:
+            together: dict[bytes, _Wanted] = {}
+            for row in rows:
+                for key, content in self._expected.places(row):
+                    wanted = together.setdefault(key, _Wanted())
+                    wanted.contents.append(content)
+                    wanted.row = self._selects.key_text(row)
+            # All rows of a key are in the SELECT that asks for it; others may find some of them.
+            for key, wanted in together.items():
+                if key not in out or len(out[key].contents) < len(wanted.contents):
+                    out[key] = wanted
         return out, place
 
     def _suspects(

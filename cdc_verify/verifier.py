@@ -105,7 +105,7 @@ class Verifier:
         self._servers, self._table, self._wish, self._new_shown = servers, table, wish, shown
         self._expected = expected_of(table)
         self._selects = Selects(table, self._expected)
-        self._mysql, self._redis = servers.new_mysql(), servers.new_redis()
+        self._mysql, self._redis = servers.mysql("walk"), servers.redis_for("walk")
         self._others = others
         self._settling = self.new_settling()
         self._candidates: dict[bytes, None] = {}
@@ -120,14 +120,14 @@ class Verifier:
         self._begun_s = time.monotonic()
 
     def new_settling(self) -> Settling:
-        """Return what settles candidates of this table, with connections of its own."""
+        """Return what settles candidates of this table, on other connections than the walk's."""
         servers = self._servers
         return Settling(
             self._table,
             self._expected,
             self._selects,
-            mysql=servers.new_mysql(),
-            redis=servers.new_redis(),
+            mysql=servers.mysql("settle"),
+            redis=servers.redis_for("settle"),
             stream=servers.window,
             positions=servers.positions,
             server=servers.server,
@@ -261,10 +261,21 @@ class Verifier:
             for key, want, have in zip(keys, wanted, found, strict=True):
                 if want != have and not (have is None and self._table.ttl_s):
                     self._candidates[key] = None
-        if len(self._seen) < SEEN_MAX:
-            self._seen.update(map(hash, keys))
+        self._remember(keys)
         self._rows += len(rows)
         self._done += len(rows)
+
+    def _remember(self, keys: Sequence[bytes]) -> None:
+        """Keep the keys that were seen; one that comes again may be shared by several rows."""
+        hashes = list(map(hash, keys))
+        if len(set(hashes)) < len(hashes) or not self._seen.isdisjoint(hashes):
+            before: set[int] = set()
+            for key, number in zip(keys, hashes, strict=True):
+                if number in before or number in self._seen:
+                    self._candidates[key] = None
+                before.add(number)
+        if len(self._seen) < SEEN_MAX:
+            self._seen.update(hashes)
 
     async def _settle_some(self) -> None:
         """Begin to settle what waits, if it is time; take in what has been settled."""

@@ -23,14 +23,16 @@ from cdc_verify.expected import Content
         ([], None, False, None),
         ([], b"a", False, "orphan"),
         ([], WRONG_TYPE, False, "orphan"),
-        ([b"a", b"b"], b"b", True, None),
-        ([b"a", b"b"], b"c", True, "stale"),
+        ([b"a", b"b"], b"b", True, "shared"),
+        ([b"a", b"a"], b"a", True, "shared"),
+        ([b"a", b"b"], None, True, "shared"),
+        ([None, None], None, True, "shared"),
     ],
 )
 def test_a_difference_has_a_kind(
     wanted: list[Content], found: Found, has_row: bool, kind: str | None
 ) -> None:
-    """Missing, stale, of a wrong type, of no row; where rows share a key any of them will do."""
+    """Missing, stale, of a wrong type, of no row; of several rows, whatever is there."""
     assert difference(wanted, found, has_row=has_row) == kind
 
 
