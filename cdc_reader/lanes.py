@@ -78,6 +78,10 @@ def packed(rows: Sequence[bytes], partitions: int) -> Iterator[tuple[int, list[b
     sizes_bytes = [0] * partitions
     for row in rows:
         n = partition_of(_decode_keyed(row).key, partitions) if partitions > 1 else 0
+        if len(row) >= SNAPSHOT_MESSAGE_BYTES and waiting[n]:
+            # Alone: it may be as large as NATS takes, and is then no row less.
+            yield n, waiting[n]
+            waiting[n], sizes_bytes[n] = [], 0
         waiting[n].append(row)
         sizes_bytes[n] += len(row)
         if sizes_bytes[n] >= SNAPSHOT_MESSAGE_BYTES:

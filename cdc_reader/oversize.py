@@ -46,8 +46,8 @@ def _key_in(body: bytes) -> str:
     with suppress(msgspec.DecodeError):
         return decode_change(body).key
     with suppress(msgspec.DecodeError):
-        # One row alone: several are put together up to far less than NATS takes.
-        return decode_snapshot(body).rows[0].key
+        # The one that makes it so large: several are put together up to far less alone.
+        return max(decode_snapshot(body).rows, key=lambda row: len(row.value or "")).key
     return "(a schema change)"
 
 

@@ -350,6 +350,9 @@ def test_a_connection_lost_before_the_claim_is_told_as_such(new_nats: NewNats) -
     asyncio.run(scenario())
 
 
+SNAPSHOT_END = b'],"op":"snapshot","table":"d.t","id":"1.1.1.0","prev":"","ts":1,"v":1}'
+
+
 def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats) -> None:
     """Nothing is sent that would make the server close the connection."""
     server = new_nats({"max_payload": 4096})
@@ -360,6 +363,10 @@ def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats
                 await a.publisher.send([Run("update", "d.t", [change(1, size=5000)])])
             assert "'t:1' of d.t has 5,1" in error.value.seen
             assert "max_payload" in error.value.remedy
+            rows = [b'{"key":"t:%d","value":"%b"}' % (n, b"x" * n) for n in (7, 5000, 9)]
+            read = Run("snapshot", "d.t", [b'{"rows":[' + b",".join(rows) + SNAPSHOT_END])
+            with pytest.raises(PositionLostError, match="'t:5000' of d.t has 5,"):
+                await a.publisher.send([read])
             await a.publisher.send([Run("update", "d.t", [change(1, size=3000)])])
             await a.publisher.settle()
 

@@ -20,6 +20,7 @@ from cdc_reader import event as ev
 from cdc_reader import table_map as tm
 from cdc_reader.event import Event
 from cdc_reader.flush import Message, newest_of_each, parts
+from cdc_reader.lanes import SNAPSHOT_MESSAGE_BYTES, packed
 from cdc_reader.resume import Resume
 from cdc_reader.row_codec import Op, RowCodec
 from cdc_reader.select_codec import SelectCodec
@@ -270,3 +271,14 @@ def test_the_partition_is_that_of_the_key_as_it_is(key: str, name: str, number: 
 
     assert change.key == template.render({"id": str(number), "ver": "5", "name": name})
     assert subject.endswith(b".%d" % partition_of(change.key, PARTITIONS))
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_large_row_of_a_snapshot_is_a_message_of_its_own(partitions: int) -> None:
+    """With others it would be larger than the one that NATS just takes; none is lost."""
+    sizes = [10, SNAPSHOT_MESSAGE_BYTES, 10, 2 * SNAPSHOT_MESSAGE_BYTES, 10, 10]
+    rows = [b'{"key":"t:%d","value":"%b"}' % (n, b"x" * size) for n, size in enumerate(sizes)]
+    made = [some for _, some in packed(rows, partitions)]
+
+    assert sorted(row for some in made for row in some) == sorted(rows)
+    assert all(len(some) == 1 for some in made if max(map(len, some)) > SNAPSHOT_MESSAGE_BYTES)
