@@ -150,7 +150,7 @@ def _size(connection: Any, settings: Settings, report: Report) -> None:
         if not size.is_exact:
             report.notes.append(f"{table.qualified}: too large to be counted; estimated")
         if settings.snapshot:
-            report.findings += check_order(table, size)
+            report.findings += check_order(connection, table, size)
 
 
 def _could_be_larger(report: Report) -> list[str]:

@@ -6,6 +6,7 @@ sink needs of it, `key` and `model`, needs no MySQL.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,27 @@ class Column:
     charset: str | None
     """``utf8mb4`` …; None for columns that are not text."""
     nullable: bool
+    extra: str = ""
+    """``auto_increment``, ``STORED GENERATED``, ``auto_increment INVISIBLE``, …"""
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the server computes it: VIRTUAL or STORED, and not a mere default."""
+        return re.search(r"\b(VIRTUAL|STORED|PERSISTENT)\b", self.extra.upper()) is not None
+
+    @property
+    def is_auto_increment(self) -> bool:
+        """Whether it is the table's AUTO_INCREMENT column; there is one at most."""
+        return "auto_increment" in self.extra.lower()
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether MySQL itself made it, as the key of a table without one.
+
+        Source: MySQL manual, "Generated Invisible Primary Keys".
+        """
+        words = self.extra.lower().split()
+        return self.name == "my_row_id" and {"auto_increment", "invisible"} <= set(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

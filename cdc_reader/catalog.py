@@ -6,7 +6,6 @@ tables are in `tables` and `table_check`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from cdc_reader.connection import (
     current_user,
     translated,
 )
+from cdc_reader.dialect import dialect_of
 from cdc_reader.dump_check import OLDEST, try_dump
 from cdc_reader.source_check import (
     ServerFacts,
@@ -97,11 +97,11 @@ def server_facts(connection: Connection[Any]) -> ServerFacts:
         cursor.execute(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})", _VARIABLES)
         found = {name.lower(): value for name, value in cursor.fetchall()}
     version_text = found["version"]
-    mariadb = "mariadb" in version_text.lower()
-    numbers = re.match(r"[0-9.]+", version_text)
+    dialect = dialect_of(version_text)
+    mariadb = dialect.mariadb
     return ServerFacts(
         mariadb=mariadb,
-        version=tuple(int(n) for n in numbers[0].split(".") if n) if numbers else (),
+        version=dialect.version,
         version_text=version_text,
         gtid=mariadb or found.get("gtid_mode") == "ON",
         server=found["server_id"] if mariadb else found["server_uuid"],

@@ -14,8 +14,9 @@ from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.table import Column
-from cdc_reader.models import Key, identifier
+from cdc.table import Column, Table
+from cdc_reader.dialect import Dialect, dialect_of
+from cdc_reader.unique_key import Keys, identifier
 
 WHOLE_FROM_TABLES = 20
 """So few tables of a schema are asked for one by one, whatever else it has."""
@@ -43,6 +44,11 @@ class Entry:
         return f"{identifier(self.schema)}.{identifier(self.name)}"
 
 
+def entry_of(table: Table) -> Entry:
+    """Return the catalog's entry of a captured table."""
+    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
+
+
 Rows = dict[str, list[tuple[Any, ...]]]
 """Rows of a statement by the table, ``schema.table``, that they are about."""
 
@@ -60,6 +66,16 @@ def rows_of(
         return list(cursor.fetchall())
 
 
+def dialect_on(connection: Connection[Any]) -> Dialect:
+    """Return the server's kind and version.
+
+    Raises:
+        pymysql.MySQLError: as `rows_of`.
+    """
+    ((version,),) = rows_of(connection, "SELECT VERSION()")
+    return dialect_of(str(version))
+
+
 def columns_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, list[Column]]:
     """Return all columns, generated and invisible ones too, as row images have them.
 
@@ -71,8 +87,8 @@ def columns_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[st
     found = _about(
         connection,
         entries,
-        "SELECT table_name, column_name, data_type, column_type, character_set_name, is_nullable"
-        " FROM information_schema.columns WHERE table_schema = %s{named}"
+        "SELECT table_name, column_name, data_type, column_type, character_set_name, is_nullable,"
+        " extra FROM information_schema.columns WHERE table_schema = %s{named}"
         " ORDER BY {table}ordinal_position",
         "table_name",
     )
@@ -84,15 +100,16 @@ def columns_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[st
                 column_type=column_type,
                 charset=charset,
                 nullable=nullable == "YES",
+                extra=extra or "",
             )
-            for name, data_type, column_type, charset, nullable in rows
+            for name, data_type, column_type, charset, nullable, extra in rows
         ]
         for table, rows in found.items()
     }
 
 
-def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, list[Key]]:
-    """Return the keys that tell every row from every other, the primary key first.
+def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, Keys]:
+    """Return the keys that tell every row from every other.
 
     Raises:
         pymysql.MySQLError: as `rows_of`.
@@ -100,7 +117,7 @@ def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, 
     found = _about(
         connection,
         entries,
-        "SELECT table_name, index_name, column_name, sub_part, nullable"
+        "SELECT table_name, index_name, column_name, sub_part, nullable, index_type"
         " FROM information_schema.statistics WHERE table_schema = %s{named}"
         " AND non_unique = 0 ORDER BY {table}index_name, seq_in_index",
         "table_name",
@@ -108,17 +125,25 @@ def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, 
     return {table: _unique(rows) for table, rows in found.items()}
 
 
-def _unique(rows: Sequence[tuple[Any, ...]]) -> list[Key]:
+def _unique(rows: Sequence[tuple[Any, ...]]) -> Keys:
     found: dict[str, list[str]] = {}
     unfit: set[str] = set()
-    for index, column, prefix_length, nullable in rows:
+    partial: dict[str, str] = {}
+    for index, column, prefix_length, nullable, kind in rows:
         found.setdefault(index, []).append(column)
-        # A key on an expression has no column; one on a prefix tells prefixes apart, not rows.
-        if column is None or prefix_length is not None or nullable == "YES":
+        if column is None or nullable == "YES":  # a key on an expression has no column
             unfit.add(index)
+        elif prefix_length is not None:
+            partial[index] = f"{column}({prefix_length})"
+        elif kind == "HASH" and index != "PRIMARY":
+            partial[index] = f"a hash of {column}"  # MariaDB's UNIQUE on a long column
     names = [index for index in found if index not in unfit]
     names.sort(key=lambda index: (index != "PRIMARY", len(found[index]), index))
-    return [tuple(found[index]) for index in names]
+    return Keys(
+        whole=tuple(tuple(found[index]) for index in names if index not in partial),
+        partial=tuple((tuple(found[index]), partial[index]) for index in names if index in partial),
+        has_primary="PRIMARY" in found,
+    )
 
 
 def cascades_of(connection: Connection[Any], entries: Sequence[Entry]) -> Rows:

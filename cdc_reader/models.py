@@ -17,10 +17,9 @@ from cdc.mask import HEX, Mask, MaskKey
 from cdc.setting import nearest
 from cdc.table import Column, Index, Table
 from cdc.table_settings import IndexSettings, TableSettings
+from cdc_reader.dialect import Dialect
 from cdc_reader.select_codec import alphabet_of, refusal_of
-
-Key = tuple[str, ...]
-"""Columns of a unique key, in its order."""
+from cdc_reader.unique_key import Keys, identifier, key_fix, unique_template
 
 SCORE_TYPES = frozenset(
     ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year",
@@ -58,17 +57,15 @@ class Modelling:
         name: str,
         wanted: TableSettings,
         columns: Sequence[Column],
-        keys: Sequence[Key],
+        keys: Keys,
         mask_key: MaskKey | None,
+        dialect: Dialect,
     ) -> None:
-        """Take what the catalog says.
-
-        Args:
-            keys: unique NOT NULL keys, the primary key first; empty: there is none.
-        """
+        """Take what the catalog says."""
         self.qualified = f"{schema}.{name}"
         self._schema, self._name, self._wanted = schema, name, wanted
-        self._columns, self._keys, self._mask_key = tuple(columns), keys, mask_key
+        self._columns, self._all_keys, self._mask_key = tuple(columns), keys, mask_key
+        self._keys, self._dialect = keys.whole, dialect
         self._names = [column.name for column in columns]
         self._masks: dict[str, Mask] = {}
         self._problems: list[CdcError | Finding] = []
@@ -80,14 +77,19 @@ class Modelling:
             CdcError: all that is wrong, in one.
         """
         wanted = self._wanted
-        if not self._keys and "{pk}" in (wanted.key or DEFAULT_TEMPLATE):
+        lacks_key = not self._keys and "{pk}" in (wanted.key or DEFAULT_TEMPLATE)
+        if lacks_key:
             self._problems.append(self._no_key())
-            self._check_types(None if wanted.value is None and wanted.columns is None else set())
-            raise self._refused()
         self._masks = self._checked_masks()
-        key = self._tried(self._redis_key, "key", wanted.key or DEFAULT_TEMPLATE)
+        key = None
+        if not lacks_key:
+            key = self._tried(self._redis_key, "key", wanted.key or DEFAULT_TEMPLATE)
         value = self._column("value", wanted.value) if wanted.value is not None else None
         fields = None if wanted.value is not None else self._fields()
+        if lacks_key:
+            shown = [value] if fields is None and value else [name for name, _ in fields or ()]
+            self._check_types(set(shown) if shown or wanted.value else None)
+            raise self._refused()
         field = self._tried(self._template, "field", wanted.field) if wanted.field else None
         tried = [self._tried(self._index, one) for one in wanted.index]
         indexes = [index for index in tried if index is not None]
@@ -98,6 +100,7 @@ class Modelling:
         self._check_identity(key, field, indexes)
         used = self._used(key, field, value, fields, indexes)
         self._check_types(used)
+        self._check_generated(used, value)
         if self._problems:
             raise self._refused()
         return Table(
@@ -139,7 +142,8 @@ class Modelling:
         """Return the columns of the row's object with their names there; None: as they are."""
         wanted = self._wanted
         left_out = set(self._several("exclude", wanted.exclude))
-        chosen = self._names
+        # A key that MySQL made itself is none of the application's columns.
+        chosen = [column.name for column in self._columns if not column.is_implicit]
         if wanted.columns is not None:
             chosen = self._several("columns", wanted.columns)
         dropped = [name for name in self._names if self._masked(name, "drop")]
@@ -156,7 +160,9 @@ class Modelling:
             self._refuse(f"rename: two columns are called {name!r} in the row's object")
         if not fields:
             self._refuse("columns, exclude and mask leave no column")
-        return None if fields == tuple((name, name) for name in self._names) else fields
+        # A list of columns stays one, also where it names all that there are today.
+        is_open = wanted.columns is None and fields == tuple((name, name) for name in self._names)
+        return None if is_open else fields
 
     def _checked_masks(self) -> dict[str, Mask]:
         out: dict[str, Mask] = {}
@@ -247,7 +253,8 @@ class Modelling:
 
     def _is_unique(self, columns: Iterable[str]) -> bool:
         used = set(columns)
-        return any(used.issuperset(key) for key in self._keys)
+        told_apart = (*self._keys, *(key for key, _ in self._all_keys.partial))
+        return any(used.issuperset(key) for key in told_apart)
 
     # -- types --------------------------------------------------------------------------
 
@@ -290,6 +297,30 @@ class Modelling:
             Finding(id=id, seen=seen + ", ".join(named), fix=fix, table=self.qualified)
         )
 
+    def _check_generated(self, used: set[str] | None, value: str | None) -> None:
+        """Refuse columns that the binlog has in some rows alone."""
+        named = [
+            column.name
+            for column in self._columns
+            if column.is_generated and (used is None or column.name in used)
+        ]
+        if not named or not self._dialect.omits_generated:
+            return
+        listed = ", ".join(f'"{name}"' for name in named)
+        way = f'exclude = [{listed}] in [tables."{self.qualified}"] of cdc.toml'
+        if value is not None:
+            way = "--value with a column that is not generated"
+        elif self._wanted.columns is not None:
+            way = f'columns without {listed} in [tables."{self.qualified}"] of cdc.toml'
+        self._problems.append(
+            Finding(
+                id="mysql.column-generated",
+                seen=f"table {self.qualified} has generated columns: {', '.join(named)}",
+                table=self.qualified,
+                fix=Fix(advice=f"leave them out: {way},\nand name them in no key, field or index"),
+            )
+        )
+
     # -- what is said -------------------------------------------------------------------
 
     def _tried(self, make: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
@@ -320,42 +351,25 @@ class Modelling:
         )
 
     def _no_key(self) -> Finding:
+        keys = self._all_keys
+        seen = "has neither a primary key nor a unique key of NOT NULL columns"
+        # No template is proposed that could give two rows one key.
+        otherwise = "or name columns that\ntell its rows apart, all of them: --key TEMPLATE"
+        if keys.partial:
+            seen = f"has no unique key of whole columns, only one on {keys.partial[0][1]}"
+            otherwise = f"or name it: --key '{unique_template(keys)}'"
         return Finding(
-            id="mysql.table-key",
-            seen=f"table {self.qualified} has neither a primary key nor a unique key of NOT NULL "
-            "columns",
+            id="mysql.table-key-part" if keys.partial else "mysql.table-key",
+            seen=f"table {self.qualified} {seen}",
             table=self.qualified,
-            fix=Fix(
-                sql=(add_key(self._schema, self._name, self._names),),
-                is_invasive=True,
-                advice="(SELECT * does not show it, but for MySQL before 8.0.23; the table is "
-                "rebuilt),\nor name columns that tell its rows apart: "
-                f"--key '{{table}}:{{{self._names[0]}}}'",
+            fix=key_fix(
+                (self._schema, self._name),
+                self._columns,
+                has_primary=keys.has_primary,
+                dialect=self._dialect,
+                otherwise=otherwise,
             ),
         )
-
-
-def identifier(name: str) -> str:
-    """Return a name as it stands in a statement without bound values.
-
-    >>> identifier("a`b")
-    '`a``b`'
-    """
-    return "`" + name.replace("`", "``") + "`"
-
-
-def add_key(schema: str, table: str, names: Sequence[str]) -> str:
-    """Return the statement that gives a table a primary key which ``SELECT *`` does not show.
-
-    MySQL has such columns since 8.0.23, MariaDB since 10.3: each reads its own comment.
-    Source: MySQL manual, Comments; MariaDB, Comment Syntax.
-    """
-    name = next(n for n in ("cdc_id", "cdc_id_", "cdc_id__") if n not in names)
-    return (
-        f"ALTER TABLE {identifier(schema)}.{identifier(table)} ADD COLUMN {identifier(name)} "
-        "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT /*!80023 INVISIBLE */ /*M! INVISIBLE */ "
-        "PRIMARY KEY;"
-    )
 
 
 def alphabets_of(table: Table) -> dict[str, str]:

@@ -52,7 +52,7 @@ from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
 from cdc_reader.lanes import WHOLE, Lanes, cut
 from cdc_reader.row_plan import OPS, row_plan
-from cdc_reader.shape import Target, needed_columns, value_columns
+from cdc_reader.shape import Target, needed_columns, shown_columns, value_columns
 from cdc_reader.shaped_rows import ShapedRows
 from cdc_reader.table_map import TableMap
 
@@ -90,7 +90,7 @@ class RowCodec:
                 raise _without_column(target.table, name)
         self._keys = tuple(dict.fromkeys(self._places[name] for name in target.key.columns))
         self._values = tuple(self._places[name] for name in value_columns(target, names))
-        self._fields = target.fields or tuple((name, name) for name in names)
+        self._fields = target.fields or tuple((n, n) for n in shown_columns(target, names))
         self._functions: dict[tuple[Op, bytes], _Function] = {}
         self.plans: dict[int, Any] = {}
         """By number of the operation, for the compiled path; the newest head's."""
@@ -221,7 +221,7 @@ class RowCodec:
             table=self.target.table,
             key=self.target.key,
             value_column=self.target.value_column,
-            fields=self.target.fields,
+            fields=self._fields,
             head=head,
             before=images[0],
             after=images[-1],
@@ -387,9 +387,10 @@ def _partial(table: str, column: str | None) -> PositionLostError:
     return PositionLostError(
         f"a row of {table} is in the binlog without its column {column!r}",
         safe="nothing after the last whole transaction was published",
-        remedy="SET PERSIST binlog_row_image = 'FULL';\n"
-        "(MariaDB: SET GLOBAL, and the same in its configuration file; it leaves generated\n"
-        "columns out of updates: capture another column with --value COLUMN)\n" + FIRST + REFRESH,
+        remedy="a generated column, which MariaDB leaves out of UPDATE and DELETE: leave it out, "
+        f'exclude = ["{column}"]\nin [tables."{table}"] of cdc.toml; '
+        "any other: SET PERSIST binlog_row_image = 'FULL';\n"
+        "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,
     )
 
 

@@ -7,6 +7,7 @@ is hidden in one place, before anything leaves the reader, and both give equal b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -20,6 +21,7 @@ Text = str | int | None
 Member = tuple[str, str, str]
 """``("zset", "orders:by_user:7", "orders:42")``: kind, key and member of an index entry."""
 _Shown = Mapping[str, str | None]
+_HASH_COLUMN = re.compile(r"DB_ROW_HASH_\d+").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = frozenset(("date", "datetime", "timestamp"))
 
@@ -57,6 +59,8 @@ class Target(NamedTuple):
     """As of `Table`."""
     shaped: Table | None = None
     """The table, where a `Shape` makes its rows."""
+    known: tuple[str, ...] = ()
+    """The table's columns as its catalog shows them."""
 
 
 def target_of(table: Table) -> Target:
@@ -68,7 +72,25 @@ def target_of(table: Table) -> Target:
         value_column=table.value_column,
         fields=table.fields,
         shaped=table if is_shaped else None,
+        known=table.column_names,
     )
+
+
+def shown_columns(target: Target, names: Sequence[str]) -> list[str]:
+    """Return the columns that a SELECT could show.
+
+    MariaDB keeps the hash of a UNIQUE on a long column in one of its own, which the binlog has and
+    no catalog.  Source: MariaDB sql/sql_table.cc, make_unique_invisible_field_name.
+
+    Args:
+        names: all columns of the table in the binlog, or in the catalog.
+
+    >>> from cdc.key import parse_template
+    >>> key = parse_template("t:{id}", schema="s", table="t", pk=("id",), columns=["id"])
+    >>> shown_columns(Target("s.t", key, None), ["id", "t", "DB_ROW_HASH_1"])
+    ['id', 't']
+    """
+    return [name for name in names if not _HASH_COLUMN(name) or name in target.known]
 
 
 def place_columns(target: Target) -> tuple[str, ...]:
@@ -86,11 +108,12 @@ def value_columns(target: Target, names: Sequence[str]) -> tuple[str, ...]:
     """Return the columns of the value.
 
     Args:
-        names: all columns of the table.
+        names: all columns of the table, of which a row without a list has those that are shown.
     """
     if target.value_column is not None:
         return (target.value_column,)
-    return tuple(names) if target.fields is None else tuple(name for name, _ in target.fields)
+    shown = shown_columns(target, names)
+    return tuple(shown) if target.fields is None else tuple(name for name, _ in target.fields)
 
 
 def needed_columns(target: Target, names: Sequence[str]) -> tuple[str, ...]:

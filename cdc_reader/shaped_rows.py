@@ -24,6 +24,7 @@ from cdc_reader.shape import (
     Text,
     needed_columns,
     place_columns,
+    shown_columns,
 )
 from cdc_reader.table_map import TableMap
 
@@ -60,7 +61,7 @@ class ShapedRows:
             .text.quoted
             for name in self._new_names
         }  # fmt: skip
-        self._shape = Shape(target.shaped, names, quoted)
+        self._shape = Shape(target.shaped, shown_columns(target, names), quoted)
 
     def places_needed(self, *, before: bool) -> tuple[int, ...]:
         """Return the places of the columns that are read of an image."""

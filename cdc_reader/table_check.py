@@ -17,8 +17,8 @@ from cdc.finding import Finding, Fix
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.connection import current_user
-from cdc_reader.described import Entry, cascades_of, keys_of, rows_of
-from cdc_reader.models import Key, identifier
+from cdc_reader.described import cascades_of, dialect_on, entry_of, keys_of, rows_of
+from cdc_reader.unique_key import Keys, identifier, unique_template
 
 SELECT_REFUSED = {1142, 1143}
 SELECTED_TOGETHER = 50
@@ -34,7 +34,7 @@ def check_tables(
         pymysql.MySQLError: the connection broke; see `cdc_reader.connection.translated`.
     """
     out: list[Finding] = []
-    entries = [_entry_of(table) for table in tables]
+    entries = [entry_of(table) for table in tables]
     keys, cascades = keys_of(connection, entries), cascades_of(connection, entries)
     unreadable = _unreadable(connection, tables) if settings.snapshot else ()
     is_native = _native_foreign_keys(connection) if cascades else None
@@ -53,7 +53,7 @@ def check_tables(
                     table=table.qualified,
                 )
             )
-        out.extend(_keys(connection, table, keys.get(table.qualified, ())))
+        out.extend(_keys(connection, table, keys.get(table.qualified, Keys())))
         if constraints := cascades.get(table.qualified):
             out.extend(_cascades(table, constraints, is_native=is_native))
     return out
@@ -61,11 +61,7 @@ def check_tables(
 
 def sql_name(table: Table) -> str:
     """Return a table as it stands in a statement without bound values."""
-    return _entry_of(table).sql
-
-
-def _entry_of(table: Table) -> Entry:
-    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
+    return entry_of(table).sql
 
 
 def _unreadable(connection: Connection[Any], tables: Sequence[Table]) -> set[str]:
@@ -94,25 +90,27 @@ def _may_select(connection: Connection[Any], tables: Sequence[Table]) -> bool:
     return True
 
 
-def _keys(connection: Connection[Any], table: Table, keys: Sequence[Key]) -> Iterator[Finding]:
+def _keys(connection: Connection[Any], table: Table, found: Keys) -> Iterator[Finding]:
     used = set(table.key.columns)
+    keys = (*found.whole, *(key for key, _ in found.partial))
     # A field that tells a parent's rows apart is made sure of by `cdc_reader.models`.
     if table.field is None and not any(used.issuperset(key) for key in keys):
         yield Finding(
             id="mysql.key-not-unique",
             seen=f"{table.qualified}: the key template {table.key.text!r} contains no unique key",
             fix=Fix(
-                advice="name the columns of one: --key '{table}:{pk}'"
+                advice=f"name the columns of one: --key '{unique_template(found)}'"
                 if keys
-                else "make sure that its columns tell rows apart"
+                else "make sure that its columns tell rows apart;\n"
+                "cdc verify counts the keys that several rows share"
             ),
             stops=False,
             table=table.qualified,
         )
     nullable = [c.name for c in table.columns if c.name in used and c.nullable]
     if nullable:
-        found = _definitions(connection, table)
-        changes = ", ".join(f"MODIFY COLUMN {not_null(found[name])}" for name in nullable if found)
+        lines = _definitions(connection, table)
+        changes = ", ".join(f"MODIFY COLUMN {not_null(lines[name])}" for name in nullable if lines)
         yield Finding(
             id="mysql.key-nullable",
             seen=f"{table.qualified}: {', '.join(nullable)} may be NULL",
@@ -217,8 +215,7 @@ def _restricted(
 def _native_foreign_keys(connection: Connection[Any]) -> bool | None:
     """Say whether InnoDB cascades by itself; None: this server knows no other way."""
     found = rows_of(connection, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
-    ((version,),) = rows_of(connection, "SELECT VERSION()")
-    numbers = tuple(int(n) for n in str(version).split("-")[0].split(".")[:2])
-    if "mariadb" in str(version).lower() or numbers < (9, 6):
+    dialect = dialect_on(connection)
+    if dialect.mariadb or dialect.version < (9, 6):
         return None
     return bool(found) and found[0][1] == "ON"

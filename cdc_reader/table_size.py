@@ -13,13 +13,13 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.estimate import TableSize
-from cdc.finding import Finding, Fix
+from cdc.finding import Finding
 from cdc.mask import Mask
 from cdc.table import Column, Table
-from cdc_reader.described import rows_of
-from cdc_reader.models import add_key, identifier
+from cdc_reader.described import dialect_on, entry_of, keys_of, rows_of
 from cdc_reader.snapshot import WHOLE_TABLE_MAX_ROWS
 from cdc_reader.table_check import SELECT_REFUSED, sql_name
+from cdc_reader.unique_key import Keys, identifier, key_fix
 
 SCAN_MS = 10_000
 MESSAGE_BYTES = 150
@@ -43,8 +43,7 @@ def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
     Raises:
         pymysql.MySQLError: the connection broke.
     """
-    ((version,),) = rows_of(connection, "SELECT VERSION()")
-    mariadb = "mariadb" in str(version).lower()
+    mariadb = dialect_on(connection).mariadb
     ((estimated, average, data, indexes),) = rows_of(
         connection,
         "SELECT table_rows, avg_row_length, data_length, index_length"
@@ -148,18 +147,20 @@ def _beside_bytes(table: Table) -> int:
     return _names_bytes(table) + INDEX_ROW_BYTES * len(table.indexes)
 
 
-def check_order(table: Table, size: TableSize) -> Iterator[Finding]:
+def check_order(connection: Connection[Any], table: Table, size: TableSize) -> Iterator[Finding]:
     """Find a table that is too large to be read in one piece and has no key to go by."""
     if table.chunk_key or size.rows <= WHOLE_TABLE_MAX_ROWS:
         return
+    keys = keys_of(connection, [entry_of(table)]).get(table.qualified, Keys())
     yield Finding(
         id="mysql.table-unordered",
         seen=f"{table.qualified} has {size.rows:,} rows and no primary or unique NOT NULL key",
-        fix=Fix(
-            sql=(add_key(table.schema, table.name, table.column_names),),
-            is_invasive=True,
-            advice="(SELECT * does not show it, but for MySQL before 8.0.23; the table is "
-            "rebuilt),\nor run with --no-snapshot",
+        fix=key_fix(
+            (table.schema, table.name),
+            table.columns,
+            has_primary=keys.has_primary,
+            dialect=dialect_on(connection),
+            otherwise="or run with --no-snapshot",
         ),
         table=table.qualified,
     )

@@ -22,8 +22,10 @@ from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
-from cdc_reader.described import Entry, columns_of, keys_of, rows_of
-from cdc_reader.models import Key, Modelling, Refused, alphabets_of
+from cdc_reader.described import Entry, columns_of, dialect_on, keys_of, rows_of
+from cdc_reader.dialect import NEWEST, Dialect
+from cdc_reader.models import Modelling, Refused, alphabets_of
+from cdc_reader.unique_key import Keys
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 NAMES_LISTED = 8
@@ -69,12 +71,12 @@ def find_tables(
             entries.append((wanted, known.entry(wanted.name)))
         except CdcError as error:
             findings.append(of_error("mysql.table", error, wanted.name))
-    asked = [entry for _, entry in entries]
+    asked, dialect = [entry for _, entry in entries], dialect_on(connection)
     columns, keys = columns_of(connection, asked), keys_of(connection, asked)
     for wanted, entry in entries:
         try:
-            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, [])
-            found.append(table_of(entry, wanted, of, unique, settings.mask_key))
+            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, Keys())
+            found.append(table_of(entry, wanted, of, unique, settings.mask_key, dialect))
         except Refused as refused:
             findings += refused.findings
         except CdcError as error:
@@ -177,19 +179,20 @@ def table_of(
     entry: Entry,
     wanted: TableSettings,
     columns: Sequence[Column],
-    keys: Sequence[Key],
+    keys: Keys,
     mask_key: MaskKey | None = None,
+    dialect: Dialect = NEWEST,
 ) -> Table:
     """Return the captured table.
 
     Args:
-        keys: unique NOT NULL keys, the primary key first; empty: there is none.
         mask_key: the secret of hashes, needed where a column is masked so.
+        dialect: the server's kind and version.
 
     Raises:
         CdcError: all that is wrong with it, in one; see `cdc_reader.models`.
     """
-    return Modelling(entry.schema, entry.name, wanted, columns, keys, mask_key).table()
+    return Modelling(entry.schema, entry.name, wanted, columns, keys, mask_key, dialect).table()
 
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:

@@ -333,6 +333,58 @@ def test_a_table_that_is_not_there(server: SqlServer) -> None:
     assert [f.id for f in report.findings if f.id == "mysql.table"] == ["mysql.table"] * 2
 
 
+@pytest.mark.parametrize(
+    ("definition", "id", "words"),
+    [
+        ("k VARCHAR(20) NOT NULL, PRIMARY KEY (k(3))", "mysql.table-key-part", "on k(3)"),
+        (
+            "k TEXT NOT NULL, n INT AUTO_INCREMENT, UNIQUE (k(3)), KEY (n)",
+            "mysql.table-key-part",
+            "on k(3)",
+        ),
+        ("a INT AUTO_INCREMENT, b TEXT, KEY (a)", "mysql.table-key", "neither a primary key"),
+    ],
+)
+def test_a_table_whose_keys_do_not_do(
+    server: SqlServer, definition: str, id: str, words: str
+) -> None:
+    """A second primary key and a second AUTO_INCREMENT are refused: what is printed is neither."""
+    table = made(server, definition)
+    (finding,) = findings(server, table).values()
+
+    assert (finding.id, finding.stops) == (id, True)
+    assert words in finding.seen
+    if id == "mysql.table-key-part":
+        assert findings(server, table, key="{table}:{k}") == {}
+    run_sql(server, finding)
+    assert findings(server, table) == {}
+
+
+def test_a_unique_text_is_a_key_on_its_hash(a_mariadb: SqlServer) -> None:
+    """MariaDB's own: rows are told apart by it, and not in its order."""
+    table = made(a_mariadb, "k TEXT NOT NULL, UNIQUE (k)")
+    (finding,) = findings(a_mariadb, table).values()
+
+    assert (finding.id, finding.stops) == ("mysql.table-key-part", True)
+    run_sql(a_mariadb, finding)
+    assert findings(a_mariadb, table) == {}
+
+
+def test_generated_columns(server: SqlServer) -> None:
+    """MariaDB 11 leaves them out of UPDATE and DELETE: refused there where they are used."""
+    table = made(server, "id INT PRIMARY KEY, a INT, v INT AS (a + 1), d DATETIME DEFAULT (now())")
+    got = findings(server, table)
+    if server.name != "mariadb":
+        assert got == {}
+        return
+    assert list(got) == ["mysql.column-generated"]
+    assert got["mysql.column-generated"].stops
+    assert f'exclude = ["v"] in [tables."{table}"]' in got["mysql.column-generated"].remedy
+    assert findings(server, table, value="a") == {}
+    assert list(findings(server, table, value="v")) == ["mysql.column-generated"]
+    assert "mysql.column-generated" in findings(server, table, key="t:{id}:{v}", value="a")
+
+
 def test_a_table_without_a_key(server: SqlServer) -> None:
     """The statement gives it one that the application does not see, where there is such a thing."""
     table = made(server, "a INT, b TEXT")

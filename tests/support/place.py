@@ -31,6 +31,7 @@ class Place:
         self.execute(f"CREATE DATABASE {self.schema} CHARACTER SET utf8mb4")
         ((version,),) = self.execute("SELECT VERSION()")
         self.dialect = dialect_of(version)
+        self._pipelines: list[Pipeline] = []
         self.stack = ExitStack()
 
     def close(self) -> None:
@@ -62,6 +63,7 @@ class Place:
         made.environment |= {"CDC_CONFIG": str(path), "CDC_PIPELINE": name, "CDC_STREAM": name} | {
             "CDC_SUBJECT_PREFIX": name
         }
+        self._pipelines.append(made)
         return self.stack.enter_context(made)
 
     def cdc(self, pipeline: Pipeline, *arguments: str, code: int = 0) -> str:
@@ -88,5 +90,5 @@ class Place:
         try:
             wait_for(f"{key} = {value}", lambda: self.client.get(key) == value, 30)
         except TimeoutError:
-            print(key, self.client.get(key))
+            print(key, self.client.get(key), *(one.logs() for one in self._pipelines))
             raise

@@ -353,7 +353,11 @@ def test_a_projection_is_made_by_the_quick_paths(rows: list[Row], names: list[st
     fields = tuple((name, f'{name}"s') for name in names[:2])
     table = a_table(fields=fields)
     assert target_of(table) == Target(
-        table="shop.orders", key=table.key, value_column=None, fields=fields, shaped=None
+        table="shop.orders",
+        key=table.key,
+        value_column=None,
+        fields=fields,
+        known=table.column_names,
     )
     made = deliveries(table, [("insert", [row]) for row in rows], 1)[0]
     printed = [tuple(None if v is None else str(v).encode() for v in row) for row in rows]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cdc.errors import CdcError, UsageError
+from cdc.errors import CdcError, PreflightError, UsageError
 from cdc.mask import Mask, MaskKey, parse_mask
 from cdc.table import Column, Table
 from cdc.table_settings import IndexSettings, TableSettings
+from cdc_reader.dialect import NEWEST, Dialect
 from cdc_reader.models import Modelling
 from cdc_reader.tables import _shared_keys
+from cdc_reader.unique_key import Keys, key_fix
 
 SECRET = MaskKey(b"0123456789abcdef")
 
@@ -23,6 +27,7 @@ def column(name: str, data_type: str) -> Column:
     )
 
 
+ID = Keys((("id",),), has_primary=True)
 COLUMNS = (
     column("id", "int"),
     column("user_id", "int"),
@@ -33,9 +38,15 @@ COLUMNS = (
 )
 
 
-def table(mask_key: MaskKey | None = SECRET, **how: Any) -> Table:
+def table(
+    mask_key: MaskKey | None = SECRET,
+    among: Sequence[Column] = COLUMNS,
+    keys: Keys = ID,
+    dialect: Dialect = NEWEST,
+    **how: Any,
+) -> Table:
     wanted = TableSettings(**({"name": "orders", "exclude": ("place",)} | how))
-    return Modelling("shop", "orders", wanted, COLUMNS, [("id",)], mask_key).table()
+    return Modelling("shop", "orders", wanted, among, keys, mask_key, dialect).table()
 
 
 def index(key: str = "of:{user_id}", **how: Any) -> IndexSettings:
@@ -49,6 +60,82 @@ def test_a_projection_leaves_out_and_renames() -> None:
 
     assert fields == (("id", "id"), ("user_id", "user_id"), ("at", "when"), ("picture", "picture"))
     assert chosen == (("email", "email"), ("id", "id"))
+
+
+def test_a_list_of_columns_stays_one_where_it_names_all() -> None:
+    """None, all columns of whatever the table is later, is what no list means alone."""
+    few = COLUMNS[:2]
+
+    assert table(among=few, columns=("id", "USER_ID"), exclude=()).fields == (
+        ("id", "id"),
+        ("user_id", "user_id"),
+    )
+    assert table(among=few, exclude=()).fields is None
+
+
+def test_a_key_that_mysql_made_itself_is_no_column_of_the_row() -> None:
+    """SELECT * does not show it; rows are told apart by it all the same."""
+    made = replace(column("my_row_id", "bigint"), extra="auto_increment INVISIBLE")
+    own = replace(made, extra="INVISIBLE")
+    keys = Keys((("my_row_id",),), has_primary=True)
+    found = table(among=(made, COLUMNS[1]), keys=keys, exclude=())
+
+    assert found.fields == (("user_id", "user_id"),)
+    assert found.key.columns == found.chunk_key == ("my_row_id",)
+    assert table(among=(own, COLUMNS[1]), keys=keys, exclude=()).fields is None
+
+
+def test_generated_columns_are_refused_where_updates_lack_them() -> None:
+    """By name, with the lines that leave them out; not where none of them is used."""
+    generated = replace(column("sum", "int"), extra="STORED GENERATED")
+    default = replace(column("at", "datetime"), extra="DEFAULT_GENERATED")
+    among = (*COLUMNS[:2], generated, default)
+    new = Dialect(mariadb=True, version=(11, 8, 9))
+
+    with pytest.raises(PreflightError, match="generated columns: sum;") as refused:
+        table(among=among, dialect=new, exclude=())
+    assert 'exclude = ["sum"] in [tables."shop.orders"]' in refused.value.remedy
+    with pytest.raises(PreflightError, match="generated columns: sum"):
+        table(among=among, dialect=new, exclude=("sum",), index=(index("of:{sum}"),))
+    table(among=among, dialect=new, exclude=("sum",))
+    table(among=among, dialect=new, exclude=(), value="at")
+    table(among=among, dialect=Dialect(mariadb=True, version=(10, 11, 18)), exclude=())
+    table(among=among, exclude=())
+
+
+def test_a_key_on_a_part_of_a_column_tells_rows_apart_alone() -> None:
+    """It is said; named in a template it is enough, and rows are then read in one piece."""
+    keys = Keys(partial=((("email",), "email(3)"),), has_primary=True)
+
+    with pytest.raises(PreflightError, match=r"only one on email\(3\)") as refused:
+        table(keys=keys)
+    assert "UNIQUE KEY" in refused.value.remedy
+    assert "--key '{table}:{email}'" in refused.value.remedy
+    assert table(keys=keys, key="o:{email}", index=(index(),)).chunk_key == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "has_primary", "dialect", "words"),
+    [
+        ("", False, NEWEST, "ADD COLUMN `cdc_id` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE"
+         " PRIMARY KEY;"),
+        ("", True, NEWEST, "AUTO_INCREMENT INVISIBLE UNIQUE KEY;"),
+        ("", False, Dialect(mariadb=False, version=(8, 0, 15)), "AUTO_INCREMENT PRIMARY KEY;"),
+        ("auto_increment", False, NEWEST, "ADD PRIMARY KEY (`n`);"),
+        ("auto_increment", True, NEWEST, "ADD UNIQUE KEY (`n`);"),
+    ],
+)  # fmt: skip
+def test_the_statement_that_adds_a_key_fits_the_table(
+    extra: str, has_primary: bool, dialect: Dialect, words: str
+) -> None:
+    """One AUTO_INCREMENT, one primary key; INVISIBLE where the server knows the word."""
+    number = replace(column("n", "int"), extra=extra)
+    fix = key_fix(
+        ("shop", "t"), [number], has_primary=has_primary, dialect=dialect, otherwise="or not"
+    )
+
+    assert fix.sql[0].startswith("ALTER TABLE `shop`.`t` ADD ")
+    assert fix.sql[0].endswith(words)
 
 
 def test_a_hash_has_the_secret_and_a_dropped_column_no_mask() -> None:

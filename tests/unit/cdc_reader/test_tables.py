@@ -10,8 +10,8 @@ from cdc.errors import PreflightError, UsageError
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
 from cdc_reader.described import Entry
-from cdc_reader.models import Key
 from cdc_reader.tables import _shared_keys, table_of
+from cdc_reader.unique_key import Key, Keys
 
 USERS = Entry(schema="shop", name="users", kind="BASE TABLE")
 
@@ -32,7 +32,8 @@ def table(
     keys: Sequence[Key] = (("id",),),
     entry: Entry = USERS,
 ) -> Table:
-    return table_of(entry, TableSettings(name="users", key=key, value=value), columns, keys)
+    wanted = TableSettings(name="users", key=key, value=value)
+    return table_of(entry, wanted, columns, Keys(tuple(keys)))
 
 
 def test_the_primary_key_is_identity_chunk_key_and_template() -> None:
@@ -56,12 +57,12 @@ def test_columns_have_no_case_and_come_out_as_the_catalog_writes_them() -> None:
 
 
 def test_without_a_key_a_template_must_name_columns() -> None:
-    """Neither primary nor unique key: refused with a template to copy; with one, taken."""
+    """Neither primary nor unique key: refused without a guess at a template; with one, taken."""
     with pytest.raises(PreflightError, match="neither a primary key") as refused:
         table(keys=[])
     found = table(key="u:{id}", keys=[])
 
-    assert "--key '{table}:{id}'" in refused.value.remedy
+    assert "all of them: --key TEMPLATE" in refused.value.remedy
     assert (found.identity, found.chunk_key) == (("id",), ())
 
 
