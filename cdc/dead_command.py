@@ -171,7 +171,7 @@ def _retry(
     from cdc import preflight
 
     with prepared(config, debug, "both", flags) as (settings, log, _):
-        tables = asyncio.run(preflight.check(settings, "reader", log))
+        tables = asyncio.run(preflight.captured_tables(settings))
         chosen = _chosen(_read(settings, log), numbers, every=every)
         homes = {kept: table_of(kept, tables) for kept in chosen}
         lost = [kept for kept, home in homes.items() if isinstance(home, str)]

@@ -33,9 +33,7 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     Raises:
         CdcError: all problems in one, of the class of the first: MySQL's, NATS', Redis'.
     """
-    report = await ask(settings, role)
-    if report.errors:
-        raise together([finding.error() for finding in report.errors])
+    report = await _passed(settings, role)
     for finding in report.warnings:
         log.warning(finding.sentence(), next=finding.remedy or None)
     log.info(
@@ -46,6 +44,22 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
         redis=settings.redis.address,
     )
     return report.tables
+
+
+async def captured_tables(settings: Settings) -> tuple[Table, ...]:
+    """Return the captured tables for a command beside `cdc run`, which has said the warnings.
+
+    Raises:
+        CdcError: as `check`.
+    """
+    return (await _passed(settings, "reader")).tables
+
+
+async def _passed(settings: Settings, role: str) -> Report:
+    report = await ask(settings, role)
+    if report.errors:
+        raise together([finding.error() for finding in report.errors])
+    return report
 
 
 async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:

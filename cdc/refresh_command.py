@@ -79,7 +79,7 @@ def run(
 
     from cdc import preflight, role
 
-    tables = asyncio.run(preflight.check(settings, "reader", log))
+    tables = asyncio.run(preflight.captured_tables(settings))
     wanted = [captured(name, tables).qualified for name in only]
     if not is_agreed:
         _ask(wanted or [table.qualified for table in tables], tables)

@@ -89,7 +89,7 @@ def run(
 
     from cdc import preflight, role
 
-    tables = asyncio.run(preflight.check(settings, "reader", log))
+    tables = asyncio.run(preflight.captured_tables(settings))
     if len(tables) != 1 and (first or last):
         raise UsageError("--from and --to are for one table", remedy="name it with --table")
     ranges = {t.qualified: [(key_of(first, t), key_of(last, t))] for t in tables}

@@ -6,7 +6,7 @@ Pure.  `cdc.settings` reads the sources; this module says what a section may hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,8 +129,8 @@ def tables_of(
     where, names = values.get("tables", ("tables", tuple(sections)))
     names = tuple(names)
     full = {_qualified(name, database): about for name, about in sections.items()}
-    if len({_qualified(name, database) for name in names}) < len(names):
-        problems.add(where, "name a table twice")
+    for said in dict.fromkeys((*_doubles(names, database), *_doubles(tuple(sections), database))):
+        problems.add(where, f"name a table twice: {said}; keep one")
     shared = {name: values[name] for name in TABLE_SHARED if name in values}
     if "key" in shared and len(names) > 1 and "{table}" not in shared["key"][1]:
         problems.add(
@@ -151,6 +151,18 @@ def tables_of(
                 "index: with several partitions a member is the row's key; leave member out",
             )
     return tuple(out)
+
+
+def _doubles(names: Sequence[str], database: str) -> list[str]:
+    """Return the names of each table that has several.
+
+    >>> _doubles(["users", "orders", "shop.users"], "shop")
+    ["'users' and 'shop.users'"]
+    """
+    of: dict[str, list[str]] = {}
+    for name in names:
+        of.setdefault(_qualified(name, database), []).append(repr(name))
+    return [" and ".join(some) for some in of.values() if len(some) > 1]
 
 
 def _qualified(name: str, database: str) -> str:

@@ -121,7 +121,7 @@ def run(
     from cdc import preflight, role
     from cdc.progress import Progress
 
-    tables = asyncio.run(preflight.check(settings, "reader", log))
+    tables = asyncio.run(preflight.captured_tables(settings))
     wanted = [captured(name, tables) for name in only] or list(tables)
     seed = random.randrange(1 << 32) if seed is None else seed
     if sample < 100:

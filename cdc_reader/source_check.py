@@ -19,7 +19,10 @@ KEPT_LEAST_S = 86_400
 KEPT_WANTED_S = 604_800
 OLDEST = {"MySQL": (8, 0, 1), "MariaDB": (10, 5)}
 """The first with ``binlog_row_metadata``."""
-ANEW = "then let applications connect anew: open sessions keep the old value"
+_OF_SESSIONS = {"binlog_format", "binlog_row_image", "binlog_row_value_options"}
+"""Those of which each session has its own; all others here are GLOBAL alone.
+Source: MySQL manual, "Binary Logging Options and Variables"; MariaDB knowledge base, the same."""
+_AGAIN = "then let applications connect again: open sessions keep the old value"
 _FILTERS = (
     "Replicate_Do_DB",
     "Replicate_Ignore_DB",
@@ -161,7 +164,7 @@ def check_retention(facts: ServerFacts, backfill_s: float = 0) -> list[Finding]:
     wanted_s = max(KEPT_WANTED_S, needed_s)
     reading = f", reading the tables takes about {seconds_text(backfill_s)}" if backfill_s else ""
     hours, days = -(-wanted_s // 3600), -(-wanted_s // 86_400)
-    fix = set_variable(facts, "binlog_expire_logs_seconds", wanted_s, anew="")
+    fix = set_variable(facts, "binlog_expire_logs_seconds", wanted_s)
     managed = (
         ("RDS, Aurora", f"CALL mysql.rds_set_configuration('binlog retention hours', {hours});"),
         (
@@ -204,8 +207,9 @@ def _binlog_off(facts: ServerFacts) -> Finding:
     )
 
 
-def set_variable(facts: ServerFacts, variable: str, value: str | int, *, anew: str = ANEW) -> Fix:
-    """Return what sets a global variable for good."""
+def set_variable(facts: ServerFacts, variable: str, value: str | int) -> Fix:
+    """Return what sets a global variable for good, and whether open sessions are left to do."""
+    again = _AGAIN if variable in _OF_SESSIONS else ""
     literal = f"'{value}'" if isinstance(value, str) else str(value)
     managed = (
         ("RDS, Aurora", f"{variable} = {value or 'empty'} in the (cluster) parameter group"),
@@ -221,11 +225,14 @@ def set_variable(facts: ServerFacts, variable: str, value: str | int, *, anew: s
         ),
     )
     if not facts.mariadb:
-        return Fix(sql=(f"SET PERSIST {variable} = {literal};",), advice=anew, managed=managed)
+        return Fix(sql=(f"SET PERSIST {variable} = {literal};",), advice=again, managed=managed)
     return Fix(
         sql=(f"SET GLOBAL {variable} = {literal};",),
         advice="\n".join(
-            (*filter(None, (anew,)), f"to keep it over a restart, in my.cnf:  {variable} = {value}")
+            (
+                *filter(None, (again,)),
+                f"to keep it over a restart, in my.cnf:  {variable} = {value}",
+            )
         ),
         managed=managed,
     )
@@ -279,7 +286,7 @@ def _sessions(facts: ServerFacts, sessions: Sequence[int]) -> Iterator[Finding]:
         fix=Fix(
             sql=tuple(f"KILL {number};" for number in sessions),
             is_invasive=True,
-            advice="or let these applications connect anew",
+            advice="or let these applications connect again",
             managed=(("RDS, Aurora", f"CALL mysql.rds_kill({sessions[0]});"),),
         ),
     )

@@ -187,14 +187,22 @@ def _cascades(
             ),
             is_invasive=True,
             file=("my.cnf", "[mysqld]\ninnodb_native_foreign_keys = OFF") if is_native else None,
-            advice="either of them: with the second MySQL writes cascades to the binlog"
+            advice="either of them; the second takes nothing away: MySQL then writes cascades to "
+            f"the binlog.\nThe first {_PRICE}"
             if is_native
-            else "after that the application has to change the child rows itself;\n"
-            "MySQL 9.6 and newer write cascades to the binlog",
+            else f"this {_PRICE}\n"
+            "MySQL 9.6 and newer write cascades to the binlog; here cdc verify --repair finds such "
+            "rows",
         ),
         stops=False,
         table=table.qualified,
     )
+
+
+_PRICE = (
+    "has a price: MySQL then refuses to delete a parent that has child rows, so the application\n"
+    "has to change these first; between both statements nothing keeps them together."
+)
 
 
 def _restricted(

@@ -6,7 +6,6 @@ Names are bound, never put into SQL; what stands in a statement is the catalog's
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -81,8 +80,20 @@ def find_tables(
             findings += refused.findings
         except CdcError as error:
             findings.append(of_error("mysql.table", error, wanted.name))
+    findings += [of_error("mysql.table", error) for error in _named_twice(entries)]
     findings += [of_error("mysql.table", error) for error in _shared_keys(found)]
     return tuple(found), findings
+
+
+def _named_twice(entries: Sequence[tuple[TableSettings, Entry]]) -> Iterator[UsageError]:
+    names: dict[str, list[str]] = {}
+    for wanted, entry in entries:
+        names.setdefault(entry.qualified, []).append(repr(wanted.name))
+    for table, some in sorted(names.items()):
+        if len(some) > 1:
+            yield UsageError(
+                f"table {table} is named twice, as {' and as '.join(some)}", remedy="keep one"
+            )
 
 
 # -- which table -----------------------------------------------------------------------
@@ -128,12 +139,27 @@ class Catalog:
         if not candidates:
             raise _unknown_table(wanted, self._database, self._entries)
         if candidates[0].kind != "BASE TABLE":
-            raise UsageError(
-                f"{candidates[0].qualified} is a {candidates[0].kind.lower()}, not a table: "
-                "it has no changes of its own in the binlog",
-                remedy="name the tables that it is made of",
-            )
+            raise _no_base_table(candidates[0])
         return candidates[0]
+
+
+def _no_base_table(entry: Entry) -> UsageError:
+    if entry.kind == "SYSTEM VERSIONED":  # MariaDB: old rows stay in the table
+        return UsageError(
+            f"{entry.qualified} is a system-versioned table: its changes in the binlog are those "
+            "of its history too, which cdc does not tell apart",
+            remedy=f"capture other tables, or keep no history:\n"
+            f"ALTER TABLE {entry.sql} DROP SYSTEM VERSIONING;   (removes the history)",
+        )
+    if entry.kind in ("VIEW", "SYSTEM VIEW"):
+        return UsageError(
+            f"{entry.qualified} is a view, not a table: it has no changes of its own in the binlog",
+            remedy="name the tables that it is made of",
+        )
+    return UsageError(
+        f"{entry.qualified} is a {entry.kind.lower()}, and no table whose rows cdc carries",
+        remedy="name other tables",
+    )
 
 
 def _names(entry: Entry, database: str) -> tuple[str, ...]:
@@ -197,9 +223,6 @@ def table_of(
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:
     """Refuse two templates of which a row each could have the same key."""
-    names = [table.qualified for table in tables]
-    for name in sorted(name for name, times in Counter(names).items() if times > 1):
-        yield UsageError(f"table {name} is named twice", remedy="name it once")
     templates = [
         (f"rows of {table.qualified}", table.key, alphabets_of(table))
         for table in {table.qualified: table for table in tables}.values()
