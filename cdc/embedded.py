@@ -29,6 +29,16 @@ STOP_DEADLINE_S = 8.0
 WATCH_EVERY_S = 0.2
 PAUSE_S = 1.0
 _PROBE_PAUSE_S = 0.02
+_ROOM_BYTES = 16 << 20
+"""Must be free before a server that found its disk full is started again."""
+_FULL_BELOW_BYTES = 1 << 20
+_SAID_EVERY_S = 60.0
+_STORE_MOST_BYTES = 1 << 60
+"""The disk is the limit.  Unsaid, nats-server takes three quarters of what is free when it starts,
+and keeps to that when room is made."""
+_WRITE_FAILED = b"critical write error"
+"""What nats-server says before it stores nothing more in a stream, whatever room is made.
+Source: nats-server 2.15, stream.go and filestore.go."""
 _NAME = "cdc-"
 _USER, _PASSWORD = "cdc", "password"
 _PASSWORD_LENGTH = 32
@@ -46,6 +56,7 @@ class EmbeddedNats:
         self._lock = -1
         self._port = 0
         self._password = ""
+        self._read_to = 0
 
     @property
     def url(self) -> Url:
@@ -85,17 +96,52 @@ class EmbeddedNats:
             self._lock = -1
 
     async def keep(self, log: Any) -> None:
-        """Start it again whenever it ends, until cancelled."""
+        """Start it again whenever it ends, or can write again to a disk that was full.
+
+        Until cancelled.
+        """
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
-            if self._child is None or self._child.exit_code() is None:
+            if self._child is None:
                 continue
-            log.error("the embedded nats-server died and is started again", port=self._port)
+            if self._child.exit_code() is None:
+                if not self._cannot_write():
+                    continue
+                await self._wait_for_room(log)
+                await asyncio.to_thread(self._child.stop, STOP_DEADLINE_S)
+            else:
+                log.error("the embedded nats-server died and is started again", port=self._port)
             try:
                 await asyncio.to_thread(self._start)
             except CdcError as error:
                 log.warning("the embedded nats-server does not start; trying again", why=error.seen)
                 await asyncio.sleep(PAUSE_S)
+
+    def _cannot_write(self) -> bool:
+        """Say whether it has failed to write, as its log says, or as it soon must."""
+        if _free_bytes(self._folder) < _FULL_BELOW_BYTES:
+            return True  # the log may be where the store is, and lack the line
+        assert self._child is not None
+        with self._child.log.open("rb") as log:
+            log.seek(self._read_to)
+            text = log.read()
+        # A line that is being written is read again.
+        self._read_to += text.rfind(b"\n") + 1
+        return _WRITE_FAILED in text.lower()
+
+    async def _wait_for_room(self, log: Any) -> None:
+        said_s = -_SAID_EVERY_S
+        while not _has_room(self._folder):
+            if time.monotonic() > said_s + _SAID_EVERY_S:
+                said_s = time.monotonic()
+                log.error(
+                    "the disk of the embedded NATS is full; waiting for room, the binlog keeps "
+                    "what comes",
+                    folder=str(self._folder),
+                    room_bytes=_ROOM_BYTES,
+                )
+            await asyncio.sleep(PAUSE_S)
+        log.warning("the embedded nats-server is started again: its disk takes what is written")
 
     def _take_folder(self) -> None:
         try:
@@ -126,13 +172,22 @@ class EmbeddedNats:
             "port": self._port,
             "server_name": f"{_NAME}{os.getpid()}",
             "authorization": {"user": _USER, "password": self._password},
-            "jetstream": {"store_dir": str(self._folder)},
+            "jetstream": {
+                "store_dir": str(self._folder),
+                "max_file_store": _STORE_MOST_BYTES,
+            },
         }
         path = self._folder / "nats-server.conf"
-        _write_private(
-            path, "".join(f"{name}: {json.dumps(value)}\n" for name, value in config.items())
-        )
+        text = "".join(f"{name}: {json.dumps(value)}\n" for name, value in config.items())
         log = self._folder / "nats-server.log"
+        try:
+            _write_private(path, text)
+            self._read_to = log.stat().st_size if log.exists() else 0
+        except OSError as error:
+            raise UnavailableError(
+                f"the embedded nats-server does not start: {self._folder}: {error.strerror}",
+                remedy="make room on its disk",
+            ) from None
         self._child = Child(program.command("--config", str(path)), log, folder=self._folder)
         self._wait_until_it_answers()
 
@@ -188,6 +243,27 @@ def running(folder: Path) -> Url | None:
     # Whatever else has the port by now does not call itself so.
     is_ours = f'"server_name":"{_NAME}'.encode() in _greeting(port)
     return _url(port, password) if is_ours else None
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    # What is kept for root is free for root.
+    return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
+
+
+def _has_room(folder: Path) -> bool:
+    """Say whether room for some messages can be written: a quota refuses what the disk has."""
+    trial = folder / "room"
+    try:
+        file = os.open(trial, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(file, 0, _ROOM_BYTES)
+        finally:
+            os.close(file)
+            trial.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _url(port: int, password: str) -> Url:
