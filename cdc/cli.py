@@ -16,6 +16,7 @@ from cdc.dead_command import dead_command
 from cdc.errors import CdcError, UsageError
 from cdc.options import HELP, Group, WithSettings, prepared, settled
 from cdc.output import discard_stdout, hold_standard_descriptors, write
+from cdc.purge_command import purge_command
 from cdc.refresh_command import refresh_command
 from cdc.snapshot_command import snapshot_command
 from cdc.status_command import status_command
@@ -141,6 +142,7 @@ cli.add_command(status_command())
 cli.add_command(tail_command())
 cli.add_command(wait_command())
 cli.add_command(verify_command())
+cli.add_command(purge_command())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

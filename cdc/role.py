@@ -51,6 +51,8 @@ SHOWN = "redis_sink.shown:until_shown"
 """Waits until Redis shows transactions."""
 ABOUT_ROWS = "cdc_reader.refresh:ask_for_ranges"
 """Asks MySQL about how many rows ranges of keys have."""
+PURGE = "redis_sink.purge:purge"
+"""Removes the keys of a table, for `cdc purge`."""
 AWAIT = "cdc_reader.refresh:read_to_the_end"
 """Waits until the rows of a refresh are in the stream."""
 
