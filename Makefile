@@ -30,7 +30,7 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard */native/*)
 	$(BIN)/python -m compileall -q cdc cdc_reader redis_sink cdc_verify
 	@touch $@
 
-servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server and redis-server
+servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server, and two of redis-server
 	$(BIN)/python -m cdc.demo.fetch
 
 # Brings the three servers that it needs.

@@ -13,19 +13,24 @@ CONNECT_TIMEOUT_S = 5
 REPLY_TIMEOUT_S = 15.0
 
 
-def redis_options(url: Url, name: str) -> dict[str, Any]:
-    """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`.
+def naming(name: str) -> tuple[str, ...]:
+    """Return the command that gives a connection its name in CLIENT LIST; a refusal is no harm.
 
-    Args:
-        name: what CLIENT LIST shows.
+    Managed servers leave CLIENT out (``rename-command CLIENT ""``), and a login may lack it.
     """
+    return ("CLIENT", "SETNAME", name)
+
+
+def redis_options(url: Url) -> dict[str, Any]:
+    """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`."""
     options: dict[str, Any] = {
         "host": url.host,
         "port": url.port,
         "db": int(url.database or 0),
         "username": url.user or None,
         "password": url.password or None,
-        "client_name": name,
+        # No CLIENT here: redis-py ends a connection that is refused it.  See `naming`.
+        "driver_info": None,
         "protocol": 2,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": REPLY_TIMEOUT_S,

@@ -6,6 +6,7 @@ Blocking IO, for a thread.  Reads alone, but for `run`, which keeps verify's own
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -16,7 +17,7 @@ from redis.retry import Retry
 
 from cdc import own_keys
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
-from cdc.redis_options import has_tls, redis_options
+from cdc.redis_options import has_tls, naming, redis_options
 from cdc.table import Model
 from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
@@ -52,8 +53,12 @@ class RedisKeys:
         """
         try:
             if self._connection is None:
-                self._connection = _connection(self._url, self._name)
+                self._connection = _connection(self._url)
                 self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
+                packed = _pack(naming(self._name))
+                self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
+                with suppress(NoPermissionError):
+                    self._reply()
             out: list[Any] = []
             for at in range(0, len(commands), AT_ONCE):
                 some = commands[at : at + AT_ONCE]
@@ -166,6 +171,6 @@ def _hash(reply: Any) -> Found:
     return dict(zip(pairs, pairs, strict=True)) or None
 
 
-def _connection(url: Url, name: str) -> Connection:
+def _connection(url: Url) -> Connection:
     kind = SSLConnection if has_tls(url) else Connection
-    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url, name))
+    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url))

@@ -140,6 +140,7 @@ def _no_position(settings: Settings, redis: RedisKeys, keys: Sequence[str]) -> C
     others: list[str] = []
     with suppress(CdcError):
         (info,) = redis.run(("INFO", "keyspace"))
+        info = b"" if isinstance(info, Exception) else info
         names = [line.partition(b":")[0] for line in info.splitlines() if line[:2] == b"db"]
         others = [name.decode()[2:] for name in names if name.decode()[2:] != database]
     hint = f"\ndatabases with keys are {', '.join(others)} (this is {database})" if others else ""

@@ -27,6 +27,7 @@ from redis_sink.server_check import (
     commands_needed,
     info_refused,
     no_rights,
+    role_of,
 )
 from redis_sink.state import grounds_of
 from redis_sink.sweep import escaped
@@ -44,7 +45,7 @@ async def check_server(writer: Writer, log: Any) -> bool:
     Raises:
         UnavailableError: it is a replica now (a failover may be under way).
         PreflightError: it is part of a cluster, or too old.
-        PermissionDenied: ROLE or a transaction is not allowed.
+        PermissionDenied: a transaction is not allowed.
     """
     found, info = await _server(writer)
     for finding in found:
@@ -57,16 +58,11 @@ async def check_server(writer: Writer, log: Any) -> bool:
 
 async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
     """Return what the server as such breaks, and its INFO; empty: it may not be asked."""
-    (role,) = await writer.ask(("ROLE",))
-    if found := list(check_role(writer.url, role)):
+    role = await writer.ask_for("ROLE")
+    info = await _info(writer)
+    if found := list(check_role(writer.url, role or role_of(info))):
         return found, {}
-    info: dict[str, str] = {}
-    try:
-        info = await _info(writer)
-        found = list(check_info(writer.url, info))
-    except PermissionDenied as error:
-        found = [info_refused(writer.url, error)]
-        await writer.open()
+    found = list(check_info(writer.url, info)) if info else [info_refused(writer.url)]
     if not any(finding.id in _STOPPED for finding in found):
         # Where MULTI is forbidden, what follows it would run outside a transaction.
         await writer.ask(("WATCH", writer.key), ("MULTI",), ("EXEC",))
@@ -78,16 +74,16 @@ async def memory(writer: Writer) -> tuple[int, int]:
 
     Raises:
         UnavailableError: Redis does not answer.
-        PermissionDenied: INFO is not allowed.
     """
     info = await _info(writer)
     return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
 
 async def _info(writer: Writer) -> dict[str, str]:
-    parts = ("server", "cluster", "memory", "persistence")
-    replies = await writer.ask(*(("INFO", part) for part in parts))
-    lines = b"\r\n".join(replies).decode().splitlines()
+    """Return what INFO says; empty: it may not be asked."""
+    parts = ("server", "replication", "cluster", "memory", "persistence")
+    replies = [await writer.ask_for("INFO", part) for part in parts]
+    lines = b"\r\n".join(filter(None, replies)).decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
@@ -118,7 +114,8 @@ async def ask_redis(
         captured = await tables
         denied = await _rights(writer, settings, captured, report)
         if ("GET", key) not in denied:
-            await _position(writer, settings, captured, report, thorough=thorough)
+            looks = thorough and ("SCAN", "0") not in denied
+            await _position(writer, settings, captured, report, looks=looks)
     except CdcError as error:
         report.findings.append(_of(error, writer, settings, await tables))
     finally:
@@ -145,9 +142,9 @@ async def _storage(writer: Writer, info: dict[str, str], report: Report) -> None
     save: str | None = None
     if info.get("aof_enabled") == "0":
         try:
-            ((_, value),) = await writer.ask(("CONFIG", "GET", "save"))
+            _, value = await writer.ask_for("CONFIG", "GET", "save")
             save = value.decode()
-        except (CdcError, ValueError):
+        except (CdcError, ValueError, TypeError):
             report.notes.append("Redis: appendonly no; whether it saves at all may not be asked")
             await writer.open()
     report.findings += check_persistence(writer.url, info, save)
@@ -192,8 +189,7 @@ def _wanted(
             if ground.template.literal_prefix:
                 wanted += commands_for(table, ground)
                 patterns.append(f"{escaped(ground.template.literal_prefix)}*")
-    if not settings.adopt:
-        wanted.append((("SCAN", "0"), True))
+    wanted.append((("SCAN", "0"), not settings.adopt))
     several = ":*" if partitions > 1 else ""
     kept = (f"position{several}", f"counts{several}", "refresh:*", "error")
     return wanted, patterns + [f"cdc:{pipeline}:{name}" for name in kept]
@@ -205,7 +201,7 @@ async def _position(
     tables: Sequence[Table],
     report: Report,
     *,
-    thorough: bool,
+    looks: bool,
 ) -> None:
     keys = position_keys(settings.pipeline, settings.partitions)
     (raw,) = await writer.ask(("GET", writer.key))
@@ -219,11 +215,8 @@ async def _position(
             report.findings.append(
                 of_error("redis.position", other_stream(applied, settings.stream))
             )
-    elif thorough and not settings.adopt:
-        try:
-            report.findings += await foreign_keys(writer, tables, keys)
-        except PermissionDenied:
-            return  # SCAN, which is among the rights that lack
+    elif looks and not settings.adopt:
+        report.findings += await foreign_keys(writer, tables, keys)
 
 
 async def foreign_keys(

@@ -27,9 +27,23 @@ def redis_cli(url: Url) -> str:
     return f"redis-cli -h {url.host} -p {url.port}"
 
 
+def role_of(info: Mapping[str, str]) -> list[object]:
+    """Return what ROLE would say, from INFO; empty: it is not known.
+
+    >>> role_of({"role": "slave", "master_host": "10.0.0.1", "master_port": "6379"})
+    [b'slave', b'10.0.0.1', 6379]
+    """
+    if info.get("role") == "slave":
+        return [b"slave", info.get("master_host", "").encode(), int(info.get("master_port", 0))]
+    return [info["role"].encode()] if "role" in info else []
+
+
 def check_role(url: Url, role: Sequence[object]) -> Iterator[Finding]:
-    """Look at the answer of ROLE: ``[b"slave", b"10.0.0.1", 6379, …]``."""
-    if role[0] == b"master":
+    """Look at the answer of ROLE: ``[b"slave", b"10.0.0.1", 6379, …]``; empty: not known.
+
+    A replica refuses the first write by itself (READONLY), so not to know it risks nothing.
+    """
+    if not role or role[0] == b"master":
         return
     master = ""
     if role[0] == b"slave" and isinstance(role[1], bytes):
@@ -89,11 +103,14 @@ def check_info(url: Url, info: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def info_refused(url: Url, error: CdcError) -> Finding:
-    """Return what a login without INFO means."""
+def info_refused(url: Url) -> Finding:
+    """Return what it means that INFO may not be asked."""
     command = _set_user(url, url.user or "default", ("+info",))
     return Finding(
-        id="redis.info", seen=error.seen, fix=Fix(command=command, advice=KEPT), stops=False
+        id="redis.info",
+        seen=f"Redis at {url.address} does not say what it is: INFO is denied or left out",
+        fix=Fix(command=command, advice=KEPT),
+        stops=False,
     )
 
 

@@ -28,6 +28,7 @@ _DENIED = {
     "NOAUTH": "it wants a login",
     "WRONGPASS": "it refuses the login",
 }
+_UNKNOWN = ("ERR unknown command", "ERR unknown subcommand", "ERR Unknown subcommand")
 _CLUSTER = ("MOVED", "ASK", "CROSSSLOT")
 
 
@@ -57,6 +58,13 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
             safe="nothing was written",
             remedy="use a Redis that is not a cluster: data and position need one transaction",
         )
+    if error.startswith(_UNKNOWN):
+        return PreflightError(
+            f"{where} has no {command or 'command that cdc needs'}",
+            safe="nothing was written",
+            remedy="use Redis 6.2 or newer, where the command was not renamed or left out:\n"
+            "rename-command in redis.conf, or the list of commands of the managed service",
+        )
     return InternalError(
         f"{where} refuses {command or 'a command'} ({code})",
         safe="the position was not moved past it",
@@ -67,10 +75,17 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
 def lacking(reply: object) -> str:
     """Return what a login lacks by a reply: ``command``, ``key``, or nothing.
 
+    A command that the server does not know lacks as well: managed ones leave some out, and so
+    does ``rename-command NAME ""``.
+
     Source: redis/src/acl.c getAclErrorMessage; 6.0 to 8.0 say "access" of keys alone.
     """
     text = str(reply)
-    if not isinstance(reply, Exception) or not text.startswith("NOPERM"):
+    if not isinstance(reply, Exception):
+        return ""
+    if text.startswith(_UNKNOWN):
+        return "command"
+    if not text.startswith("NOPERM"):
         return ""
     return "key" if " access " in text else "command"
 

@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, UnavailableError
-from cdc.redis_options import REPLY_TIMEOUT_S, has_tls, redis_options
+from cdc.redis_options import REPLY_TIMEOUT_S, has_tls, naming, redis_options
 from cdc.url import Url
 from redis_sink.batch import Command
 from redis_sink.full import (
@@ -82,7 +82,7 @@ class Writer:
             PermissionDenied: the login or a right is refused.
         """
         self.close()
-        connection = _connection(self.url, self._name)
+        connection = _connection(self.url)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         except (RedisError, OSError) as error:
@@ -96,6 +96,7 @@ class Writer:
             raise InternalError("redis-py connected without a stream")
         self._connection, self._reader, self._writer = connection, reader, writer
         self._replies = hiredis.Reader()
+        await self._exchange([naming(self._name)])
 
     async def arm(self) -> bytes | None:
         """Return the position as it stands in Redis; from now on the fence is up.
@@ -200,6 +201,20 @@ class Writer:
                 raise refusal(self.address, str(reply), str(command[0]))
         return replies
 
+    async def ask_for(self, *command: str) -> Any:
+        """Return the reply; None: this login may not, or this Redis has no such command.
+
+        Raises:
+            CdcError: another refusal, or no answer.
+        """
+        (reply,) = await self._exchange([command])
+        if isinstance(reply, hiredis.ReplyError):
+            if lacking(reply):
+                return None
+            self.close()
+            raise refusal(self.address, str(reply), command[0])
+        return reply
+
     async def refused(self, *commands: Command) -> list[str]:
         """Say of each command what this login lacks for it; none is run.
 
@@ -289,6 +304,6 @@ class Writer:
         )
 
 
-def _connection(url: Url, name: str) -> Connection:
+def _connection(url: Url) -> Connection:
     kind = SSLConnection if has_tls(url) else Connection
-    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url, name))
+    return kind(retry=Retry(NoBackoff(), 0), **redis_options(url))

@@ -140,6 +140,16 @@ RECIPES = {
             ("redis-server",),
             "install Redis 7 or newer so that redis-server is on PATH",
         ),
+        Recipe(
+            "redis70",
+            "redis-server",
+            "usr/bin/redis-server",
+            re.compile(r"v=(7\.0\.\d+)"),
+            (7, 0),
+            ("redis-server",),
+            "install Redis 7.0 so that redis-server is on PATH",
+            suite=OLD,
+        ),
     )
 }
 
@@ -183,7 +193,8 @@ def bring(name: str, say: Say | None = None) -> Program:
     """Return the program of one server, downloading it where it has to be.
 
     Args:
-        name: ``mysql``, ``mariadb``, ``nats``, ``redis``, ``mysql80`` or ``mariadb1011``.
+        name: ``mysql``, ``mariadb``, ``nats``, ``redis``, ``mysql80``, ``mariadb1011`` or
+            ``redis70``.
         say: gets one line for each step that takes time; standard error by default.
 
     Raises:

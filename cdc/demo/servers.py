@@ -342,6 +342,12 @@ class Redis(Server):
         return answer.startswith(b"+PONG") and b"\r\nprocess_id:%d\r\n" % self.pid in answer
 
 
+class Redis70(Redis):
+    """The release of 2022, as Debian 12 has it: the last that knows no CLIENT SETINFO."""
+
+    name = "redis70"
+
+
 def start_together(stack: ExitStack, *servers: Server) -> None:
     """Start servers side by side and leave closing them to ``stack``.
 

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import redis
+import yaml
 
 from cdc.demo import fetch
 from cdc.demo.ports import free_port
 from cdc.demo.process import Child
 from cdc.demo.servers import MySQL
+from cdc.settings import SPECS
 from tests.conftest import NewMySQL
+from tests.support.commands import assert_every_command_works
 from tests.support.pipeline import Pipeline, wait_for
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -45,6 +48,22 @@ class Shipped:
             "CDC_TABLES": "shop.your_table",
         }
 
+    def of_compose(self, folder: Path) -> dict[str, str]:
+        """Return cdc's environment in docker-compose.yml; addresses and files are the test's."""
+        compose = yaml.safe_load((CONFIG.parent / "docker-compose.yml").read_text())
+        environment: dict[str, str] = dict(compose["services"]["cdc"]["environment"])
+        ports = {"mysql": self.mysql.port, "nats": self.nats_port, "redis": self.redis_port}
+        passwords = PASSWORDS | {"nats": PASSWORDS["cdc"]}
+        environment["CDC_CONFIG"] = str(CONFIG / "compose.toml")
+        for name, port in ports.items():
+            url = environment[f"CDC_{name.upper()}_URL"]
+            host = f"@{name}:{SPECS[name].default.port}"
+            assert host in url
+            environment[f"CDC_{name.upper()}_URL"] = url.replace(host, f"@127.0.0.1:{port}")
+            (folder / f"{name}_password").write_text(passwords[name] + "\n")
+            environment[f"CDC_{name.upper()}_PASSWORD_FILE"] = str(folder / f"{name}_password")
+        return environment
+
     def client(self) -> redis.Redis:
         """Return Redis with the login of cdc."""
         return redis.Redis(port=self.redis_port, username="cdc", password=PASSWORDS["redis"])
@@ -68,7 +87,10 @@ def run_script(server: MySQL, path: Path) -> None:
 
 @pytest.fixture
 def shipped(
-    new_mysql: NewMySQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_mysql: NewMySQL,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Shipped]:
     """MySQL, NATS and Redis from config/; ports and folders alone are the test's."""
     secrets = tmp_path / "secrets"
@@ -81,7 +103,8 @@ def shipped(
         monkeypatch.setenv(f"NATS_{who.upper()}_PASSWORD", f"'{PASSWORDS[who]}'")
     with ExitStack() as stack:
         start = starter(stack, tmp_path)
-        yield Shipped(mysql, start("nats", nats_arguments), start("redis", redis_arguments))
+        program = getattr(request, "param", "redis")
+        yield Shipped(mysql, start("nats", nats_arguments), start(program, redis_arguments))
 
 
 def starter(
@@ -207,3 +230,14 @@ def test_no_pipeline_reaches_what_another_one_keeps(shipped: Shipped) -> None:
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     client.execute_command(command, f"cdc:{foreign}:{name}", *arguments)
             client.unlink(f"cdc:{own}:{name}")
+
+
+@pytest.mark.parametrize("shipped", ["redis", "redis70"], indirect=True)
+def test_every_command_has_all_the_rights_that_it_needs(shipped: Shipped, tmp_path: Path) -> None:
+    """With the settings of docker-compose.yml, the logins that are shipped, and nothing else."""
+    assert_every_command_works(
+        shipped.of_compose(tmp_path),
+        tmp_path,
+        client=shipped.client(),
+        write=lambda statement: write(shipped.mysql, statement),
+    )

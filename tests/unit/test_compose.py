@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def test_it_is_what_the_specification_allows() -> None:
 def test_it_has_the_four_parts_and_each_server_is_asked_for_its_health() -> None:
     """Cdc starts when all three answer."""
     assert set(SERVICES) == {*SERVERS, "cdc"}
-    assert all("healthcheck" in SERVICES[name] for name in SERVERS)
+    assert all("healthcheck" in SERVICES[name] for name in SERVICES)
     assert CDC["depends_on"] == {name: {"condition": "service_healthy"} for name in SERVERS}
 
 
@@ -41,7 +42,7 @@ def test_every_variable_of_cdc_is_one_that_it_reads(
         name: str(tmp_path / "password") if name.endswith("_FILE") else value
         for name, value in CDC["environment"].items()
     }
-    env["CDC_CONFIG"] = str(ROOT / "config/cdc.toml")
+    env["CDC_CONFIG"] = str(ROOT / "config/compose.toml")
     monkeypatch.chdir(tmp_path)
     settings = load({}, env)
 
@@ -49,11 +50,51 @@ def test_every_variable_of_cdc_is_one_that_it_reads(
     assert settings.mysql.password == settings.nats.password == settings.redis.password == "secret"
 
 
+def parts(port: str) -> list[str]:
+    """Return address, port outside as it is where no variable says another, and port inside."""
+    address, outside, inside = re.fullmatch(r"(.*?):\$\{[A-Z_]+:-(\d+)\}:(\d+)", port).groups()  # type: ignore[union-attr]  # a port of another form fails here
+    return [address, outside, inside]
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [(0, 0), (1, 1), (2, 0), (3, 0), (65, 0), (69, 69), (70, 70), (73, 0), (77, 0), (78, 0)],
+)
+def test_what_a_restart_does_not_heal_is_not_restarted(
+    tmp_path: Path, code: int, ends: int
+) -> None:
+    """The container ends with 0 then, and Compose starts it again on a failure alone."""
+    assert CDC["restart"] == "on-failure"
+    done = subprocess.run(script(tmp_path, f"exit {code}"), capture_output=True, text=True)
+
+    assert done.returncode == ends
+    assert ("is not started again" in done.stderr) == (ends != code)
+
+
+def test_the_container_drains_when_it_is_stopped(tmp_path: Path) -> None:
+    """SIGTERM reaches cdc, and the script waits for its end."""
+    drains = "trap 'echo drained; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(script(tmp_path, drains), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.readline() == "drained\n"
+        assert process.wait(10) == 0
+
+
+def script(folder: Path, cdc: str) -> list[str]:
+    """Return the container's command, with another program called cdc on PATH."""
+    (folder / "cdc").write_text(f"#!/bin/sh\n{cdc}\n")
+    (folder / "cdc").chmod(0o755)
+    text = CDC["command"][0].replace("$$", "$")
+    return ["/usr/bin/env", f"PATH={folder}:/usr/bin:/bin", *CDC["entrypoint"], text]
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_cdc_finds_each_server_at_its_service_and_port(name: str) -> None:
     """Host and port of the URL are a service, and its default port, which it publishes."""
     url = SPECS[name].checked(CDC["environment"][f"CDC_{name.upper()}_URL"])
-    published = [port.split(":") for port in SERVICES[name]["ports"]]
+    published = [parts(port) for port in SERVICES[name]["ports"]]
 
     assert url.host == name
     assert url.port == SPECS[name].default.port

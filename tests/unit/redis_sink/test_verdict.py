@@ -31,7 +31,7 @@ PLACE = "127.0.0.1:6379"
         ("MOVED 3999 127.0.0.1:6381", PreflightError),
         ("CROSSSLOT Keys in request don't hash to the same slot", PreflightError),
         ("WRONGTYPE Operation against a key", InternalError),
-        ("ERR unknown command 'X', with args beginning with: 'canary'", InternalError),
+        ("ERR unknown command 'X', with args beginning with: 'canary'", PreflightError),
         ("", InternalError),
     ],
 )
