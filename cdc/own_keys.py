@@ -1,7 +1,7 @@
 """The keys that cdc keeps for itself in Redis: all begin with ``cdc:<pipeline>:``.
 
 Pure.  What stands under them is said where it is made: `redis_sink.applied`, `redis_sink.counts`,
-`redis_sink.overview`, `cdc_verify.checkpoint`.
+`redis_sink.older_forms`, `redis_sink.overview`, `cdc_verify.checkpoint`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ def live_keys_key(pipeline: str, number: int, partition: int = 0, partitions: in
     'cdc:default:refresh:1795414891568123'
     """
     return _of_partition(f"cdc:{pipeline}:refresh:{number}", partition, partitions)
+
+
+def templates_key(pipeline: str, partition: int = 0, partitions: int = 1) -> str:
+    """Return the key of the hash of templates that keys were made by.
+
+    >>> templates_key("default")
+    'cdc:default:templates'
+    """
+    return _of_partition(f"cdc:{pipeline}:templates", partition, partitions)
 
 
 def error_key(pipeline: str) -> str:

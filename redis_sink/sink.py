@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from cdc.dead_letters import tables_not_exact
 from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
 from cdc.list_lookup import listed_at
-from cdc.own_keys import counts_key, position_key, position_keys
+from cdc.own_keys import counts_key, position_key, position_keys, templates_key
 from cdc.own_messages import OwnMessages
 from cdc.partition import check_partitions, filters
 from cdc.settings import Settings
@@ -51,6 +51,7 @@ from redis_sink.consumer import Consumer
 from redis_sink.dead_letter import DeadLetters
 from redis_sink.kinds import refuse_other_kinds
 from redis_sink.lookup import refresh_behind, standing
+from redis_sink.older_forms import Older, forget, remember
 from redis_sink.owner import share_partitions
 from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
@@ -144,6 +145,8 @@ class _Sink:
         self._writer = Writer(settings.redis, key=key, name=name)
         self._name = name
         self._counts_key = counts_key(settings.pipeline, partition, several)
+        self._templates_key = templates_key(settings.pipeline, partition, several)
+        self._older: Older = {}
         self._consumer: Consumer | None = None
         self._owns = settings.adopt
         """The keys under the templates are known to be ours."""
@@ -268,6 +271,7 @@ class _Sink:
             applied = decode(raw, key=self._writer.key, partitions=self._settings.partitions)
             start = await self._resume(own, applied, state)
         self._owns = True
+        self._older = await remember(self._writer, self._templates_key, self._tables)
         self._tell(start)
         await consumer.open(start.seq)
         return start.applied
@@ -336,6 +340,9 @@ class _Sink:
         still_used = number in applied.open_refreshes.values()
         ended = () if still_used else (("UNLINK", self._planner.live_keys(number)),)
         await self._writer.apply(ended, encode(applied))
+        if self._older.pop(sweep.table, None):
+            table = next(t for t in self._tables if t.qualified == sweep.table)
+            await forget(self._writer, self._templates_key, table)
         self._sweep = None
         self._log.info("refreshed", table=sweep.table, keys_removed=sweep.removed)
         return applied
@@ -360,6 +367,7 @@ class _Sink:
             live_keys=self._planner.live_keys(number),
             partition=self._partition,
             partitions=settings.partitions,
+            older=self._older.get(name, ()),
         )
 
     async def _say_what_is_not_exact(self, nc: Connection) -> None:

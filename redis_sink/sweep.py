@@ -35,6 +35,7 @@ class Sweep:
         live_keys: str,
         partition: int,
         partitions: int,
+        older: Sequence[Ground] = (),
     ) -> None:
         """Begin at the first key.
 
@@ -42,10 +43,11 @@ class Sweep:
             others: tables whose keys are not to be touched.
             number: of the refresh that the table was read for.
             live_keys: key of the set of keys that stay.
+            older: where the table's rows stood with earlier settings.
         """
         self.table, self.number = table.qualified, number
         self.removed = 0
-        own = grounds_of(table)
+        own = [*grounds_of(table), *older]
         # Of many tables, few have keys that could be taken for this one's.
         self._near = [
             ground

@@ -172,7 +172,7 @@ def test_one_transaction_of_a_million_rows_stays_in_bounds(
         peaks = process.peak_bytes()
         assert process.stop() == 0, process.text()
 
-    assert client.dbsize() == 1_000_001 + len(("position", "counts"))
+    assert client.dbsize() == 1_000_001 + len(("position", "counts", "templates"))
     assert json.loads(str(client.get("big:777777"), "ascii")) == {  # type: ignore[arg-type]
         "id": 777777,
         "name": "row number 777777",

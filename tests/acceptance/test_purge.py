@@ -59,8 +59,7 @@ def test_keys_of_an_older_template_and_of_a_removed_table_go(bench: Bench) -> No
         config.write_text(NEW)
         process = pipeline.run()
         bench.passes()
-        refreshed = commands.cdc(pipeline.environment, "refresh", "--only", "users", "--yes")
-        assert refreshed.returncode == 0, refreshed.stderr
+        bench.execute("UPDATE users SET ver = ver + 1")
         wait_for("the newer keys", lambda: keys(bench, "users:*") == 99)
 
         counted = purge(bench, "--key", "old:{id}", "--dry-run", "--json")
@@ -94,3 +93,41 @@ def test_keys_of_an_older_template_and_of_a_removed_table_go(bench: Bench) -> No
         assert json.loads(gone.stdout)["removed"] == 99, gone.stderr
         assert (keys(bench, "users:*"), keys(bench, "marks:*")) == (1, 1)
         assert bench.position() is not None
+
+
+@pytest.mark.parametrize("partitions", ["1", "3"])
+def test_a_refresh_removes_keys_of_an_older_form(bench: Bench, partitions: str) -> None:
+    """Of an older template and of an index that was taken out, whenever they were written."""
+    config = bench.folder / "cdc.toml"
+    bench.client.delete("old:list")
+    bench.pipeline.environment["CDC_PARTITIONS"] = partitions
+    config.write_text(OLD)
+    with bench.pipeline as pipeline:
+        process = pipeline.run("--adopt")
+        wait_for("the rows", lambda: keys(bench, "old:*") == 99)
+        assert process.stop() == 0
+        config.write_text(
+            NEW.replace('[tables."shop.users"]', "[tables.\"shop.users\"]\nkey='mid:{id}'")
+        )
+        process = pipeline.run()
+        bench.execute("UPDATE users SET ver = ver + 1")
+        wait_for("other keys", lambda: keys(bench, "mid:*") == 99)
+        assert process.stop() == 0
+        config.write_text(NEW)
+        process = pipeline.run()
+        bench.passes()
+        assert (keys(bench, "old:*"), keys(bench, "mid:*"), keys(bench, "all:*")) == (99, 99, 1)
+        done = commands.cdc(pipeline.environment, "refresh", "--only", "users", "--yes")
+        assert done.returncode == 0, done.stderr
+        wait_for("older keys to go", lambda: not keys(bench, "old:*") + keys(bench, "mid:*"))
+        wait_for("the index to go", lambda: not keys(bench, "all:*"))
+        wait_for("the rows again", lambda: keys(bench, "users:*") == 99)
+        assert keys(bench, "older:*") == 1
+        bench.passes("a change behind it")
+        assert process.stop() == 0, process.text()
+        kept = [
+            value
+            for key in bench.client.keys("cdc:default:templates*")
+            if (value := bench.client.hget(key, "shop.users"))
+        ]
+        assert set(kept) == {b'[[null,"{table}:{pk}"]]'}, kept
