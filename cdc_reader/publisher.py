@@ -46,6 +46,7 @@ from cdc.stream import (
     write_block,
 )
 from cdc.table_list import listing
+from cdc.unacknowledged import unacknowledged
 from cdc_reader.flush import (
     CLAIM_HEADER,
     Flush,
@@ -65,7 +66,6 @@ from cdc_reader.tail import end_running_batch
 
 ACK_TIMEOUT_S = 10.0
 """The server forgets a batch after 10 s of silence (NATS ADR-50)."""
-ANSWER_S = 2.0
 LEADER_ASKED_EVERY_S = 0.5
 """While an acknowledgement is awaited: a stream's next leader has none for what came before."""
 CROWDED_FLUSHES = 100
@@ -266,29 +266,15 @@ class Publisher:
             try:
                 outcome = await asyncio.wait_for(flush.done, ACK_TIMEOUT_S)
             except TimeoutError:
-                raise await self._unacknowledged(len(flush.messages)) from None
+                count = len(flush.messages)
+                seen = f"NATS did not acknowledge {count} messages in {ACK_TIMEOUT_S:.0f} s"
+                raise await unacknowledged(self._nc, self._stream, seen) from None
             self._take_in(flush, outcome)
             if outcome.stored == len(flush.messages):
                 self._flush = None
                 return
             await self._refused(outcome.error_code)
             await self._begin(flush.messages[outcome.stored :], is_claim=flush.is_claim)
-
-    async def _unacknowledged(self, messages: int) -> UnavailableError:
-        """Return what silence means: nats-server 2.15 gives no answer when it cannot write.
-
-        It stores nothing more then until it is started again, whatever room there is.
-        """
-        seen = f"NATS did not acknowledge {messages} messages in {ACK_TIMEOUT_S:.0f} s"
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await stream_state(self._nc, self._stream)
-        except (CdcError, TimeoutError):
-            return UnavailableError(seen)
-        return UnavailableError(
-            f"{seen}, though it answers: its disk is full or fails, as a rule (no space left on "
-            "device, in the log of nats-server); make room, then restart nats-server",
-        )
 
     def _take_in(self, flush: Flush, outcome: Outcome) -> None:
         if not outcome.stored:

@@ -17,6 +17,7 @@ import nats.errors
 from cdc.dead_letters import Envelope
 from cdc.errors import UnavailableError
 from cdc.stream import API_TIMEOUT_S, Connection, right_refused
+from cdc.unacknowledged import unacknowledged
 from cdc.wire import lost
 from redis_sink.batch import DeadLetter
 
@@ -78,7 +79,8 @@ class DeadLetters:
         except nats.errors.TimeoutError:
             if self._nc.has_denied(self._subject):
                 raise right_refused(self._subject) from None
-            raise UnavailableError(f"NATS does not acknowledge {self._subject}") from None
+            seen = f"NATS does not acknowledge {self._subject}"
+            raise await unacknowledged(self._nc, self._stream, seen) from None
         except nats.errors.NoRespondersError:
             raise UnavailableError(f"no stream takes {self._subject}") from None
         except nats.errors.Error:
