@@ -73,6 +73,12 @@ class Settings:
     stream_max_age_s: int = _tuning(
         0, "How long messages are kept; 0: until stream_max_bytes.", unit="s", low=0
     )
+    stream_keep_s: int = _tuning(
+        86_400,
+        "How long messages stay that every sink has applied; 0: they are never removed.",
+        unit="s",
+        low=0,
+    )
     stream_replicas: int = _tuning(1, "Copies of the stream in a NATS cluster.", low=1, high=5)
     snapshot: bool = setting(
         True, "On a table's first start, publish the rows that stand there already."

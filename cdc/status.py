@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cdc.estimate import bytes_text
+from cdc.kept import Held, Holder
 from cdc.message import OPERATIONS, SNAPSHOT, Heartbeat, TableProgress, parse_id
 from cdc.position import file_number
 
@@ -59,6 +61,12 @@ class Stream:
     """Of the newest message, where it has one."""
     dead: Mapping[str, int]
     """Dead letters of each table, ``""`` for those of none."""
+    held: Held | None = None
+    """What it holds and the room that it has; None: not known."""
+    holders: Sequence[Holder] = ()
+    """Who needs what of it."""
+    oldest_us: int = 0
+    """When its first message was stored; 0: there is none, or not known."""
     pending_since_us: int = 0
     """When the oldest message that Redis has not was stored; 0: there is none, or not known."""
 
@@ -129,7 +137,7 @@ def report(seen: Seen, limits: Limits) -> dict[str, Any]:
         "lag_s": max(known) if known else None,
         "mysql": _mysql(seen.source),
         "reader": reader,
-        "stream": _stream(seen.stream),
+        "stream": _stream(seen.stream, seen.now_us),
         "sink": applier,
         "redis": {"error": seen.sink if isinstance(seen.sink, str) else None},
         "tables": _tables(source, stream, sink),
@@ -159,14 +167,29 @@ def _mysql(source: Source | str) -> dict[str, Any]:
     }
 
 
-def _stream(stream: Stream | str) -> dict[str, Any]:
+def _stream(stream: Stream | str, now_us: int) -> dict[str, Any]:
     if isinstance(stream, str):
-        return {"name": None, "messages": None, "bytes": None, "last_seq": None, "error": stream}
+        names = ("name", "messages", "bytes", "limit_bytes", "full", "oldest_age_s", "last_seq")
+        return {**dict.fromkeys(names), "held_by": [], "error": stream}
+    held = stream.held
     return {
         "name": stream.name,
         "messages": stream.messages,
         "bytes": stream.size_bytes,
+        "limit_bytes": (held.room_bytes or None) if held else None,
+        "full": held.is_full if held else None,
+        "oldest_age_s": _age_s(now_us, stream.oldest_us) if stream.oldest_us else None,
         "last_seq": stream.last_seq,
+        "held_by": [
+            {
+                "name": holder.name,
+                "consumer": holder.consumer,
+                "seq": holder.seq,
+                "behind": max(0, stream.last_seq - holder.seq),
+                "seen_age_s": _age_s(now_us, holder.seen_us) if holder.seen_us else None,
+            }
+            for holder in sorted(stream.holders, key=lambda holder: holder.seq)
+        ],
         "error": None,
     }
 
@@ -324,6 +347,8 @@ def _state(out: Mapping[str, Any], seen: Seen, limits: Limits) -> tuple[str, str
         return "unknown", "Redis does not answer"
     if (out["retention"] or {}).get("purged"):
         return "stopped", "MySQL has removed the binlog that comes next: cdc refresh"
+    if out["stream"]["full"]:
+        return "stopped", _why_full(out["stream"])
     if reader["state"] == "starting":
         return "starting", "the stream has no heartbeat yet"
     if reader["state"] == "stopped":
@@ -365,6 +390,20 @@ def _cause(seen: Seen, limits: Limits) -> str:
         return ""
     words = textwrap.shorten(str(error.get("seen", "")), CAUSE_LONGEST, placeholder=" …")
     return f"the {error.get('role')} ended with exit code {error.get('exit_code')}: {words}"
+
+
+def _why_full(stream: Mapping[str, Any]) -> str:
+    """Say that the reader waits for room, and for whom."""
+    size, limit = bytes_text(stream["bytes"]), bytes_text(stream["limit_bytes"])
+    full = f"the stream is full, {size} of {limit}, so the reader waits"
+    if not stream["held_by"]:
+        return f"{full}: no sink has begun on it"
+    first = stream["held_by"][0]
+    if not first["behind"]:
+        return f"{full} for room; nothing in it is still to be applied"
+    seen = first["seen_age_s"]
+    since = "" if seen is None else f", last seen {seen:.0f} s ago"
+    return f"{full} for {first['name']}: {first['behind']:,} messages are not applied{since}"
 
 
 def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:

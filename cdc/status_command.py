@@ -184,10 +184,12 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
 
     from cdc.dead_letters import tables_not_exact
     from cdc.errors import PermissionDenied
+    from cdc.kept import holder_name, holders, with_heard
     from cdc.list_lookup import Lists
     from cdc.own_messages import OwnMessages
+    from cdc.room import consumers_of, held_of, us_of
     from cdc.status import Stream
-    from cdc.stream import NO_STREAM, ApiError, message_get, stream_state
+    from cdc.stream import NO_STREAM, ApiError, api, message_get, stream_state
 
     try:
         state = await stream_state(nc, settings.stream)
@@ -211,11 +213,26 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
         first = await message_get(
             nc, settings.stream, seq=min(begun) + 1, next_by_subject=f"{prefix}.>"
         )
-        pending_since_us = _us(first.time) if first else 0
+        pending_since_us = us_of(first.time) if first else 0
     dead: dict[str, int] = {}
     with suppress(PermissionDenied):  # a right more, which a monitor may lack
         dead = await tables_not_exact(nc, settings, creates=False)
+    held, kept_for, oldest_us = None, [], 0
+    with suppress(PermissionDenied):
+        info = await api(nc, f"STREAM.INFO.{settings.stream}")
+        held, oldest_us = held_of(info, {}), us_of(info["state"].get("first_ts", ""))
+        held = held_of(info, await api(nc, "INFO"))
+        applied = {
+            holder_name(settings.pipeline, str(n)): p.seq
+            for n, p in enumerate(sink.positions if sink else ())
+            if p is not None
+        }
+        # A place is noted every 10 s; the position itself is at hand.
+        kept_for = with_heard(holders(await consumers_of(nc, settings.stream)), applied)
     return Stream(
+        held=held,
+        holders=kept_for,
+        oldest_us=oldest_us,
         name=state.name,
         messages=state.messages,
         size_bytes=state.size_bytes,
@@ -226,16 +243,3 @@ async def _stream(nc: Connection, settings: Settings, sink: Sink | None) -> Stre
         dead=dead,
         pending_since_us=pending_since_us,
     )
-
-
-def _us(time_text: str) -> int:
-    """Return a time of NATS, which has nanoseconds, in microseconds since 1970.
-
-    >>> _us("2026-11-24T10:00:00.123456789Z")
-    1795514400123456
-    """
-    import datetime as dt
-
-    whole, _, fraction = time_text.rstrip("Z").partition(".")
-    seconds = dt.datetime.fromisoformat(whole).replace(tzinfo=dt.UTC)
-    return int(seconds.timestamp()) * 1_000_000 + int(fraction[:6].ljust(6, "0"))

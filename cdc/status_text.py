@@ -16,6 +16,7 @@ from cdc.progress import in_words
 from cdc.status import OLDER_FORMS, differences
 
 WIDTH = 100
+HOLDERS_SHOWN = 5
 _LEVELS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _HEADS = ("TABLE", "INSERTED", "UPDATED", "DELETED", "READ", "OF ABOUT", "READING", "VERIFIED")
 
@@ -61,7 +62,7 @@ def _places(said: Mapping[str, Any]) -> list[str]:
     ]
     if not stream["error"]:
         behind = _behind(reader["behind_bytes"], "bytes of binlog", reader["behind_s"])
-        rows.append(("", f"{behind} behind MySQL", f"{stream['messages']:,} messages kept"))
+        rows.append(("", f"{behind} behind MySQL", _kept(stream)))
     if redis["error"]:
         rows.append(("Redis", redis["error"], ""))
     for at in sink["partitions"]:
@@ -76,6 +77,31 @@ def _places(said: Mapping[str, Any]) -> list[str]:
         rows.append(("binlog", kept, f"{bytes_text(retention['bytes'])} before the stream's place"))
     width = max((len(row[1]) for row in rows if row[2]), default=0)
     return [f"{row[0]:9} {row[1]:{width}}  {row[2]}".rstrip() for row in rows]
+
+
+def _kept(stream: Mapping[str, Any]) -> str:
+    """Return ``8,123 messages kept, 12 MB of 100 MB``."""
+    limit = stream["limit_bytes"]
+    of = f" of {bytes_text(limit)}" if limit else ""
+    return f"{stream['messages']:,} messages kept, {bytes_text(stream['bytes'])}{of}"
+
+
+def _holders(stream: Mapping[str, Any]) -> list[str]:
+    """Name who holds the stream, where there are several, or it is full."""
+    held_by = [one for one in stream["held_by"] if one["behind"]]
+    if not stream["full"] and len(stream["held_by"]) < 2:
+        return []
+    out = []
+    for one in held_by[:HOLDERS_SHOWN]:
+        seen = one["seen_age_s"]
+        since = "" if seen is None else f", last seen {seconds(seen)} ago"
+        out.append(f"held: {one['name']} has {one['behind']:,} messages to apply{since}")
+    if stream["full"] and held_by and held_by[0]["consumer"]:
+        out += [
+            "  next: start it; or, if it is gone for good:",
+            f"  nats consumer rm {stream['name']} {held_by[0]['consumer']} --force",
+        ]
+    return out
 
 
 def _place(at: Mapping[str, Any]) -> str:
@@ -151,6 +177,7 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
     if older := [t["table"] for t in said["tables"] if t["older_forms"]]:
         only = "".join(f" --only {table}" for table in older)
         out += [f"{OLDER_FORMS}: {', '.join(older)}", f"  next: cdc refresh{only}"]
+    out += _holders(said["stream"])
     if error := said["last_error"]:
         age = _age(said["ts"], str(error.get("ts", "")))
         head = f"last error: {error.get('role')}, {age} ago, exit code {error.get('exit_code')}: "

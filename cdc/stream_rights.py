@@ -64,6 +64,8 @@ class Rights:
     """``{"mysql.>": ("mysql.insert", …)}``"""
     subscribe: dict[str, str]
     """``{"_INBOX_reader.>": "_INBOX_reader.cdc"}``"""
+    removing: tuple[str, ...] = ()
+    """Subjects that removing what is applied takes; without them it stays."""
 
 
 def rights_needed(settings: Settings, role: str, created: bool) -> Rights:
@@ -94,7 +96,10 @@ def rights_needed(settings: Settings, role: str, created: bool) -> Rights:
         publish[f"$JS.API.{name}"] = (f"$JS.API.{name.replace('*', 'cdc')}",)
     sides = ("reader", "sink") if role == "both" else (role,)
     inboxes = {f"_INBOX_{side}.>": f"_INBOX_{side}.cdc" for side in sides}
-    return Rights(publish=publish, subscribe=inboxes)
+    removing: tuple[str, ...] = ()
+    if role != "sink" and settings.stream_keep_s:
+        removing = (f"$JS.API.CONSUMER.LIST.{stream}", f"$JS.API.STREAM.PURGE.{stream}")
+    return Rights(publish=publish, subscribe=inboxes, removing=removing)
 
 
 async def try_rights(
@@ -116,7 +121,7 @@ async def try_rights(
     if not info_refused and not refusals.hears_nothing:
         needed = rights_needed(settings, role, await _are_created(nc, settings, role, refusals))
     subjects = [subject for tried in needed.publish.values() for subject in tried]
-    await write_block(nc, _publishing(subjects))
+    await write_block(nc, _publishing((*subjects, *needed.removing)))
     await nc.flush()
     publish = [
         pattern
@@ -128,10 +133,13 @@ async def try_rights(
         for pattern, tried in needed.subscribe.items()
         if f'for subscription to "{tried}"' in refusals
     ]
+    stays = [subject for subject in needed.removing if refusals.has_denied(subject)]
+    found = [_stays(nc, settings, role, stays)] if stays else []
     if not publish and not subscribe:
-        return []
+        return found
     lacks = [f"publish {pattern}" for pattern in publish]
     lacks += [f"subscribe {pattern}" for pattern in subscribe]
+    # Its section has the other rights as well.
     return [
         Finding(
             id="nats.rights",
@@ -141,8 +149,21 @@ async def try_rights(
                 advice="in the section of this user; nats-server --signal reload is enough",
             ),
             kind=PermissionDenied,
-        )
+        ),
     ]
+
+
+def _stays(nc: Connection, settings: Settings, role: str, denied: list[str]) -> Finding:
+    return Finding(
+        id="nats.keep-rights",
+        seen=f"NATS at {nc.address}: what is applied stays in the stream, because this login "
+        f"lacks a right: publish {', '.join(denied)}",
+        stops=False,
+        fix=Fix(
+            file=("nats-server.conf", _permissions(rights_needed(settings, role, False))),
+            advice="in the section of this user; or stream_keep_s = 0",
+        ),
+    )
 
 
 async def _are_created(nc: Connection, settings: Settings, role: str, refusals: Refusals) -> bool:
@@ -170,7 +191,7 @@ def _subscribing(subjects: Iterable[str]) -> bytes:
 def _permissions(rights: Rights) -> str:
     """Return what a user's section of nats-server.conf needs."""
     return (
-        f"permissions: {{ publish: {json.dumps(list(rights.publish))},\n"
+        f"permissions: {{ publish: {json.dumps([*rights.publish, *rights.removing])},\n"
         f"               subscribe: {json.dumps(list(rights.subscribe))} }}"
     )
 

@@ -87,6 +87,8 @@ class Naming:
         self.listed = listed
         self._named = dict.fromkeys(named)
         self._has_lost = False
+        self.starts = [] if listed is NONE_LISTED else [listed.at.seq]
+        """Where lists begin in the stream that heartbeats name, oldest first."""
 
     def begin(self, progress: Mapping[str, TableProgress]) -> None:
         """Compare all tables with the list."""
@@ -125,6 +127,16 @@ class Naming:
         """Note that all tables were listed."""
         self.listed = Listed(at, dict(progress))
         self._named, self._has_lost = {}, False
+        self.starts.append(at.seq)
+
+    def expire(self) -> None:
+        """Have all tables listed again, because the list keeps what stands behind it."""
+        self._has_lost = self.listed is not NONE_LISTED
+
+    def starts_from(self, seq: int) -> list[int]:
+        """Return where lists begin that are still in a stream that begins at `seq`."""
+        self.starts = [at for at in self.starts if at >= seq]
+        return self.starts
 
 
 def listing(

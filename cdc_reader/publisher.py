@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -62,6 +62,7 @@ from cdc_reader.flush import (
 )
 from cdc_reader.lanes import Run
 from cdc_reader.oversize import HEADERS_BYTES, boundary_too_large, row_too_large
+from cdc_reader.published import ends_at_boundary
 from cdc_reader.tail import end_running_batch
 
 ACK_TIMEOUT_S = 10.0
@@ -77,6 +78,7 @@ _FULL = {10077, 10122, 10023}
 _FULL_PAUSE_S = 1.0
 _FULL_SAID_EVERY_S = 10.0
 LIST_MESSAGE_BYTES = 256 << 10
+HEARTBEATS_IN_ROOM = 16
 
 
 class FencedError(UnavailableError):
@@ -138,8 +140,14 @@ class Publisher:
         self._watch: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
-        self._heartbeat_sequence = 0
         self._newest_is_heartbeat = False
+        self.heartbeat_seq = self.boundary_seq = 0
+        """Of the newest heartbeat, and of the newest with nothing behind its place; 0: none yet."""
+        self.room_bytes = 0
+        """What the stream takes in all; 0: no limit is known."""
+        self._since_heartbeat_bytes = 0
+        self.make_room: Callable[[], Awaitable[str]] | None = None
+        """Removes what may go from a full stream; says what holds the rest."""
         self._crowded_flushes = 0
         self._max_body_bytes = nc.max_payload - HEADERS_BYTES
 
@@ -237,16 +245,21 @@ class Publisher:
         for run in runs:
             if max(map(len, run.bodies), default=0) > self._max_body_bytes:
                 raise row_too_large(run, max_payload=self._nc.max_payload)
-        limits = {"max_messages": self._max_messages, "max_bytes": self._max_bytes}
-        for messages in parts(runs, self._prefix, **limits):
+        every_bytes = self.room_bytes // HEARTBEATS_IN_ROOM or self._max_bytes
+        size = {"max_messages": self._max_messages, "max_bytes": min(self._max_bytes, every_bytes)}
+        for messages in parts(runs, self._prefix, **size):
             await self.settle()
             self._note_ends(messages)
-            if self._crowded_flushes:
+            self._since_heartbeat_bytes += sum(len(body) for _, body in messages)
+            # What stands behind the newest heartbeat cannot leave: it may not fill the stream.
+            is_due = bool(self.room_bytes) and self._since_heartbeat_bytes >= every_bytes
+            if self._crowded_flushes or is_due:
                 messages.append(self._repeated_heartbeat(messages))
+                self._since_heartbeat_bytes = 0
             await self._begin(messages)
         if heartbeat is not None:
             await self.settle()
-            self._heartbeat = heartbeat
+            self._heartbeat, self._since_heartbeat_bytes = heartbeat, 0
             await self._begin([(self._heartbeat_subject, self._sealed(heartbeat))])
 
     async def announce(self, refresh: Refresh) -> int:
@@ -286,7 +299,10 @@ class Publisher:
         self.sequence = outcome.sequence
         self._newest_is_heartbeat = flush.messages[outcome.stored - 1][0] == self._heartbeat_subject
         if self._newest_is_heartbeat:
-            self._heartbeat_sequence = outcome.sequence
+            self.heartbeat_seq = outcome.sequence
+            beat = self._heartbeat
+            if len(flush.messages) == 1 and beat and ends_at_boundary(beat.last, beat):
+                self.boundary_seq = outcome.sequence
 
     # -- sending --------------------------------------------------------------------
 
@@ -326,7 +342,7 @@ class Publisher:
     async def _write(self, flush: Flush) -> None:
         if self._crowded_flushes and self._newest_is_heartbeat:
             # Between foreign messages our sequence is old before the flush is there.
-            fence = heartbeat_fence(self._heartbeat_sequence, self._prefix)
+            fence = heartbeat_fence(self.heartbeat_seq, self._prefix)
         else:
             fence = sequence_fence(self.sequence)
         if flush.is_claim:
@@ -375,8 +391,10 @@ class Publisher:
 
     async def _refused(self, code: int) -> None:
         if code in _FULL:
-            self._say_full(code)
-            await asyncio.sleep(_FULL_PAUSE_S)
+            held_by = await self.make_room() if self.make_room is not None else ""
+            if held_by or self.make_room is None:
+                self._say_full(code, held_by)
+                await asyncio.sleep(_FULL_PAUSE_S)
         elif code not in (_WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT, 0):
             raise StreamError(
                 f"NATS refuses to store messages in {self._stream} (error {code})",
@@ -385,13 +403,14 @@ class Publisher:
             )
         await self._step_over_foreign()
 
-    def _say_full(self, code: int) -> None:
+    def _say_full(self, code: int, held_by: str) -> None:
         if time.monotonic() < self._said_full_s + _FULL_SAID_EVERY_S:
             return
         self._said_full_s = time.monotonic()
         self._log.warning(
             "the stream is full; waiting, the binlog keeps what comes",
             stream=self._stream,
+            why=held_by or None,
             error_code=code,
         )
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ from cdc_reader.resume import (
     parsed_gtid_set,
     resume_from,
 )
+from cdc_reader.retention import Retention
 from cdc_reader.shape import target_of
 from cdc_reader.sinks import Sinks
 from cdc_reader.snapshot import Snapshot
@@ -225,6 +227,7 @@ async def _attach(
     )
     source: Source | None = None
     chunks: ChunkReader | None = None
+    retention: Retention | None = None
     try:
         state = await stream.declare_stream(nc, settings)
         tail = await read_tail(
@@ -280,8 +283,10 @@ async def _attach(
                 early_bytes_per_s=settings.heartbeat_early_bytes,
             ),
         )
+        retention = _retention(nc, settings, tail, state, attached, sinks, log)
         await attached.list_tables()
         await publisher.open(attached.heartbeat())
+        retention.begin()
         _say_older_forms(snapshot.progress, log)
         log.info("streaming", position=str(resume.position), after=resume.last or None)
         yield attached
@@ -290,6 +295,8 @@ async def _attach(
             source.close()
         if chunks is not None:
             chunks.close()
+        if retention is not None:
+            retention.end()
         await stream.close(nc)
 
 
@@ -336,6 +343,38 @@ def _sinks(
         sequence=lambda: publisher.sequence,
         added=[n for n in names if tail.heartbeat and n not in tail.heartbeat.snapshot],
     )
+
+
+def _retention(
+    nc: stream.Connection,
+    settings: Settings,
+    tail: Tail,
+    state: stream.StreamState,
+    attached: Attached,
+    sinks: Sinks,
+    log: Any,
+) -> Retention:
+    publisher = attached.publisher
+
+    def restart_seq(presses: bool) -> int:
+        return (publisher.heartbeat_seq or tail.heartbeat_at) if presses else publisher.boundary_seq
+
+    def has_room(room_bytes: int) -> None:
+        publisher.room_bytes = room_bytes
+
+    has_room(max(0, int(state.config.get("max_bytes", -1))))
+    retention = Retention(
+        nc,
+        settings,
+        restart_seq=restart_seq,
+        lists=attached.naming.starts_from,
+        wants_list=attached.naming.expire,
+        heard=sinks.applied,
+        has_room=has_room,
+        log=log,
+    )
+    publisher.make_room = partial(retention.look, is_full=True)
+    return retention
 
 
 def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:

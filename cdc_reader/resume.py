@@ -56,6 +56,8 @@ class Tail:
     """`id` of the newest message of ours, empty when there is none."""
     last_of: tuple[str, ...] = ()
     """With several partitions: of the newest in each, barriers included."""
+    heartbeat_at: int = 0
+    """Sequence of the newest heartbeat; 0: there is none."""
     naming: Naming = field(default_factory=Naming)
     """Which tables the newest heartbeat names; `heartbeat` itself has them all."""
     ours_at: int = 0
@@ -99,6 +101,7 @@ def tail_of(
     *,
     needs_heartbeat: bool = True,
     naming: Naming | None = None,
+    heartbeat_at: int = 0,
 ) -> Tail:
     """Return the end of a stream.
 
@@ -131,6 +134,7 @@ def tail_of(
         last=last,
         last_of=tuple(last_of) if partitions > 1 else (),
         naming=naming or Naming(),
+        heartbeat_at=heartbeat_at,
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 import msgspec
 from nats.aio.msg import Msg
 
+from cdc.kept import holder_name
 from cdc.sink_state import SILENT_S, SinkState, decode_state, state_subject
 from cdc.stream import Connection
 from cdc.wire import unless_lost
@@ -72,6 +73,15 @@ class Sinks:
         self._states[subject] = (self._clock(), state)
         if state.tables:
             self._tables[subject] = frozenset(state.tables)
+
+    def applied(self) -> dict[str, int]:
+        """Return what sinks that live said last that they have applied: ``{"default": 8123}``."""
+        out, now_s = {}, self._clock()
+        for subject, (heard_s, state) in self._states.items():
+            *_, pipeline, partition = subject.split(".")
+            if state.seq and now_s - heard_s < SILENT_S:
+                out[holder_name(pipeline, partition)] = state.seq
+        return out
 
     def held_back(self, table: str) -> str:
         """Return why no rows of a table may be read now; empty: they may."""

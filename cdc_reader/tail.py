@@ -117,6 +117,7 @@ async def read_tail(
         partitions,
         needs_heartbeat=needs_heartbeat,
         naming=naming,
+        heartbeat_at=heartbeat_at,
     )
     return dataclasses.replace(tail, ours_at=max(ours_at, heartbeat_at))
 
@@ -188,8 +189,9 @@ async def published_behind(
     async for stored in own.backwards(tail.sequence):
         oldest = stored.seq
         if (older := own.heartbeat(stored)) is not None:
-            # What stands before an older boundary is within the newest one.
-            if older.gtid_set != heartbeat.gtid_set:
+            # What stands before an older boundary is within the newest one, and so is all
+            # before one of the same place that nothing stands behind.
+            if older.gtid_set != heartbeat.gtid_set or ends_at_boundary(older.last, older):
                 return published
         elif (refresh := own.refresh(stored)) is not None:
             if refresh.gap:

@@ -53,6 +53,7 @@ from redis_sink.kinds import refuse_other_kinds
 from redis_sink.lookup import refresh_behind, standing
 from redis_sink.older_forms import Older, forget, remember
 from redis_sink.owner import share_partitions
+from redis_sink.place import Place
 from redis_sink.plan import Planner
 from redis_sink.preflight import check_server, refuse_foreign_keys
 from redis_sink.state import grounds_of
@@ -157,6 +158,7 @@ class _Sink:
         self._sweep: Sweep | None = None
         self._reads = 1
         """So many reads of the consumer make a batch."""
+        self._place = Place(settings, partition)
         self._telling = Telling(
             state_subject(settings.stream, settings.pipeline, partition), tables
         )
@@ -237,6 +239,8 @@ class _Sink:
                 waiting.over()
                 self._telling.seq, self._telling.waits = applied.seq, ""
                 await self._telling.tell(nc, self._writer)
+                await self._place.note(nc, applied.seq)
+            await self._place.leave(nc)
         finally:
             self._sweep = None
             self._writer.close()
@@ -273,6 +277,7 @@ class _Sink:
         self._owns = True
         self._older = await remember(self._writer, self._templates_key, self._tables)
         self._tell(start)
+        await self._place.declare(own.nc, start.applied.seq)
         await consumer.open(start.seq)
         return start.applied
 

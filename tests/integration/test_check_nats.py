@@ -216,6 +216,25 @@ def test_rights(place: Place, new_nats: NewNats, role: str) -> None:
     assert (ask_nats(f"nats://root:r@127.0.0.1:{server.port}", "STREAM.NAMES")["streams"]) is None
 
 
+def test_the_right_to_remove_what_is_applied(place: Place, new_nats: NewNats) -> None:
+    """Without it cdc runs; with the printed section nothing lacks."""
+    stream, name = place.name.upper(), place.name
+    needed = [f"$JS.API.{what}" for what in ("INFO", f"STREAM.INFO.{stream}")]
+    needed += [f"$JS.API.STREAM.{what}.{stream}" for what in ("CREATE", "MSG.GET")]
+    publish = [f"{name}.>", *needed]
+    server = new_nats(
+        users(f'permissions: {{ publish: {publish}, subscribe: ["_INBOX_reader.>"] }}')
+    )
+    url = f"nats://u:p@127.0.0.1:{server.port}"
+    (finding,) = place.findings(url, role="reader").values()
+
+    assert (finding.id, finding.stops) == ("nats.keep-rights", False)
+    assert place.findings(url, role="reader", stream_keep_s=0) == {}
+    assert finding.fix.file is not None
+    restart(server, users(finding.fix.file[1]))
+    assert place.findings(url, role="reader") == {}
+
+
 def test_the_right_to_receive(place: Place, new_nats: NewNats) -> None:
     """An inbox that may not be subscribed to is told, not waited for."""
     publish_all = '"$JS.API.>", "cdc.dead.>"'

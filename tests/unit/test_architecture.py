@@ -28,6 +28,7 @@ PURE = (
     "cdc.errors",
     "cdc.estimate",
     "cdc.finding",
+    "cdc.kept",
     "cdc.key",
     "cdc.key_overlap",
     "cdc.form",
