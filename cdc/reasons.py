@@ -49,6 +49,7 @@ REASONS: dict[str, str] = {
     "nats.stream-config": "messages could be lost, or the fence not hold",
     "nats.subjects-taken": "the stream cannot be created",
     "nats.dead-letters-config": "what cannot be applied could be forgotten",
+    "nats.account": "a stream cannot be created",
     "nats.keep-rights": "nothing is removed from the stream, until it is full",
     "nats.replicas": "the stream cannot be created with so many copies",
     "nats.one-copy": "the stream is away as long as the one node that holds it is",

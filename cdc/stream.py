@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from cdc.errors import PermissionDenied, StreamError, UnavailableError
 from cdc.seal import UNSEALED, Seal, new_metadata, seal_of
 from cdc.settings import Settings
+from cdc.stream_size import required_bytes
 from cdc.wire import Connection, close, connect, lost, write_block
 
 __all__ = [
@@ -67,7 +68,7 @@ DUPLICATE_WINDOW_NS = _SECOND_NS
 DEAD_DUPLICATE_WINDOW_NS = 600 * _SECOND_NS
 
 NO_STREAM = 10059
-_NAME_IN_USE = 10058
+_NAME_IN_USE, _SIZE_REQUIRED = 10058, 10113
 _NO_MESSAGE = 10037
 _JETSTREAM_OFF = (10039, 10076)
 
@@ -296,6 +297,8 @@ async def create_stream(nc: Client, config: dict[str, Any]) -> StreamState:
     try:
         return _state(await api(nc, f"STREAM.CREATE.{config['name']}", config))
     except ApiError as refused:
+        if refused.err_code == _SIZE_REQUIRED and (size_bytes := required_bytes(config)):
+            return await create_stream(nc, config | {"max_bytes": size_bytes})
         known = named_stream_state if refused.err_code == _NAME_IN_USE else stream_state
         try:
             return await known(nc, config["name"])

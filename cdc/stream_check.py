@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from cdc.account_check import check_account
 from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.finding import Finding, Fix, Report, of_error
 from cdc.own_messages import OwnMessages
@@ -107,10 +108,23 @@ async def _ask(
         return  # what follows would wait for answers that never come
     if state is not None:
         report.findings += await _partitions(nc, settings, state)
+    report.findings += check_account(info, settings, await _missing(nc, settings, role, refusals))
     if role != "reader":
         if state is None:
             report.findings += await _subjects_taken(nc, wanted["subjects"][0], settings.stream)
         report.findings += await _dead_letters(nc, settings)
+
+
+async def _missing(nc: Connection, settings: Settings, role: str, refusals: Refusals) -> list[str]:
+    """Return the names of the streams that the role is going to make."""
+    names = [settings.stream]
+    if role != "reader":
+        dead = {"subject": dead_letter_subject(settings)}
+        if not (await api(nc, "STREAM.NAMES", dead)).get("streams"):
+            names.append(f"{settings.stream}_DEAD")
+        if settings.partitions > 1:
+            names.append(f"KV_cdc_{settings.pipeline}")
+    return [name for name in names if await state_of(nc, name, refusals) is None]
 
 
 def _notes(fast: bool) -> list[str]:

@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdc.errors import PermissionDenied
+import nats.errors
+
+from cdc.errors import PermissionDenied, UnavailableError
 from cdc.finding import Finding, Fix
 from cdc.settings import Settings
 from cdc.stream import (
@@ -26,8 +28,10 @@ from cdc.stream import (
     stream_state,
     write_block,
 )
+from cdc.wire import lost
 
 _RESERVED_REPLY = b"_R_.cdc"
+FLUSH_S = 5
 _SID = 1 << 30
 """Of subscriptions that are tried: far from those of nats-py."""
 _OPERATIONS = ("insert", "update", "delete", "snapshot", "schema", "heartbeat", "refresh", "tables")
@@ -112,7 +116,7 @@ async def try_rights(
     """
     needed = rights_needed(settings, role, created=True)
     await write_block(nc, _publishing(["$JS.API.INFO"]) + _subscribing(needed.subscribe.values()))
-    await nc.flush()
+    await _flushed(nc)
     info_refused = refusals.has_denied("$JS.API.INFO")
     if not info_refused and "with reply of" not in refusals:
         notes.append("NATS: the rights on this server cannot be tried without an effect")
@@ -122,7 +126,7 @@ async def try_rights(
         needed = rights_needed(settings, role, await _are_created(nc, settings, role, refusals))
     subjects = [subject for tried in needed.publish.values() for subject in tried]
     await write_block(nc, _publishing((*subjects, *needed.removing)))
-    await nc.flush()
+    await _flushed(nc)
     publish = [
         pattern
         for pattern, tried in needed.publish.items()
@@ -172,10 +176,27 @@ async def _are_created(nc: Connection, settings: Settings, role: str, refusals: 
         names.append(f"KV_cdc_{settings.pipeline}")
     subjects = [f"$JS.API.STREAM.INFO.{name}" for name in names]
     await write_block(nc, _publishing(subjects))
-    await nc.flush()
+    await _flushed(nc)
     if any(refusals.has_denied(subject) for subject in subjects):
         return True  # it is not known; that right is what the finding is about
     return all([await state_of(nc, name, refusals) is not None for name in names])
+
+
+async def _flushed(nc: Connection) -> None:
+    """Wait until the server has looked at all that was sent.
+
+    Raises:
+        UnavailableError: it does not say so.
+    """
+    try:
+        await nc.flush(timeout=FLUSH_S)
+    except nats.errors.TimeoutError:
+        raise UnavailableError(
+            f"NATS at {nc.address} accepts connections and then does not answer within {FLUSH_S} s",
+            remedy="look at that server: it may be stopped, out of disk, or overloaded",
+        ) from None
+    except (nats.errors.Error, OSError):
+        raise lost(nc) from None
 
 
 def _publishing(subjects: Iterable[str]) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -40,13 +40,13 @@ from cdc.own_messages import OwnMessages
 from cdc.seal import Seal
 from cdc.stream import (
     ApiError,
-    StoredMessage,
     right_refused,
     stream_state,
     write_block,
 )
 from cdc.table_list import listing
 from cdc.unacknowledged import unacknowledged
+from cdc_reader.fence import check_end
 from cdc_reader.flush import (
     CLAIM_HEADER,
     Flush,
@@ -79,10 +79,6 @@ _FULL_PAUSE_S = 1.0
 _FULL_SAID_EVERY_S = 10.0
 LIST_MESSAGE_BYTES = 256 << 10
 HEARTBEATS_IN_ROOM = 16
-
-
-class FencedError(UnavailableError):
-    """Somebody else publishes our messages: read the tail again and go on from there."""
 
 
 class Log(Protocol):
@@ -428,22 +424,3 @@ class Publisher:
         if state.last_seq > self.sequence:
             self._crowded_flushes = CROWDED_FLUSHES
         self.sequence, self._leader = state.last_seq, state.leader
-
-
-def check_end(
-    sequence: int, last_sequence: int, prefix: str, ours: Collection[StoredMessage]
-) -> None:
-    """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
-
-    Args:
-        ours: messages of ours that stand behind `sequence`.
-
-    Raises:
-        FencedError: as `Publisher` says it.
-    """
-    if last_sequence < sequence:
-        raise FencedError("the stream lost its tail; going back to what it holds")
-    if any(stored.subject == subject_for(prefix, REFRESH) for stored in ours):
-        raise FencedError("rows are to be read anew; going on at the announcement")
-    if ours:
-        raise FencedError("another reader publishes to the stream; reading its end again")

@@ -30,6 +30,7 @@ from cdc_reader.backfill_report import BackfillReport
 from cdc_reader.beat import Beat
 from cdc_reader.chunk import ChunkReader, chunk_connection
 from cdc_reader.failover import ask_server_log, follow_to
+from cdc_reader.fence import FencedError
 from cdc_reader.lanes import Run
 from cdc_reader.pace import Pace
 from cdc_reader.publisher import Publisher
@@ -53,6 +54,8 @@ READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.05
 CHUNK_READ_TIMEOUT_S = 0.005
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
+FENCED_OFTEN_S = 2.0
+"""A reader that is fenced off sooner is not alone."""
 LIST_KEEP_US = 3_600_000_000
 """A list of tables is written again after so long, so that what stands before can be removed."""
 
@@ -73,6 +76,11 @@ async def run(
         try:
             async with _attach(settings, tables, log) as attached:
                 await _stream_changes(attached, stop, meter)
+        except FencedError as error:
+            # A refresh was announced, or another reader began: its end is read again.
+            say = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
+            say("reading the stream's end again", why=error.seen)
+            await _pause(stop, BACKOFF_FIRST_S * random.uniform(0.5, 1.0))
         except UnavailableError as error:
             if time.monotonic() - began_s > 2 * BACKOFF_MAX_S:
                 pause_s = BACKOFF_FIRST_S

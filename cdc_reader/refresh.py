@@ -25,8 +25,9 @@ from cdc.table import Table
 from cdc.telemetry import names_text
 from cdc_reader.chunk import about_rows, chunk_connection
 from cdc_reader.failover import ask_server_log
+from cdc_reader.fence import FencedError
 from cdc_reader.key_range import Ranges, checked, refuse_too_much
-from cdc_reader.publisher import FencedError, Publisher
+from cdc_reader.publisher import Publisher
 from cdc_reader.resume import ServerLog, Tail
 from cdc_reader.tail import newest_boundary, newest_refresh, read_tail
 

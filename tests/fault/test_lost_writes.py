@@ -144,9 +144,10 @@ def test_a_consumer_deleted_and_a_stream_that_is_full(bench: Bench) -> None:
     """Another consumer is made; a full stream is waited for, said so, and goes on with room."""
     chance = seeded()
     with bench.pipeline as pipeline:
-        limit = str(4 << 20)
-        reader = pipeline.process("--role", "reader", "--stream-max-bytes", limit, name="reader")
-        sink = pipeline.process("--role", "sink", "--stream-max-bytes", limit, name="sink")
+        # Nothing that is applied is removed, or it would never be full.
+        limit = ("--stream-max-bytes", str(4 << 20), "--stream-keep-s", "0")
+        reader = pipeline.process("--role", "reader", *limit, name="reader")
+        sink = pipeline.process("--role", "sink", *limit, name="sink")
         reader.start()
         sink.start()
         bench.wait_for_progress()

@@ -144,6 +144,8 @@ def test_idle_heartbeats_leave_the_stream(bench: Bench) -> None:
         cdc(bench, "verify", "--json")
         cdc(bench, "refresh", "--yes")
         bench.wait_until_equal()
+        wait_for("the end to be read", lambda: "reading the stream's end again" in process.text())
+        assert "waiting for a server" not in process.text()
         assert process.stop() == 0
         process = bench.caught_up()
         seq = state(bench)["first_seq"]

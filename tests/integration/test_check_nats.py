@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,11 +14,14 @@ import pytest
 
 from cdc.demo.ports import free_port
 from cdc.demo.servers import MySQL, Nats, start_together
+from cdc.errors import UnavailableError
 from cdc.finding import Finding, Report
 from cdc.settings import load
-from cdc.stream import stream_config
+from cdc.stream import close, connect, declare_dead_letters, declare_stream, stream_config
+from cdc.stream_rights import Refusals, rights_needed, try_rights
+from redis_sink.lease import Leases
 from tests.conftest import NewNats
-from tests.support.checking import ask_nats, check, found, publish, stream_edit
+from tests.support.checking import QUIET, ask_nats, check, found, publish, stream_edit
 from tests.support.pipeline import wait_for
 
 
@@ -218,13 +223,10 @@ def test_rights(place: Place, new_nats: NewNats, role: str) -> None:
 
 def test_the_right_to_remove_what_is_applied(place: Place, new_nats: NewNats) -> None:
     """Without it cdc runs; with the printed section nothing lacks."""
-    stream, name = place.name.upper(), place.name
-    needed = [f"$JS.API.{what}" for what in ("INFO", f"STREAM.INFO.{stream}")]
-    needed += [f"$JS.API.STREAM.{what}.{stream}" for what in ("CREATE", "MSG.GET")]
-    publish = [f"{name}.>", *needed]
-    server = new_nats(
-        users(f'permissions: {{ publish: {publish}, subscribe: ["_INBOX_reader.>"] }}')
-    )
+    settings = load({k: v for k, v in place.flags.items() if k != "tables"}, {})
+    publish = json.dumps([*rights_needed(settings, "reader", False).publish])
+    inbox = '["_INBOX_reader.>"]'
+    server = new_nats(users(f"permissions: {{ publish: {publish}, subscribe: {inbox} }}"))
     url = f"nats://u:p@127.0.0.1:{server.port}"
     (finding,) = place.findings(url, role="reader").values()
 
@@ -263,6 +265,74 @@ def test_room_of_the_account(place: Place, new_nats: NewNats, rows: str, mysql: 
     assert (finding.id, finding.stops) == ("nats.stream-room", False)
     restart(server, account("64M"))
     assert place.findings(url, mysql, **flags) == {}
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_limits_of_the_account(place: Place, new_nats: NewNats, partitions: int) -> None:
+    """Sizes that are required, too large, or not free, and streams that are too many."""
+
+    def account(limits: str) -> str:
+        users = 'users: [ { user: "u", password: "p" } ]'
+        return f"accounts {{ A {{ jetstream: {{ {limits} }}, {users} }} }}"
+
+    flags: dict[str, Any] = {"role": "both", "partitions": partitions}
+    server = new_nats(account("max_bytes_required: true, max_store: 200MB"))
+    url = f"nats://u:p@127.0.0.1:{server.port}"
+    (required,) = place.findings(url, **flags).values()
+    assert (required.id, required.stops) == ("nats.account", True)
+    value = required.fix.advice.split()[1]
+    flags["stream_max_bytes"] = int(value)
+    assert place.findings(url, **flags) == {}
+    for limits in (
+        "disk_max_stream_bytes: 10MB",
+        "max_bytes_required: true, max_store: 100MB",
+        f"max_streams: {partitions}",
+    ):
+        restart(server, account(limits))
+        assert set(place.findings(url, **flags)) == {"nats.account"}, limits
+
+
+def test_an_account_that_asks_for_sizes(place: Place, new_nats: NewNats) -> None:
+    """All three streams are made, those beside the main one with sizes of their own."""
+    users = 'users: [ { user: "u", password: "p" } ]'
+    limits = "max_bytes_required: true, max_store: 200MB"
+    server = new_nats(f"accounts {{ A {{ jetstream: {{ {limits} }}, {users} }} }}")
+    url = f"nats://u:p@127.0.0.1:{server.port}"
+    settings = load(
+        {k: v for k, v in place.flags.items() if k != "tables"}
+        | {"nats": url, "stream_max_bytes": "1000000"},
+        {},
+    )
+
+    async def declared() -> None:
+        nc = await connect(settings.nats, name="t", inbox_prefix="_INBOX_t", log=QUIET)
+        try:
+            await declare_stream(nc, settings)
+            await declare_dead_letters(nc, settings)
+            await Leases(nc, pipeline=settings.pipeline, replicas=1, owner="x").declare()
+        finally:
+            await close(nc)
+
+    asyncio.run(declared())
+    assert len(ask_nats(url, "STREAM.NAMES")["streams"]) == 3
+
+
+def test_a_nats_that_stalls_while_rights_are_tried(place: Place, new_nats: NewNats) -> None:
+    """It does not answer, which is no bug of cdc."""
+    server = new_nats()
+    settings = load({"nats": server.url}, {})
+
+    async def tried() -> None:
+        nc = await connect(settings.nats, name="t", inbox_prefix="_INBOX_t", log=QUIET)
+        server.pause()
+        try:
+            await try_rights(nc, settings, "both", Refusals(), [])
+        finally:
+            server.resume()
+            await close(nc)
+
+    with pytest.raises(UnavailableError, match="does not answer"):
+        asyncio.run(tried())
 
 
 def test_a_row_that_is_too_large(place: Place, new_nats: NewNats, rows: str, mysql: MySQL) -> None:

@@ -23,9 +23,10 @@ from cdc.settings import Settings
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from cdc.wire import Connection
+from cdc_reader.fence import FencedError
 from cdc_reader.flush import fast_block, sequence_fence
 from cdc_reader.lanes import Run
-from cdc_reader.publisher import FencedError, Publisher
+from cdc_reader.publisher import Publisher
 from cdc_reader.tail import end_running_batch, read_tail
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages

@@ -15,8 +15,8 @@ from cdc.errors import CdcError, UnavailableError
 from cdc.message import Heartbeat, TableProgress, decode_heartbeat, parse_id
 from cdc.position import MySqlGtidSet, Position
 from cdc.stream import StoredMessage
+from cdc_reader.fence import check_end
 from cdc_reader.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
-from cdc_reader.publisher import check_end
 from cdc_reader.resume import ServerLog, resume_from, tail_of
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
 from tests.model.sides import HEARTBEAT, NAME, PREFIX, Numbered, Read, ReaderSide, Turn, decoded

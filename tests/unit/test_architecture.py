@@ -23,7 +23,9 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 PURE = (
     "cdc_reader.resume",
+    "cdc.account_check",
     "cdc.check_report",
+    "cdc.stream_size",
     "cdc.compiled",
     "cdc.errors",
     "cdc.estimate",
