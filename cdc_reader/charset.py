@@ -113,3 +113,44 @@ def text(raw: bytes, charset: Charset) -> str:
     if charset is Charset.LATIN1:
         return latin1_text(raw)
     return raw.decode("utf-8" if charset is Charset.UTF8 else "ascii")
+
+
+# Names of MySQL to codecs of Python; what is not here has no codec.
+_CODECS = {
+    "big5": "big5", "cp1250": "cp1250", "cp1251": "cp1251", "cp1256": "cp1256",
+    "cp1257": "cp1257", "cp850": "cp850", "cp852": "cp852", "cp866": "cp866",
+    "cp932": "cp932", "eucjpms": "euc_jp", "euckr": "euc_kr", "gb18030": "gb18030",
+    "gb2312": "gb2312", "gbk": "gbk", "greek": "iso8859_7", "hebrew": "iso8859_8",
+    "koi8r": "koi8_r", "koi8u": "koi8_u", "latin2": "iso8859_2", "latin5": "iso8859_9",
+    "latin7": "iso8859_13", "macroman": "mac_roman", "sjis": "cp932", "tis620": "tis_620",
+    "ujis": "euc_jp",
+}  # fmt: skip
+# Characters that two tables of one character set give different numbers.
+_AMBIGUOUS = dict.fromkeys(
+    map(ord, "\u00a2\u00a3\u00a5\u00a6\u00ac\u00b7\u00b8\u203e\u2014\u2015\u2016\u2022\u2025\u2212"
+    "\u2225\u2299\u22ef\u2500\u301c\u30fb\uff0d\uff3c\uff5e\uffe0\uffe1\uffe2\uffe3\uffe4\uffe5"),
+    "\ufffd",
+)  # fmt: skip
+
+
+def statement_text(raw: bytes, collation: int | None) -> str:
+    r"""Return a statement as a session typed it; ``\ufffd`` stands for what is not certain.
+
+    >>> statement_text(b"TRUNCATE t\xe4glich", 8), statement_text(b"TRUNCATE \xc4", 51)
+    ('TRUNCATE täglich', 'TRUNCATE Д')
+
+    Args:
+        collation: id of ``character_set_client``; None: not known, UTF-8.
+    """
+    # Also in SWE7, which has letters in the place of signs: a server takes 7 bits as they are.
+    if raw.isascii():
+        return raw.decode("ascii")
+    charset = Charset.UTF8 if collation is None else _BY_COLLATION.get(collation)
+    if charset is Charset.LATIN1:
+        return latin1_text(raw)
+    if charset is not None:
+        return raw.decode("ascii" if charset is Charset.ASCII else "utf-8", "replace")
+    codec = _CODECS.get(_name(collation or 0).removeprefix("character set "))
+    if codec is None:
+        return raw.decode("ascii", "replace")
+    return raw.decode(codec, "replace").translate(_AMBIGUOUS)

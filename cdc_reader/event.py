@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from cdc.errors import PositionLostError
+from cdc_reader.charset import statement_text
 
 QUERY, STOP, ROTATE, INTVAR, RAND, USER_VAR = 2, 3, 4, 5, 13, 14
 FORMAT_DESCRIPTION, XID, BEGIN_LOAD, EXECUTE_LOAD, TABLE_MAP = 15, 16, 17, 18, 19
@@ -170,6 +171,8 @@ class GtidEvent(NamedTuple):
     """Commit time in microseconds since 1970."""
     standalone: bool
     """MariaDB: one statement follows and no COMMIT."""
+    prepared: bool = False
+    """MariaDB: rows of an XA transaction follow, whose outcome is not known yet."""
 
 
 def parse_gtid(event: Event) -> GtidEvent:
@@ -199,12 +202,22 @@ def _uuid(raw: bytes) -> str:
     return str(uuid.UUID(bytes=raw))
 
 
+# Source: mariadb sql/log_event.h, Gtid_log_event.  XA START and XA END stand in no event.
+_FL_STANDALONE, _FL_PREPARED_XA = 1, 64
+
+
 def _parse_mariadb_gtid(event: Event) -> GtidEvent:
     b, s = event.buffer, event.start
     (sequence,) = _u64(b, s)
     domain = int.from_bytes(b[s + 8 : s + 12], "little")
     gtid = f"{domain}-{event.server_id}-{sequence}"
-    return GtidEvent(gtid, event.timestamp_s * 1_000_000, bool(b[s + 12] & 1))
+    flags = b[s + 12]
+    return GtidEvent(
+        gtid,
+        event.timestamp_s * 1_000_000,
+        standalone=bool(flags & _FL_STANDALONE),
+        prepared=bool(flags & _FL_PREPARED_XA),
+    )
 
 
 class _Serialized:
@@ -271,6 +284,14 @@ class QueryEvent(NamedTuple):
 
     schema: str
     text: str
+    """As the session's character set has it; ``\\ufffd`` where that is not certain."""
+    as_utf8: str | None = None
+    """What it is if the server wrote it, where that is another text."""
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Every text that it can be."""
+        return (self.text,) if self.as_utf8 is None else (self.text, self.as_utf8)
 
 
 def is_begin(event: Event) -> bool:
@@ -283,12 +304,46 @@ def parse_query(event: Event) -> QueryEvent:
     b, s = event.buffer, event.start
     schema_bytes = b[s + 8]
     status_bytes = b[s + 11] | b[s + 12] << 8
-    at = s + 13 + (13 if event.kind == EXECUTE_LOAD else 0) + status_bytes
+    at = s + 13 + (13 if event.kind == EXECUTE_LOAD else 0)
+    collation = _client_collation(b[at : at + status_bytes])
+    at += status_bytes
     schema = b[at : at + schema_bytes].decode("utf-8", "replace")
     body = b[at + schema_bytes + 1 : event.end]
     if event.kind == MARIADB_QUERY_COMPRESSED:
         body = inflate(body)
-    return QueryEvent(schema, body.decode("utf-8", "replace"))
+    text = statement_text(body, collation)
+    try:
+        # A statement that the server wrote itself (DROP TABLE) is UTF-8, whatever the event says.
+        as_utf8 = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return QueryEvent(schema, text)
+    return QueryEvent(schema, text, as_utf8 if as_utf8 != text else None)
+
+
+_Q_CHARSET = 4
+_STATUS_BYTES = {0: 4, 1: 8, 3: 4, _Q_CHARSET: 6}
+_Q_CATALOG, _Q_CATALOG_NZ = 2, 6
+
+
+def _client_collation(status: bytes) -> int | None:
+    """Return the collation id of ``character_set_client``; None: the event does not say it.
+
+    Source: libs/mysql/binlog/event/statement_events.h, Query_event, "Status variables"; it stands
+    behind none but those that are known here, on MariaDB too (sql/log_event_server.cc).
+    """
+    at = 0
+    while at < len(status):
+        code = status[at]
+        at += 1
+        if code == _Q_CHARSET:
+            return int.from_bytes(status[at : at + 2], "little") if at + 2 <= len(status) else None
+        if code in (_Q_CATALOG, _Q_CATALOG_NZ) and at < len(status):
+            at += 1 + status[at] + (code == _Q_CATALOG)
+        elif code in _STATUS_BYTES:
+            at += _STATUS_BYTES[code]
+        else:
+            return None
+    return None
 
 
 def inflate(data: bytes) -> bytes:

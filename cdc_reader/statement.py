@@ -3,8 +3,9 @@
 Pure.  A row-based binlog has statements only for transaction control and DDL; DML as a
 statement means that a session left ROW format, and its rows are not in the binlog.
 
-Nothing is parsed beyond tokens: a statement concerns a table when its name stands in it
-as an identifier.  That can stop the reader once too often, never once too few.
+Nothing is parsed beyond tokens: a statement concerns a table when its name stands in it as an
+identifier, or could where a character of it is not certain.  That can stop the reader once too
+often, never once too few.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+UNSURE = "\ufffd"
+"""A character of a statement that may be another one: see `cdc_reader.charset`."""
+
 Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "xa start", "xa end"]
 
-_TOKEN = re.compile(
-    r"""/\*M?!\d*|\*/              # executable comments are statements
+_GRAMMAR = r"""/\*M?!\d*|\*/              # executable comments are statements
       |/\*.*?\*/|--\s[^\n]*|\#[^\n]*
       |`(?P<quoted>(?:[^`]|``)*)`
       |"(?P<ansi>(?:[^"\\]|\\.|"")*)"
       |'(?:[^'\\]|\\.|'')*'
-      |(?P<word>[\w$]+)
+      |(?P<word>[\w$\ufffd]+)
       |(?P<dot>\.)
-      |\S""",
-    re.VERBOSE | re.DOTALL,
-)
+      |\S"""
+_TOKEN = re.compile(_GRAMMAR, re.VERBOSE | re.DOTALL)
+# With NO_BACKSLASH_ESCAPES a text ends at its first quote.
+_TOKEN_OF_PLAIN_TEXTS = re.compile(_GRAMMAR.replace(r"\\]|\\.|", "]|"), re.VERBOSE | re.DOTALL)
 
 _LEADING_COMMENTS = re.compile(r"(?:\s|/\*(?!M?!).*?\*/|--\s[^\n]*\n|\#[^\n]*\n)+", re.DOTALL)
 _SCHEMA_CHANGES = (
@@ -44,6 +48,7 @@ _DML = frozenset(
 )
 # What a server writes itself when it finds a MEMORY table empty after a restart.
 _EMPTIED = re.compile(r"DELETE FROM `(?:[^`]|``)+`\.`(?:[^`]|``)+`", re.IGNORECASE)
+_TEMPORARY = re.compile(r"(CREATE|DROP|CREATE OR REPLACE) TEMPORARY\b")
 _NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
 
 
@@ -94,11 +99,24 @@ def parse_statement(text: str, default_schema: str) -> Statement:
     >>> s.kind, ("shop", "users") in s.names
     ('ALTER TABLE', True)
     """
+    words, names = _scanned(_TOKEN, text, default_schema)
+    if "\\" in text:
+        names |= _scanned(_TOKEN_OF_PLAIN_TEXTS, text, default_schema)[1]
+    # Elsewhere the word, which is not reserved, is the name of a table or column.
+    temporary = _TEMPORARY.match(" ".join(words)) is not None
+    emptied = bool(_EMPTIED.fullmatch(text.strip()))
+    return Statement(_kind(words), temporary, frozenset(names), emptied)
+
+
+def _scanned(
+    token: re.Pattern[str], text: str, default_schema: str
+) -> tuple[list[str], set[tuple[str, str]]]:
+    """Return the first words and all names of a statement."""
     words: list[str] = []
     names: set[tuple[str, str]] = set()
     before: str | None = None
     dotted = False
-    for match in _TOKEN.finditer(text):
+    for match in token.finditer(text):
         if match["dot"]:
             dotted = before is not None
             continue
@@ -110,9 +128,7 @@ def parse_statement(text: str, default_schema: str) -> Statement:
             continue
         names.add((before if dotted and before is not None else default_schema.lower(), name))
         before, dotted = name, False
-    temporary = "TEMPORARY" in words[:4]
-    emptied = bool(_EMPTIED.fullmatch(text.strip()))
-    return Statement(_kind(words), temporary, frozenset(names), emptied)
+    return words, names
 
 
 def _add_word(words: list[str], word: str) -> None:
@@ -164,12 +180,26 @@ def changed_tables(statement: Statement, captured: Collection[str]) -> list[str]
     """
     if statement.temporary or not (statement.kind in _SCHEMA_CHANGES or is_dml(statement)):
         return []
-    return [table for table in captured if _concerns(statement, table)]
-
-
-def _concerns(statement: Statement, table: str) -> bool:
-    # Put together, not taken apart: both names may have dots in them.
-    table = table.lower()
+    names = {f"{schema}.{name}" for schema, name in statement.names}
     if statement.kind.endswith(" SCHEMA"):
-        return any(table.startswith(f"{word}.") for _, word in statement.names)
-    return any(f"{schema}.{name}" == table for schema, name in statement.names)
+        # Put together, not taken apart: a name may have dots in it.
+        names = {f"{name}." for _, name in statement.names}
+        return [table for table in captured if _begins_with_one(table.lower(), names)]
+    unsure = [_unsure(name) for name in names if UNSURE in name]
+    return [
+        table
+        for table in captured
+        if table.lower() in names or any(one.fullmatch(table.lower()) for one in unsure)
+    ]
+
+
+def _begins_with_one(table: str, starts: Collection[str]) -> bool:
+    return any(
+        _unsure(start).match(table) if UNSURE in start else table.startswith(start)
+        for start in starts
+    )
+
+
+def _unsure(name: str) -> re.Pattern[str]:
+    """Return what a name may be of which some characters are not certain."""
+    return re.compile(".+".join(map(re.escape, re.split(f"{UNSURE}+", name))), re.DOTALL)

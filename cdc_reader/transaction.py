@@ -223,11 +223,11 @@ class Assembler:
     # -- transactions ---------------------------------------------------------------
 
     def _begin(self, event: Event) -> None:
-        gtid, commit_us, standalone = ev.parse_gtid(event)
+        gtid, commit_us, standalone, self._xa = ev.parse_gtid(event)
         self._gtid, self.event_us = gtid, commit_us
         self.in_transaction = True
         self._begun = event.kind == ev.MARIADB_GTID and not standalone
-        self._xa, self._transaction_messages = False, 0
+        self._transaction_messages = 0
         self._context = f'"gtid":"{gtid}",' if gtid else ""
         self._suffix = f',"ts":{commit_us},"v":1}}'
 
@@ -283,11 +283,13 @@ class Assembler:
     # -- statements -----------------------------------------------------------------
 
     def _statement(self, query: ev.QueryEvent) -> None:
-        statement = parse_statement(query.text, query.schema)
-        tables = changed_tables(statement, self._targets.keys())
+        readings = [parse_statement(text, query.schema) for text in query.readings]
+        statement = readings[0]
+        changed = (changed_tables(reading, self._targets.keys()) for reading in readings)
+        tables = {table for tables in changed for table in tables}
         if is_dml(statement) and (tables or not statement.empties_memory):
             where = (
-                ", ".join(tables)
+                ", ".join(sorted(tables))
                 or "other tables, which triggers, views or functions may carry on to captured ones,"
             )
             raise self._refuse(

@@ -238,15 +238,21 @@ def time_text(packed: int, fraction_digits: int) -> str:
 def set_text(bits: int, labels: tuple[str, ...]) -> str:
     """Return the members of a SET in the order of its definition.
 
-    >>> set_text(5, ("a", "b", "c"))
-    'a,c'
+    >>> set_text(5, ("a", "b", "c")), set_text(3, ("", "a")), set_text(3, ("a", ""))
+    ('a,c', 'a', 'a,')
 
     Raises:
         ValueError: a bit stands for no label.
     """
     if bits >> len(labels):
         raise ValueError("a SET with a member too many")
-    return ",".join(label for i, label in enumerate(labels) if bits >> i & 1)
+    out = ""
+    for i, label in enumerate(labels):
+        if bits >> i & 1:
+            # As the server does it: no comma before the first text, and '' leaves none.
+            # Source: mysql-server sql/field.cc, Field_set::val_str; MariaDB's is the same.
+            out = f"{out},{label}" if out else label
+    return out
 
 
 def base64_text(raw: bytes) -> str:

@@ -26,6 +26,7 @@ enum {
 };
 
 #define HEADER_BYTES 19
+#define FL_PREPARED_XA 64
 #define COMMIT_TIME_BITS (((uint64_t)1 << 55) - 1)
 
 typedef struct {
@@ -134,7 +135,7 @@ static int begin(Follow *f, const Event *event)
     size_t size = (size_t)(event->end - b);
     uint64_t now_us = (uint64_t)event->timestamp_s * 1000000, commit_us = 0;
     if (event->kind == MARIADB_GTID) {
-        if (size < 13)
+        if (size < 13 || b[12] & FL_PREPARED_XA)
             return UNUSUAL;
         f->gtid_size = digits_of(f->gtid, little_endian(b + 8, 4));
         f->gtid[f->gtid_size++] = '-';

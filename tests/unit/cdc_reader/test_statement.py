@@ -31,6 +31,12 @@ CAPTURED = ["shop.users", "Shop2.Order-Items"]
         ("CREATE OR REPLACE DATABASE shop", "CREATE OR REPLACE SCHEMA"),
         ("SET STATEMENT max_statement_time=5 FOR ALTER TABLE users ADD c INT", "ALTER TABLE"),
         ("/*M!100100 ALTER TABLE users ADD c INT */", "ALTER TABLE"),
+        ("ALTER TABLE users ADD temporary INT", "ALTER TABLE"),
+        ("ALTER TABLE IF EXISTS users ADD c INT", "ALTER TABLE"),
+        ("DROP TABLE temporary, users", "DROP TABLE"),
+        ("RENAME TABLE temporary TO users", "RENAME TABLE"),
+        ("TRUNCATE us\ufffdrs", "TRUNCATE"),
+        ("ALTER TABLE x COMMENT 'a\\', RENAME TO users, COMMENT 'b'", "ALTER TABLE"),
     ],
 )
 def test_a_change_of_a_captured_table_is_seen(text: str, kind: str) -> None:
@@ -51,6 +57,9 @@ def test_a_change_of_a_captured_table_is_seen(text: str, kind: str) -> None:
         "ANALYZE TABLE users",
         "CREATE TABLE users_copy LIKE users",
         "DROP TEMPORARY TABLE IF EXISTS users",
+        "DROP /*!40005 TEMPORARY */ TABLE IF EXISTS users",
+        "CREATE OR REPLACE TEMPORARY TABLE users (id INT)",
+        "TRUNCATE us\ufffdr",
         "CREATE TEMPORARY TABLE users (id INT)",
         "DROP DATABASE other",
         "GRANT SELECT ON users TO app",

@@ -1,0 +1,192 @@
+"""What the reader makes of what is done to a captured table, on each server, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cdc.demo.servers import MariaDB, MySQL
+from tests.support.following import Follower, keys
+
+
+@pytest.fixture(params=["mariadb", "mariadb1011"])
+def any_mariadb(request: pytest.FixtureRequest) -> MariaDB:
+    """Each MariaDB."""
+    server: MariaDB = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def follower(any_server: MySQL | MariaDB) -> Iterator[Follower]:
+    """A captured table `users` with two rows, and one that is not captured, on each server."""
+    with Follower(any_server) as follower:
+        _two_tables(follower)
+        yield follower
+
+
+def _two_tables(follower: Follower) -> None:
+    follower.execute(
+        "CREATE TABLE users (id INT PRIMARY KEY, a INT)",
+        "CREATE TABLE other (id INT PRIMARY KEY, a INT)",
+        "INSERT INTO users VALUES (1, 0), (2, 0)",
+    )
+    follower.capture("users")
+
+
+CHANGES = {
+    "insert": "INSERT INTO {} VALUES (9, 9)",
+    "update": "UPDATE {} SET a = 7 WHERE id = 1",
+    "delete": "DELETE FROM {} WHERE id = 2",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [("insert", "XA ROLLBACK 'x'"), ("update", "XA COMMIT 'x'"), ("delete", None)],
+)
+def test_rows_of_a_prepared_xa_transaction_are_refused(
+    follower: Follower, change: str, outcome: str | None
+) -> None:
+    """They are in the binlog before it is known whether they ever count."""
+    prepare = ("XA START 'x'", CHANGES[change].format("users"), "XA END 'x'", "XA PREPARE 'x'")
+    try:
+        error = follower.refusal(*prepare, *([outcome] if outcome else []))
+    finally:
+        if outcome is None:
+            follower.execute("XA ROLLBACK 'x'")
+
+    assert error is not None
+    assert "users is changed in an XA transaction" in error.seen
+
+
+def test_xa_of_other_tables_passes_and_what_follows_is_carried(follower: Follower) -> None:
+    """Whatever its outcome, and with a savepoint; also read again from its middle."""
+    begin = ("XA START 'x'", "INSERT INTO other VALUES (1, 1)", "SAVEPOINT s")
+    end = ("XA END 'x'", "XA PREPARE 'x'")
+    follower.execute(*begin, "INSERT INTO other VALUES (2, 2)", "ROLLBACK TO s", *end)
+
+    assert follower.read() == []
+    follower.execute("XA ROLLBACK 'x'", *begin, *end, "XA COMMIT 'x'")
+    follower.execute("UPDATE users SET a = 5 WHERE id = 1")
+
+    assert keys(follower.read()) == [("update", "users:1")]
+
+
+def test_xa_in_one_phase_is_a_transaction_like_any_other_on_mariadb(any_mariadb: MariaDB) -> None:
+    """It is in the binlog once it is committed; one that is rolled back leaves nothing."""
+    with Follower(any_mariadb) as follower:
+        _two_tables(follower)
+        begin = ("XA START 'x'", "UPDATE users SET a = 5", "SAVEPOINT s", "DELETE FROM users")
+        follower.execute(*begin, "XA END 'x'", "XA ROLLBACK 'x'")
+        follower.execute(*begin, "ROLLBACK TO s", "XA END 'x'", "XA COMMIT 'x' ONE PHASE")
+
+        assert keys(follower.read()) == [("update", "users:1"), ("update", "users:2")]
+
+
+def test_prepared_rows_are_refused_in_a_compressed_binlog(any_mariadb: MariaDB) -> None:
+    """`log_bin_compress` writes the same events by other numbers."""
+    with Follower(any_mariadb) as follower:
+        _two_tables(follower)
+        follower.execute("SET GLOBAL log_bin_compress = ON")
+        rows = ",".join(f"({n}, 1)" for n in range(10, 200))
+        prepare = (
+            "XA START 'x'",
+            f"INSERT INTO users VALUES {rows}",
+            "XA END 'x'",
+            "XA PREPARE 'x'",
+        )
+        try:
+            error = follower.refusal(*prepare, "XA COMMIT 'x'")
+        finally:
+            follower.execute("SET GLOBAL log_bin_compress = OFF")
+
+        assert error is not None
+        assert "XA transaction" in error.seen
+
+
+TYPED = {
+    "latin1": ("täglich", "latin1"),
+    "cp1251": ("заказы", "cp1251"),
+    "koi8r": ("заказы", "koi8_r"),
+    "gbk": ("订单表", "gbk"),
+    "sjis": ("注文表", "shift_jis"),
+    "big5": ("訂單", "big5"),
+    "euckr": ("주문", "euc_kr"),
+    "dec8": ("täglich", "latin1"),
+    "utf8mb4": ("täglich", "utf-8"),
+}
+"""Character set of the session: a table's name, and Python's codec for it."""
+
+
+def test_a_table_is_found_in_a_statement_of_any_character_set(
+    any_server: MySQL | MariaDB,
+) -> None:
+    """The event says what the session's bytes mean; the server's own text is UTF-8."""
+    statements = (
+        "TRUNCATE {}",
+        "/*!50100 ALTER TABLE {} ADD c INT */",
+        "RENAME TABLE {} TO moved",
+        "RENAME TABLE moved TO {}",
+        "DROP TABLE {}",
+    )
+    with Follower(any_server, on_schema_change="continue") as follower:
+        names = {charset: f"{charset}{name}" for charset, (name, _) in TYPED.items()}
+        follower.execute(*(f"CREATE TABLE `{n}` (id INT PRIMARY KEY)" for n in names.values()))
+        follower.capture(*names.values())
+        for charset, name in names.items():
+            for text in statements:
+                follower.typed(charset, text.format(f"`{name}`").encode(TYPED[charset][1]))
+        found = [message["table"].partition(".")[2] for message in follower.read()]
+
+        assert found == [name for name in names.values() for _ in statements]
+
+
+def test_a_default_database_with_another_alphabet_is_found(any_server: MySQL | MariaDB) -> None:
+    """The event has its name in UTF-8, whatever the session types."""
+    with Follower(any_server, schema="größe") as follower:
+        follower.execute("CREATE TABLE users (id INT PRIMARY KEY)")
+        follower.capture("users")
+        follower.typed("latin1", b"TRUNCATE users")
+        error = follower.refusal()
+
+        assert error is not None
+        assert "größe.users" in error.seen
+
+
+@pytest.mark.parametrize("name", ["temporary", "users"])
+def test_the_word_temporary_is_a_name_like_any_other(
+    any_server: MySQL | MariaDB, name: str
+) -> None:
+    """It is not reserved: a table or a column may be called so without quotes."""
+    with Follower(any_server) as follower:
+        follower.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+        follower.capture(name)
+        alter = f"ALTER TABLE {name} ADD temporary INT"
+        for statement in (alter, f"TRUNCATE {name}", f"DROP TABLE {name}"):
+            error = follower.refusal(statement)
+
+            assert error is not None, statement
+            follower.position = follower.newest()
+
+
+def test_a_temporary_table_of_a_captured_ones_name_changes_nothing(follower: Follower) -> None:
+    """Its rows and its end concern nobody else."""
+    follower.execute(
+        "CREATE TEMPORARY TABLE users (id INT)",
+        "INSERT INTO users VALUES (5)",
+        "DROP TEMPORARY TABLE IF EXISTS users",
+    )
+
+    assert follower.read() == []
+
+
+def test_a_text_that_ends_in_a_backslash_hides_no_name(follower: Follower) -> None:
+    """With NO_BACKSLASH_ESCAPES it ends there, and what comes behind it counts."""
+    follower.execute("SET sql_mode = 'NO_BACKSLASH_ESCAPES'")
+    follower.execute("DROP TABLE users")
+    follower.position = follower.newest()
+    error = follower.refusal("ALTER TABLE other COMMENT 'x\\', RENAME TO users, COMMENT 'y'")
+
+    assert error is not None
+    assert "users" in error.seen
