@@ -159,7 +159,10 @@ def checksum_of(event: Event) -> bool:
 def rotate_to(event: Event) -> tuple[str, int]:
     """Return ``("binlog.000002", 4)`` from a ROTATE event."""
     (offset,) = _u64(event.buffer, event.start)
-    return event.buffer[event.start + 8 : event.end].decode("ascii"), offset
+    file = event.buffer[event.start + 8 : event.end]
+    if not file.rpartition(b".")[2].isdigit():
+        raise damaged("a ROTATE to a file without a number")
+    return file.decode("utf-8", "replace"), offset
 
 
 class GtidEvent(NamedTuple):

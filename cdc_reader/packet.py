@@ -20,9 +20,12 @@ from cdc.errors import (
     UnavailableError,
 )
 from cdc_reader.event import (
+    CHECKSUM_BYTES,
     FORMAT_DESCRIPTION,
     HEADER,
     HEADER_BYTES,
+    HEARTBEAT,
+    HEARTBEAT_V2,
     ROTATE,
     Event,
     checksum_of,
@@ -48,6 +51,10 @@ _DENIED_ERRORS = {1045, 1227}
 """ER_ACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR."""
 
 
+_NOT_OUR_POSITION = ("uuid", "server_id", "can not handle replication events with the checksum")
+"""Refused for something else, which the next connection does otherwise."""
+
+
 class PacketReader:
     """Splits a dump connection's bytes into events, whatever the reads' boundaries are."""
 
@@ -58,7 +65,6 @@ class PacketReader:
             checksum: what the server writes now; each FORMAT_DESCRIPTION corrects it for
                 its file.
         """
-        self._checksum = checksum
         self._file_checksum = checksum
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -153,13 +159,18 @@ class PacketReader:
     def _event(self, buffer: bytes, start: int, end: int) -> Event:
         status = buffer[start] if end > start else -1
         if status == 0:
-            # The ROTATE that the server invents after connecting, and what it sends before
-            # a file's FORMAT_DESCRIPTION, carry the checksum that was agreed for the session.
-            event = parse_event(buffer, start + 1, end, self._file_checksum)
+            checksum = self._file_checksum
+            if _is_format(buffer, start + 1, end):
+                # It says so itself.  Sent from a place further on it is changed, and has a
+                # checksum that is right only where the file has them.
+                checksum = buffer[end - CHECKSUM_BYTES - 1] == 1
+            elif _is_invented(buffer, start + 1, end):
+                # Which checksum it carries differs: what was agreed for the session, or that of
+                # the file before.  `binlog_checksum` may change with every file.
+                checksum = _has_checksum(buffer, start + 1, end)
+            event = parse_event(buffer, start + 1, end, checksum)
             if event.kind == FORMAT_DESCRIPTION:
                 self._file_checksum = checksum_of(event)
-            elif event.kind == ROTATE:
-                self._file_checksum = self._checksum
             return event
         if status == 0xFF:
             raise dump_error(buffer[start:end])
@@ -169,6 +180,30 @@ class PacketReader:
                 "client with our server_id)"
             )
         raise damaged(f"a packet that begins with {status}")
+
+
+def _is_format(buffer: bytes, start: int, end: int) -> bool:
+    return end - start > HEADER_BYTES + CHECKSUM_BYTES and buffer[start + 4] == FORMAT_DESCRIPTION
+
+
+def _is_invented(buffer: bytes, start: int, end: int) -> bool:
+    """Say whether an event stands in no file: a ROTATE before a file, or a heartbeat.
+
+    Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event; LOG_EVENT_ARTIFICIAL_F.
+    """
+    if end - start < HEADER_BYTES + CHECKSUM_BYTES:
+        return False
+    kind, flags = buffer[start + 4], buffer[start + 17]
+    return kind in (HEARTBEAT, HEARTBEAT_V2) or (kind == ROTATE and bool(flags & _ARTIFICIAL_FLAG))
+
+
+def _has_checksum(buffer: bytes, start: int, end: int) -> bool:
+    """Say whether the last four bytes of an event are the CRC32 of those before them."""
+    own = int.from_bytes(buffer[end - CHECKSUM_BYTES : end], "little")
+    return crc32(memoryview(buffer)[start : end - CHECKSUM_BYTES]) == own
+
+
+_ARTIFICIAL_FLAG = 0x20
 
 
 def _check_length(begun: bytes) -> None:
@@ -191,7 +226,7 @@ def dump_error(payload: bytes) -> CdcError:
     code = int.from_bytes(payload[1:3], "little")
     text = payload[9:] if payload[3:4] == b"#" else payload[3:]
     seen = f"MySQL error {code}: {text.decode('utf-8', 'replace')}"
-    if code in _LOST_ERRORS and "uuid" not in seen and "server_id" not in seen:
+    if code in _LOST_ERRORS and not any(words in seen for words in _NOT_OUR_POSITION):
         return PositionLostError(
             f"MySQL cannot continue the binlog at our position. {seen}",
             safe="nothing was skipped; Redis shows the state of that position",

@@ -34,6 +34,9 @@ HEARTBEAT_S = 5.0
 SILENCE_S = 15.0
 """Nothing for this long, not even one of three heartbeats: the connection is half-open."""
 READ_BYTES = 1 << 18
+CHECKSUM_SQL = "SET @master_binlog_checksum = 'CRC32'"
+"""We read both kinds.  The library says so only where it is in force now, and a server refuses
+the first file with checksums to a connection that did not."""
 RECEIVE_BUFFER_BYTES = 1 << 20
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """Of a socket that does not block.  A plain one also says None to its buffer; one of TLS always
@@ -48,6 +51,8 @@ class DumpConnection(Connection):
         """Connect; `dump_command` None leaves the library's own."""
         self._dump_command = dump_command
         super().__init__(**settings)
+        with self.cursor() as cursor:
+            cursor.execute(CHECKSUM_SQL)
 
     def _write_bytes(self, data: bytes) -> None:
         is_dump = len(data) > 4 and data[4] == COM_BINLOG_DUMP
