@@ -56,7 +56,8 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
             exact=heartbeat is None,
         )
         next_event: str | None = ""
-        if heartbeat is not None:
+        # Another server's files have other places: what stands there says nothing.
+        if heartbeat is not None and heartbeat.server == facts.server:
             next_event = event_at(connection, heartbeat.file, heartbeat.offset)
         return log, next_event
     except pymysql.MySQLError as error:

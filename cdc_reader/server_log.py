@@ -119,6 +119,9 @@ def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:
     with connection.cursor() as cursor:
         try:
             cursor.execute("SHOW BINLOG EVENTS IN %s FROM %s LIMIT 1", (file, offset))
+        except UnicodeDecodeError:
+            # A place inside an event, whose bytes look like one: a boundary's event is ASCII.
+            return None
         except pymysql.MySQLError as error:
             number, text = (*error.args, 0, "")[:2]
             if number == _EXECUTING_COMMAND and "target log" not in str(text):

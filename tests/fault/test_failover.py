@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from cdc.demo.servers import PASSWORD, MariaDB, MySQL
+from cdc.demo.servers import MariaDB
 from cdc.message import parse_id
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.pair import Pair, Source
 from tests.support.pipeline import wait_for
 from tests.support.switch import Switch
 from tests.support.truth import Observer, messages
@@ -22,59 +23,6 @@ from tests.support.writer import Writer
 POSITION_LOST = 65
 FAILOVERS = 2
 """There and back."""
-Source = MySQL | MariaDB
-
-
-class Pair:
-    """A primary and a replica behind one address."""
-
-    def __init__(self, one: Source, other: Source) -> None:
-        """Take two servers that run."""
-        self.primary, self.replica = one, other
-        self.switch = Switch(one.port)
-        self.is_mariadb = isinstance(one, MariaDB)
-
-    def execute(self, server: Source, *statements: str) -> None:
-        """Run statements on one of them."""
-        with server.connect() as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-
-    def replicate(self) -> None:
-        """Make the replica follow the primary, from wherever it is."""
-        host = f"HOST='127.0.0.1', {{}}_PORT={self.primary.port}, {{}}_USER='root'"
-        host += f", {{}}_PASSWORD='{PASSWORD}'"
-        if self.is_mariadb:
-            statement = f"CHANGE MASTER TO MASTER_{host}, MASTER_USE_GTID=slave_pos"
-            self.execute(self.replica, statement.format(*["MASTER"] * 3), "START SLAVE")
-        else:
-            statement = f"CHANGE REPLICATION SOURCE TO SOURCE_{host}, SOURCE_AUTO_POSITION=1"
-            statement += ", SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1"
-            self.execute(self.replica, statement.format(*["SOURCE"] * 3), "START REPLICA")
-
-    def wait_for_the_replica(self) -> None:
-        """Wait until the replica has all that the primary committed."""
-        name = "gtid_binlog_pos" if self.is_mariadb else "gtid_executed"
-        want = self._ask(self.primary, f"SELECT @@global.{name}")
-        has = "MASTER_GTID_WAIT('{}', 60)" if self.is_mariadb else (
-            "WAIT_FOR_EXECUTED_GTID_SET('{}', 60)"
-        )  # fmt: skip
-        assert self._ask(self.replica, "SELECT " + has.format(want)) == "0"
-
-    def stop_replicating(self) -> None:
-        """End the replica's following; it keeps what it has applied."""
-        word = "SLAVE" if self.is_mariadb else "REPLICA"
-        self.execute(self.replica, f"STOP {word}", f"RESET {word} ALL")
-
-    def promote(self) -> None:
-        """Make the replica the primary, at once for everybody."""
-        self.primary, self.replica = self.replica, self.primary
-        self.switch.switch(self.primary.port)
-
-    def _ask(self, server: Source, query: str) -> str:
-        with server.connect() as connection, connection.cursor() as cursor:
-            cursor.execute(query)
-            return str((cursor.fetchone() or ("",))[0])
 
 
 @pytest.fixture(params=["mysql", "mariadb"])
@@ -91,15 +39,14 @@ def pair(request: pytest.FixtureRequest, new_mysql: NewMySQL) -> Iterator[Pair]:
                 stack.enter_context(MariaDB((f"--server-id={n}", "--log-slave-updates=ON")))
                 for n in (11, 12)
             ]
-        made = Pair(*servers)
-        stack.enter_context(made.switch)
-        yield made
+        switch = stack.enter_context(Switch(servers[0].port))
+        yield Pair(servers[0], servers[1], switch, switch.url)
 
 
 def bench_on(pair: Pair, new_nats: NewNats, new_redis: NewRedis, folder: Path) -> Bench:
     """Make a pipeline on the pair's address; the replica has what the primary has."""
     bench = Bench(pair.primary, new_nats(), new_redis(), folder)
-    bench.pipeline.environment["CDC_MYSQL_URL"] = pair.switch.url
+    bench.pipeline.environment["CDC_MYSQL_URL"] = pair.url
     bench.pipeline.environment["CDC_FLUSH_MAX_MESSAGES"] = "7"
     pair.replicate()
     return bench

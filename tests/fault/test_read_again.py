@@ -13,9 +13,8 @@ from pathlib import Path
 
 import nats
 import pytest
-from nats.js.errors import NotFoundError
 
-from tests.support.bench import TABLE, Bench
+from tests.support.bench import TABLE, Bench, dead_letters
 from tests.support.lost_writes import Saved
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import Process, descendants, wait_for
@@ -82,23 +81,6 @@ def last(bench: Bench) -> int:
     return asyncio.run(ask())
 
 
-def dead_letters(bench: Bench) -> int:
-    """Return how many there are."""
-
-    async def count() -> int:
-        client = await nats.connect(bench.nats.url)
-        jetstream = client.jetstream()
-        try:
-            name = await jetstream.find_stream_name_by_subject("cdc.dead.default")
-            return int((await jetstream.stream_info(name)).state.messages)
-        except NotFoundError:
-            return 0
-        finally:
-            await client.close()
-
-    return asyncio.run(count())
-
-
 def kill_sink(process: Process) -> None:
     """End the sink of a `cdc run` with SIGKILL; it is started again."""
     for pid in descendants(process.pid):
@@ -127,7 +109,7 @@ def test_a_tail_lost_in_a_later_epoch(
                 kill_sink(process)
                 bench.recovered("NATS lost its tail in a later epoch")
         assert "lost its end" in process.text() or "was rewritten" in process.text()
-    assert dead_letters(bench) == 0
+    assert dead_letters(bench.nats.url) == 0
     assert bench.client.get("marks:77") == b"4"
 
 
@@ -151,7 +133,7 @@ def test_a_stream_that_is_read_from_its_beginning(bench: Bench, tmp_path: Path) 
             wait_for("the beginning", lambda: '"seq":1,' in process.text().rpartition("sink b")[2])
             kill_sink(process)
             bench.recovered("NATS lost its tail, and no mark is known")
-    assert dead_letters(bench) == 0
+    assert dead_letters(bench.nats.url) == 0
 
 
 def test_a_refresh_of_all_that_was_lost_with_the_tail(bench: Bench, tmp_path: Path) -> None:

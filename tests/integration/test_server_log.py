@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from cdc.demo.servers import MySQL
 from cdc.errors import UnavailableError
 from cdc_reader import server_log
 from cdc_reader.resume import ServerLog
-from cdc_reader.server_log import read_server_log
+from cdc_reader.server_log import event_at, read_server_log
 from tests.support.pipeline import wait_for
 
 
@@ -51,3 +52,19 @@ def test_a_commit_that_does_not_end_is_said(mysql: MySQL, monkeypatch: pytest.Mo
         with pytest.raises(UnavailableError, match=gtid):
             asked(mysql)
         cursor.execute("ROLLBACK")
+
+
+def test_bytes_inside_an_event_that_look_like_one(mysql: MySQL) -> None:
+    """The server shows them as an event, with text that is none: no event begins there."""
+    body = struct.pack("<IIBHH", 1, 0, 4, 0, 0) + b"shop\0" + b"\xff\xfe\xfd" + bytes(4)
+    event = struct.pack("<IBIIIH", 1, 2, 1, 19 + len(body), 1 << 30, 0) + body
+    with mysql.connect() as session, session.cursor() as cursor:
+        cursor.execute("CREATE DATABASE inside")
+        cursor.execute("CREATE TABLE inside.t (id INT PRIMARY KEY, v VARBINARY(200))")
+        before = asked(mysql).newest
+        cursor.execute("INSERT INTO inside.t VALUES (1, %s)", (event,))
+        session.commit()
+        binlog = (mysql.folder / before.file).read_bytes()
+        assert event_at(session, before.file, before.offset)
+    with mysql.connect() as session:
+        assert event_at(session, before.file, binlog.index(event)) is None

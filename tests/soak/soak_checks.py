@@ -60,6 +60,9 @@ class Writer:
         connection: Any = None
         while not self._stop.is_set():
             if self._calm.is_set():
+                if connection is not None:
+                    connection.close()  # behind a failover another server is the primary
+                    connection = None
                 self._quiet.set()
                 time.sleep(0.01)
                 continue
@@ -176,6 +179,11 @@ def sample(pid: int) -> Sample:
             threads += int(status["Threads"])
             fds += len(list(Path(f"/proc/{each}/fd").iterdir()))
     return Sample(rss, fds, threads)
+
+
+def total(samples: Sequence[Sample]) -> Sample:
+    """Return what several take together."""
+    return Sample(*(sum(getattr(s, name) for s in samples) for name in Sample.__slots__))
 
 
 def growth(samples: Sequence[Sample]) -> list[str]:

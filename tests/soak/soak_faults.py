@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+import nats
+
 from cdc.demo.server import Server
-from tests.support.bench import Bench
+from tests.support.bench import TABLE, Bench
+from tests.support.pair import Pair
 from tests.support.pipeline import Process, descendants
 
 FREEZE_S = (0.2, 3.0)
+BARE_KEY = "marks:77"
+"""Of a captured table, but of no row."""
 
 
 class Faults:
@@ -24,19 +31,33 @@ class Faults:
     def __init__(
         self,
         bench: Bench,
-        process: Process,
+        copies: Sequence[Process],
+        pair: Pair,
         chance: random.Random,
         folder: Path,
+        *,
         on_roll_back: Callable[[], None],
+        at_rest: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """Args: on_roll_back: called while Redis is down and has older values."""
-        self._on_roll_back = on_roll_back
-        self._bench, self._process, self._chance, self._folder = bench, process, chance, folder
+        """Describe what there is to be harmed.
+
+        Args:
+            copies: `cdc run`, as often as it runs side by side.
+            on_roll_back: called while Redis is down and has older values.
+            at_rest: within it nobody writes to MySQL.
+        """
+        self._on_roll_back, self._at_rest = on_roll_back, at_rest
+        self._bench, self._copies, self._pair = bench, copies, pair
+        self._chance, self._folder = chance, folder
         self._kinds: dict[str, Callable[[], object]] = {
             "reader or sink killed": self._role_killed,
             "reader or sink frozen": self._role_frozen,
             "cdc run stopped": self._stopped,
             "cdc run killed": self._killed,
+            "failover": self._failed_over,
+            "all refreshed": bench.pipeline.refresh,
+            "a table refreshed": lambda: bench.pipeline.refresh("--only", TABLE),
+            "an application publishes": self._published,
             "MySQL killed": lambda: _restarted(bench.mysql, kill=True),
             "NATS killed": lambda: _restarted(bench.nats, kill=True),
             "Redis killed": lambda: _restarted(bench.redis, kill=True),
@@ -57,6 +78,8 @@ class Faults:
             "Redis put back": lambda: self._put_back(bench.redis, self._on_roll_back),
         }
         self._next: list[str] = []
+        self.published = 0
+        """Bare messages: each has the next number as its value."""
 
     def inject(self) -> str:
         """Inject one fault, every kind as often as any other; return its name."""
@@ -68,8 +91,24 @@ class Faults:
         return name
 
     def _role(self) -> int:
-        roles = [pid for pid in descendants(self._process.pid) if _is_role(pid)]
+        roles = [pid for pid in descendants(self._copy().pid) if _is_role(pid)]
         return self._chance.choice(roles)
+
+    def _copy(self) -> Process:
+        return self._chance.choice(self._copies)
+
+    def _failed_over(self) -> None:
+        with self._at_rest():
+            self._pair.wait_for_the_replica()
+            self._pair.stop_replicating()
+            self._pair.promote()
+            self._bench.mysql = self._bench.servers["mysql"] = self._pair.primary
+            self._pair.replicate()
+
+    def _published(self) -> None:
+        self.published += 1
+        body = {"key": BARE_KEY, "value": str(self.published)}
+        asyncio.run(_publish(self._bench.nats.url, json.dumps(body).encode()))
 
     def _role_killed(self) -> None:
         os.kill(self._role(), signal.SIGKILL)
@@ -82,17 +121,19 @@ class Faults:
             os.kill(pid, signal.SIGCONT)
 
     def _stopped(self) -> None:
-        code = self._process.stop(30.0)
+        process = self._copy()
+        code = process.stop(30.0)
         assert code == 0, f"cdc run ended with {code} after SIGTERM"
-        self._process.start()
+        process.start()
 
     def _killed(self) -> None:
-        children = descendants(self._process.pid)
-        self._process.kill()
+        process = self._copy()
+        children = descendants(process.pid)
+        process.kill()
         for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.start()
+        process.start()
 
     def _frozen(self, server: Server) -> None:
         server.pause()
@@ -123,6 +164,12 @@ class Faults:
 
     def _wait(self) -> None:
         time.sleep(self._chance.uniform(*FREEZE_S))
+
+
+async def _publish(url: str, body: bytes) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().publish("mysql.update", body)
+    await client.close()
 
 
 def _is_role(pid: int) -> bool:

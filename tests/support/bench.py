@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Collection
@@ -9,8 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import nats
 import pymysql
 import redis
+from nats.js.errors import NotFoundError
 
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
 from tests.support.pipeline import Pipeline, Process, wait_for
@@ -178,3 +181,20 @@ class Bench:
     def keys(self) -> list[str]:
         """Return the keys of all rows that a writer may write."""
         return [f"users:{i}" for i in range(1, ROWS + 1)]
+
+
+def dead_letters(url: str) -> int:
+    """Return how many dead letters there are."""
+
+    async def count() -> int:
+        client = await nats.connect(url)
+        jetstream = client.jetstream()
+        try:
+            name = await jetstream.find_stream_name_by_subject("cdc.dead.default")
+            return int((await jetstream.stream_info(name)).state.messages)
+        except NotFoundError:
+            return 0
+        finally:
+            await client.close()
+
+    return asyncio.run(count())
