@@ -425,8 +425,8 @@ class _Sink:
         if batch.lost_refreshes:
             self._log.warning(
                 "the stream lost a refresh with its newest messages: these tables are not read",
-                tables=(tables := " ".join(batch.lost_refreshes)),
-                next=f"cdc refresh --only {tables}",
+                tables=names_text(batch.lost_refreshes),
+                next="cdc refresh --only TABLE",
             )
         if batch.barrier is not None:
             self._log.warning(
