@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -18,13 +19,16 @@ from cdc.message import (
     SCHEMA,
     KeyRange,
     TableProgress,
+    decode_bare,
     decode_change,
     decode_heartbeat,
+    decode_refresh,
     decode_schema,
     decode_snapshot,
     encode,
     subject_for,
 )
+from cdc.own_keys import PREFIX as OWN
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
 from cdc.table_list import Naming
@@ -46,10 +50,14 @@ T = TypeVar("T")
 PREFIX = "mysql"
 NAME = TABLE.qualified
 HEARTBEAT, BARRIER = subject_for(PREFIX, "heartbeat"), subject_for(PREFIX, SCHEMA)
+REFRESH = subject_for(PREFIX, "refresh")
+BARE_KEY = "t:0"
+"""Of the table, but of no row: an application writes it by itself."""
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "heartbeat": decode_heartbeat,
     "schema": decode_schema,
     "snapshot": decode_snapshot,
+    "refresh": decode_refresh,
 }
 
 
@@ -178,10 +186,12 @@ class _KeepsTouchedRows(Snapshot):
 
 
 def decoded(message: Message) -> Any:
-    """Return a message of ours: a change, rows of a snapshot, a barrier or a heartbeat."""
+    """Return a message of ours: a change, rows, a barrier, a heartbeat; None: a bare one."""
     subject, body = message
     op = subject.decode().rpartition(".")[2]
-    return _DECODERS.get(op, decode_change)(body)
+    with suppress(msgspec.ValidationError):
+        return _DECODERS.get(op, decode_change)(body)
+    return None
 
 
 class ReaderSide:
@@ -288,17 +298,18 @@ class Planned(NamedTuple):
     """A batch on its way to Redis."""
 
     writes: tuple[tuple[str, str | None], ...]
+    live: tuple[frozenset[str] | None, ...]
+    dead: tuple[str, ...]
     applied: Applied
     consumed: int
+    sweeps: bool
 
 
 class SinkSide:
     """A sink of the table: decides batches."""
 
     def __init__(self) -> None:
-        self._planner = Planner(
-            [TABLE], pipeline="p", subject_prefix=PREFIX, bare_messages="quarantine"
-        )
+        self._planner = Planner([TABLE], pipeline="p", subject_prefix=PREFIX, bare_messages="apply")
 
     def plan(self, applied: Applied, got: Sequence[tuple[int, Message]]) -> Planned | None:
         """Return what the batch does; None: the sink stops."""
@@ -307,13 +318,20 @@ class SinkSide:
             batch = self._planner.plan(applied, deliveries, now_us=0)
         except CdcError:
             return None
-        assert not batch.dead, batch.dead
         writes: list[tuple[str, str | None]] = []
+        live: list[frozenset[str] | None] = []
         for name, *arguments in batch.commands:
             keys = [str(a) for a in arguments]
             if name == "MSET":
                 writes += zip(keys[::2], keys[1::2], strict=True)
+            elif name == "SADD":
+                live.append(frozenset(keys[1:]))
+            elif keys[0].startswith(OWN):
+                live.append(None)
             else:
                 assert name == "UNLINK", name
                 writes += [(key, None) for key in keys]
-        return Planned(tuple(writes), batch.applied, batch.consumed)
+        dead = tuple(decode_bare(letter.body).value for letter in batch.dead)
+        return Planned(
+            tuple(writes), tuple(live), dead, batch.applied, batch.consumed, bool(batch.read_anew)
+        )

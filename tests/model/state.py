@@ -57,10 +57,25 @@ class Pending(NamedTuple):
     """A batch that the sink has decided on."""
 
     writes: tuple[tuple[str, str | None], ...]
+    live: tuple[frozenset[str] | None, ...]
+    """What it does to the keys that a refresh has spoken of: adds some; None: there are none."""
+    dead: tuple[str, ...]
+    """Values of bare messages that become dead letters."""
     position: bytes
     consumed: int
+    sweeps: bool
+    """The table is read anew to its end."""
     half: bool = False
     """One of two steps is done; where a variant has two."""
+
+
+class Looking(NamedTuple):
+    """A sink that has asked one of its servers where it is, and not the other one."""
+
+    raw: bytes | None = None
+    """The position in Redis."""
+    extent: tuple[int, int] = (0, 0)
+    """First and last sequence of the stream; where it is asked before Redis."""
 
 
 class Sink(NamedTuple):
@@ -72,6 +87,8 @@ class Sink(NamedTuple):
     next: int
     """Sequence of the message that it takes next."""
     pending: Pending | None = None
+    sweeps: bool = False
+    """Keys of rows that are gone are to be removed."""
 
 
 class Redis(NamedTuple):
@@ -81,6 +98,8 @@ class Redis(NamedTuple):
     position: bytes | None
     shown: tuple[int, ...]
     """Of each key the newest version that was to be seen: `World.version`."""
+    live: frozenset[str] = frozenset()
+    """Keys that messages spoke of since a refresh began."""
 
 
 class State(NamedTuple):
@@ -95,7 +114,7 @@ class State(NamedTuple):
     stream: tuple[Stored, ...]
     flights: tuple[Flight, ...]
     readers: tuple[Reader | str | None, ...]
-    sinks: tuple[Sink | str | None, ...]
+    sinks: tuple[Sink | Looking | str | None, ...]
     redis: Redis
     past: tuple[Redis, ...]
     """What Redis may be rolled back to."""
@@ -108,6 +127,10 @@ class State(NamedTuple):
     """So many may still happen."""
     beats: int
     """So many heartbeats may still go out where nothing else makes them."""
+    bares: int = 0
+    """So many messages an application may still publish by itself."""
+    dead: frozenset[str] = frozenset()
+    """Values of those that became dead letters."""
 
     @property
     def last(self) -> int:
@@ -132,6 +155,12 @@ class Rules:
     drops_touched: bool = True
     high_is_executed: bool = False
     """A chunk may go out behind what was executed when it was read, not what was written."""
+    redis_first: bool = True
+    """A sink asks Redis where it is before it asks the stream what it holds."""
+    epochs_are_read_again: bool = True
+    """What may have been there before may be of an epoch before."""
+    marks: bool = True
+    """The position says which messages stood where."""
     clock_stands: bool = False
     """Ids of a snapshot's rows do not say when they were read."""
 
@@ -154,7 +183,11 @@ class Scenario:
     sinks: int = 1
     may: frozenset[str] = frozenset()
     """``crash``, ``lose`` (NATS starts again without its newest messages), ``lose quietly``
-    (nobody is disconnected), ``roll back``, ``evict``."""
+    (nobody is disconnected), ``lose within the epoch`` (no refresh is lost), ``roll back``,
+    ``evict``, ``refresh`` (all tables, behind a gap), ``refresh in line``."""
     faults: int = 2
     beats: int = 1
+    bares: int = 0
+    looks_apart: bool = False
+    """A sink that begins asks its two servers in two steps."""
     rules: Rules = Rules()

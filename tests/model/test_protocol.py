@@ -4,7 +4,7 @@ Each test searches breadth-first from nothing having begun, to a depth that is s
 every state what becomes of it: `tests.model.search`.  ``MODEL_DEPTH=4 make model`` looks four
 steps further than CI does.
 
-Not in the model: several partitions, messages of applications, MariaDB, servers that change.
+Not in the model: several partitions, MariaDB, servers that change.
 """
 
 from __future__ import annotations
@@ -49,6 +49,20 @@ ONE_CHANGE = replace(
     TABLE_IS_READ, transactions=BESIDE[:1], rows={1: 1, 2: 2}, chunk_rows=1, faults=1, beats=0
 )
 
+REFRESHED = Scenario(
+    transactions=CHANGES[:2], may=frozenset({"crash", "lose within the epoch", "refresh"})
+)
+"""Epochs after the first, and what is lost of them."""
+BESIDE_ANOTHER = Scenario(
+    transactions=CHANGES[:1],
+    sinks=2,
+    bares=2,
+    looks_apart=True,
+    may=frozenset({"crash"}),
+    faults=1,
+)
+"""Another sink applies between the two looks of one that begins; an application publishes."""
+
 HEALS = {
     "one of each": (13, Scenario(transactions=CHANGES, may=ANY)),
     "two readers": (
@@ -57,6 +71,18 @@ HEALS = {
     ),
     "two sinks": (10, Scenario(transactions=CHANGES[:2], sinks=2, may=ANY)),
     "a barrier": (13, Scenario(transactions=BARRIER, may=ANY)),
+    "a sink beside another": (9, BESIDE_ANOTHER),
+    "refreshes": (10, REFRESHED),
+    "refreshes of a position without marks": (10, replace(REFRESHED, rules=Rules(marks=False))),
+    "refreshes and two copies": (7, replace(REFRESHED, readers=2, sinks=2, looks_apart=True)),
+    "refreshes in line, lost too": (
+        9,
+        replace(REFRESHED, may=frozenset({"crash", "lose", "refresh in line"})),
+    ),
+    "an application, and lost tails": (
+        8,
+        Scenario(transactions=CHANGES[:1], bares=2, may=frozenset({"crash", "lose"})),
+    ),
 }
 """Depth, and what must come right by itself, whatever happens twice."""
 IS_NEVER_WRONG = {
@@ -64,6 +90,7 @@ IS_NEVER_WRONG = {
     "ranges of a table are read": (12, replace(TABLE_IS_READ, ranges=RANGES)),
     "a table is read by two": (8, replace(TABLE_IS_READ, readers=2, faults=1)),
     "the stream's head leaves": (12, Scenario(transactions=CHANGES, may=ANY | {"evict"})),
+    "refreshes that are lost": (9, replace(REFRESHED, may=frozenset({"lose", "refresh"}))),
     "a tail is lost quietly": (
         9,
         Scenario(transactions=CHANGES[:2], readers=2, may=frozenset({"crash", "lose quietly"})),
@@ -100,12 +127,26 @@ MUST_FAIL = {
     "a chunk behind what was executed": replace(
         ONE_CHANGE, chunk_rows=2, rules=Rules(high_is_executed=True)
     ),
+    "a stream that is asked before Redis": replace(
+        BESIDE_ANOTHER, bares=1, faults=0, rules=Rules(redis_first=False)
+    ),
     "ids of rows that come again": replace(
         ONE_CHANGE, lag=False, rules=Rules(clock_stands=True)
     ),
 }  # fmt: skip
 """Other protocols: why each rule is there."""
 FAIL_DEPTH = 18
+MUST_STOP = {
+    "epochs before that are a gap": (
+        12,
+        replace(
+            REFRESHED,
+            may=frozenset({"lose within the epoch", "refresh"}),
+            rules=Rules(epochs_are_read_again=False),
+        ),
+    ),
+}
+"""Other protocols that are never wrong, and need a person where ours heals."""
 
 
 def look(name: str, scenario: Scenario, depth: int) -> Found:
@@ -145,3 +186,14 @@ def test_without_one_of_its_rules_the_protocol_fails(name: str) -> None:
     print(found.wrong)
 
     assert found.wrong
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", MUST_STOP)
+def test_without_one_of_its_rules_the_protocol_does_not_heal(name: str) -> None:
+    """Nothing is wrong then, but somebody stops for good."""
+    depth, scenario = MUST_STOP[name]
+    found = look(name, scenario, depth)
+
+    assert found.wrong == ""
+    assert found.ends["stopped"]

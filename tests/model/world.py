@@ -7,24 +7,41 @@ and sink decide is asked of themselves (`tests.model.sides`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from cdc.errors import CdcError, UnavailableError
-from cdc.message import Heartbeat, TableProgress, decode_heartbeat, parse_id
+from cdc.message import Heartbeat, Refresh, TableProgress, decode_bare, encode, parse_id
 from cdc.position import MySqlGtidSet, Position
 from cdc.stream import StoredMessage
 from cdc_reader.fence import check_end
 from cdc_reader.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
-from cdc_reader.resume import ServerLog, resume_from, tail_of
+from cdc_reader.published import Published
+from cdc_reader.refresh import plan_refresh
+from cdc_reader.resume import ServerLog, Tail, is_by_gtid, resume_from, tail_of
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
-from tests.model.sides import HEARTBEAT, NAME, PREFIX, Numbered, Read, ReaderSide, Turn, decoded
+from tests.model.sides import (
+    BARE_KEY,
+    HEARTBEAT,
+    NAME,
+    PREFIX,
+    REFRESH,
+    Numbered,
+    Read,
+    ReaderSide,
+    Turn,
+    decoded,
+)
 from tests.model.sinks import Sinks
 from tests.model.state import (
     STOPPED,
     Data,
     Flight,
+    Looking,
     Reader,
     Redis,
     Scenario,
@@ -38,6 +55,7 @@ _FENCE = b"NATS/1.0\r\n" + sequence_fence(7)
 HEADERS = (b"", _FENCE, _FENCE + b"\r\nCdc-Batch: b\r\n\r\n", _FENCE + b"\r\n" + CLAIM_HEADER)
 """Of a message inside a batch, a single one, a batch's first, a claim."""
 INSIDE, SINGLE, FIRST, CLAIM = range(4)
+UPDATE = f"{PREFIX}.update".encode()
 CLOCK_STEP = 1000
 
 
@@ -56,13 +74,16 @@ class World:
             keeps_touched_rows=not self.rules.drops_touched,
         )
         ids = sorted({id_ for rows in self.binlog.rows for id_ in rows})
-        self.keys = tuple(f"t:{id_}" for id_ in ids)
+        bare = (BARE_KEY,) * bool(scenario.bares)
+        self.keys = (*(f"t:{id_}" for id_ in ids), *bare)
         self.versions: list[Data] = [
             tuple(f'{{"id":{i},"ver":{rows[i]}}}' if i in rows else None for i in ids)
             for rows in self.binlog.rows
         ]
-        """What Redis must hold after each number of transactions."""
-        self._sinks = Sinks(self.rules, self.messages, self.keys, self.versions)
+        """What Redis must hold of rows after each number of transactions."""
+        self._sinks = Sinks(
+            self.rules, self.messages, self.keys, self.versions, looks_apart=scenario.looks_apart
+        )
         self._decoded = lru_cache(None)(lambda number: decoded(self.messages[number]))
 
     def start(self) -> State:
@@ -89,6 +110,7 @@ class World:
             clock=CLOCK_STEP,
             faults=scenario.faults,
             beats=scenario.beats,
+            bares=scenario.bares,
         )
         if not scenario.snapshot:
             began = self._store(self._attach(state, 0), 0)
@@ -110,6 +132,11 @@ class World:
             for n, reader in enumerate(s.readers):
                 if isinstance(reader, Reader) and _may_turn(s, n, reader):
                     yield self.turn(s._replace(beats=s.beats - 1), n, reader, beat=True)
+        if s.bares:
+            number = self.scenario.bares - s.bares + 1
+            body = json.dumps({"key": BARE_KEY, "value": str(number)}).encode()
+            bare = Stored(self.messages.number((UPDATE, body)), INSIDE, s.lives)
+            yield f"bare {number}", s._replace(bares=s.bares - 1, stream=(*s.stream, bare))
         if s.faults:
             for name, after in self._faults(s):
                 yield name, after._replace(faults=s.faults - 1)
@@ -161,25 +188,40 @@ class World:
         pieces = self.binlog.pieces
         return piece if piece < len(pieces) and pieces[piece][0] < s.written else None
 
+    def newest_bare(self, s: State) -> str:
+        """Return the value of the newest bare message in the stream, empty: there is none."""
+        for stored in reversed(s.stream):
+            if self._decoded(stored.message) is None:
+                return decode_bare(self.messages[stored.message][1]).value
+        return ""
+
     def _may_attach(self, s: State) -> bool:
         """The reader waits until the server shows what the stream has."""
         for stored in reversed(s.stream):
-            subject, body = self.messages[stored.message]
-            if subject == HEARTBEAT.encode():
-                return transactions_in(decode_heartbeat(body).gtid_set or "") <= s.visible
+            ours = _boundary(self._decoded(stored.message))
+            if isinstance(ours, Heartbeat):
+                return transactions_in(ours.gtid_set or "") <= s.visible
         return True
 
-    def _attach(self, s: State, n: int) -> State:
+    def _tail(self, s: State) -> Tail:
+        """Read the stream's end.
+
+        Raises:
+            PositionLostError: messages are there, and no boundary.
+        """
         heartbeat: Heartbeat | None = None
         newest: dict[bytes, Any] = {}
         for stored in s.stream:
-            subject, body = self.messages[stored.message]
-            if subject == HEARTBEAT.encode():
-                heartbeat, newest = decode_heartbeat(body), {}
-            else:
-                newest[subject] = self._decoded(stored.message)
+            ours = _boundary(self._decoded(stored.message))
+            if isinstance(ours, Heartbeat):
+                heartbeat, newest = ours, {}
+            elif ours is not None:
+                newest[self.messages[stored.message][0]] = ours
+        return tail_of("S", s.last, heartbeat, [(0, ours) for ours in newest.values()])
+
+    def _log(self, s: State, heartbeat: Heartbeat | None) -> ServerLog:
         ends = self.binlog.ends
-        log = ServerLog(
+        return ServerLog(
             mariadb=False,
             server="s",
             newest=Position(
@@ -191,9 +233,15 @@ class World:
             purged=MySqlGtidSet(),
             oldest_file=FILE,
         )
+
+    def _attach(self, s: State, n: int) -> State:
         try:
-            tail = tail_of("S", s.last, heartbeat, [(0, ours) for ours in newest.values()])
-            resume = resume_from(tail, log)
+            tail = self._tail(s)
+            heartbeat = tail.heartbeat
+            log = self._log(s, heartbeat)
+            # Behind a gap's refresh nothing is told by GTID yet: it is a boundary itself.
+            published = Published() if is_by_gtid(tail, log) else None
+            resume = resume_from(tail, log, "", published)
         except CdcError:
             return _with_reader(s, n, STOPPED)
         known = heartbeat.snapshot if heartbeat else self._asked_for()
@@ -302,7 +350,9 @@ class World:
         """Ids in the stream grow, and each message says the one before it."""
         if "lose quietly" in self.scenario.may or not s.stream:
             return
-        newest = self._last_id(s.stream[-1].message)
+        newest = next(
+            (last for stored in reversed(s.stream) if (last := self._last_id(stored.message))), ""
+        )
         if self.messages[number][0] == HEARTBEAT.encode():
             if (last := self._last_id(number)) != newest:
                 raise Wrong(f"a heartbeat says {last or 'nothing'} behind {newest}")
@@ -312,8 +362,10 @@ class World:
             raise Wrong(f"{ours.id}, which follows {ours.prev}, stands behind {newest}")
 
     def _last_id(self, number: int) -> str:
-        ours = self._decoded(number)
-        last: str = ours.last if ours.op == "heartbeat" else ours.id
+        ours = _boundary(self._decoded(number))
+        if ours is None:
+            return ""
+        last: str = ours.last if isinstance(ours, Heartbeat) else ours.id
         return last
 
     # -- what goes wrong ----------------------------------------------------------------
@@ -326,17 +378,50 @@ class World:
                     orphans = tuple(f._replace(owner=-1) if f.owner == n else f for f in s.flights)
                     yield f"CRASH reader {n}", _with_reader(s, n, None)._replace(flights=orphans)
             for n, sink in enumerate(s.sinks):
-                if isinstance(sink, Sink):
+                if isinstance(sink, (Sink, Looking)):
                     yield f"CRASH sink {n}", _with_sink(s, n, None)
-        if "lose" in may or "lose quietly" in may:
-            for kept in range(not self.scenario.snapshot, len(s.stream)):
+        if "lose" in may or "lose quietly" in may or "lose within the epoch" in may:
+            for kept in range(self._kept(s), len(s.stream)):
                 yield f"LOSE {len(s.stream) - kept}", self._lose(s, kept)
         if "evict" in may and len(s.stream) > 1:
             yield "EVICT", s._replace(base=s.base + 1, stream=s.stream[1:])
         for redis in s.past:
             if redis != s.redis:
-                sinks = tuple(None if isinstance(x, Sink) else x for x in s.sinks)
+                sinks = tuple(None if isinstance(x, (Sink, Looking)) else x for x in s.sinks)
                 yield "ROLL BACK", s._replace(redis=redis, sinks=sinks)
+
+        if ("refresh" in may or "refresh in line" in may) and s.stream:
+            yield "REFRESH", self._refresh(s)
+
+    def _kept(self, s: State) -> int:
+        """Return how many messages are lost by no means."""
+        least = int(not self.scenario.snapshot)
+        if "lose within the epoch" in self.scenario.may:
+            for n, stored in enumerate(s.stream, 1):
+                if isinstance(self._decoded(stored.message), Refresh):
+                    least = n
+        return least
+
+    def _refresh(self, s: State) -> State:
+        """Let `cdc refresh` claim the stream's end and announce."""
+        try:
+            tail = self._tail(s)
+        except CdcError:
+            return s
+        if tail.heartbeat is None:
+            return s
+        for flight in s.flights:
+            if flight.begun:
+                s = _without_flight(s, flight)
+        log, only = self._log(s, tail.heartbeat), () if "refresh" in self.scenario.may else (NAME,)
+        refresh = plan_refresh(tail, None if only else log, [NAME], only, number=s.clock, now_us=0)
+        claimed = self.messages.number((HEARTBEAT.encode(), encode(tail.heartbeat)))
+        if tail.heartbeat.last != tail.last:
+            claim = msgspec.structs.replace(tail.heartbeat, last=tail.last)
+            claimed = self.messages.number((HEARTBEAT.encode(), encode(claim)))
+        announced = self.messages.number((REFRESH.encode(), encode(refresh)))
+        both = Stored(claimed, CLAIM, s.lives), Stored(announced, SINGLE, s.lives)
+        return s._replace(stream=(*s.stream, *both), clock=s.clock + CLOCK_STEP)
 
     def _lose(self, s: State, kept: int) -> State:
         after = s._replace(
@@ -352,7 +437,7 @@ class World:
         return after._replace(
             flights=(),
             readers=tuple(None if isinstance(r, Reader) else r for r in s.readers),
-            sinks=tuple(None if isinstance(x, Sink) else x for x in s.sinks),
+            sinks=tuple(None if isinstance(x, (Sink, Looking)) else x for x in s.sinks),
         )
 
 
@@ -379,6 +464,11 @@ def _without_flight(s: State, flight: Flight) -> State:
 
 def _with_reader(s: State, n: int, reader: Reader | str | None) -> State:
     return s._replace(readers=(*s.readers[:n], reader, *s.readers[n + 1 :]))
+
+
+def _boundary(ours: Any) -> Any:
+    """Return a refresh as the boundary that it is, and anything else as it is."""
+    return ours.boundary if isinstance(ours, Refresh) else ours
 
 
 def _with_sink(s: State, n: int, sink: Sink | str | None) -> State:
