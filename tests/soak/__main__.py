@@ -23,7 +23,7 @@ import redis
 
 from cdc.demo.servers import MySQL, Nats, Redis
 from tests.soak.soak_checks import Observer, Sample, Writer, growth, sample, total
-from tests.soak.soak_faults import Faults
+from tests.soak.soak_faults import Faults, wait_until_begun
 from tests.support.bench import TABLE, Bench, dead_letters
 from tests.support.pair import Pair
 from tests.support.pipeline import Process, wait_for
@@ -73,6 +73,9 @@ class Soak:
 
     def run(self, end_s: float) -> None:
         """Inject faults until then, and look at the truth."""
+        for process in self.copies:
+            wait_until_begun(process)
+        self.bench.wait_for_progress()
         said_s = began_s = time.monotonic()
         while time.monotonic() < end_s:
             time.sleep(self.chance.uniform(*BETWEEN_S))

@@ -18,7 +18,7 @@ import nats
 from cdc.demo.server import Server
 from tests.support.bench import TABLE, Bench
 from tests.support.pair import Pair
-from tests.support.pipeline import Process, descendants
+from tests.support.pipeline import Process, descendants, wait_for
 
 FREEZE_S = (0.2, 3.0)
 BARE_KEY = "marks:77"
@@ -124,7 +124,12 @@ class Faults:
         process = self._copy()
         code = process.stop(30.0)
         assert code == 0, f"cdc run ended with {code} after SIGTERM"
+        self._start(process)
+
+    def _start(self, process: Process) -> None:
+        said = len(process.text())
         process.start()
+        wait_until_begun(process, said)
 
     def _killed(self) -> None:
         process = self._copy()
@@ -133,7 +138,7 @@ class Faults:
         for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.start()
+        self._start(process)
 
     def _frozen(self, server: Server) -> None:
         server.pause()
@@ -164,6 +169,18 @@ class Faults:
 
     def _wait(self) -> None:
         time.sleep(self._chance.uniform(*FREEZE_S))
+
+
+def wait_until_begun(process: Process, said: int = 0) -> None:
+    """Wait until both roles have spoken: before, a server that does not answer ends `cdc run`.
+
+    Args:
+        said: so long its log was when it was started.
+    """
+    wait_for(
+        "both roles",
+        lambda: all(f'"role":"{role}"' in process.text()[said:] for role in ("reader", "sink")),
+    )
 
 
 async def _publish(url: str, body: bytes) -> None:
