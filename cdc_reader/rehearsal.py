@@ -17,10 +17,12 @@ from typing import Any
 import msgspec
 import pymysql
 
+from cdc import stream
 from cdc.errors import PositionLostError
 from cdc.message import KeyRange
 from cdc.position import MySqlGtidSet, Position, Watermark, file_number
 from cdc.settings import Settings
+from cdc.stream_rights import Refusals
 from cdc.table import Table
 from cdc_reader import catalog
 from cdc_reader.catalog import ServerFacts
@@ -29,6 +31,7 @@ from cdc_reader.live import FIRST_EVENT, binlog_files, follow, opened
 from cdc_reader.resume import ServerLog
 from cdc_reader.select_codec import SelectCodec
 from cdc_reader.server_log import read_server_log
+from cdc_reader.tail import newest_boundary
 from cdc_reader.transaction import Assembler
 
 LAST_S = 300
@@ -78,13 +81,20 @@ async def rehearse(settings: Settings, tables: Sequence[Table]) -> Rehearsed:
             f"the newest binlog file has more than {LOG_BYTES // 1_000_000} MB, so none of it was "
             "read; FLUSH BINARY LOGS begins another"
         )
-    source, assembler = await opened(settings, facts, tables, start or log.newest)
-    try:
-        changes = await _changes(source, assembler, log.newest, notes) if start else []
-    finally:
-        source.close()
+    begins = await _begins(settings, log, files)
+    position = start or log.newest
+    while True:
+        source, assembler = await opened(settings, facts, tables, position)
+        try:
+            changes = await _changes(source, assembler, log.newest, begins, notes) if start else []
+        finally:
+            source.close()
+        if changes is not None or position == begins:
+            break
+        # What stands before the place where a run begins stops none: only what follows counts.
+        position = begins
     since_us = (time.time() - LAST_S) * 1e6
-    changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes))
+    changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes or ()))
     rows = await asyncio.to_thread(_rows, settings, tables, facts, log, assembler)
     messages = [("snapshot", body) for run in assembler.runs for body in run.bodies]
     return Rehearsed(
@@ -94,6 +104,26 @@ async def rehearse(settings: Settings, tables: Sequence[Table]) -> Rehearsed:
         log_bytes=log_bytes,
         notes=notes,
     )
+
+
+async def _begins(settings: Settings, log: ServerLog, files: Sequence[tuple[str, int]]) -> Position:
+    """Return where a `cdc run` would begin: at the stream's newest boundary, or now."""
+    if settings.nats.scheme == "embedded":
+        return log.newest
+    nc = await stream.connect(
+        settings.nats, name="cdc-rehearsal", inbox_prefix="_INBOX_reader", log=Refusals()
+    )
+    try:
+        found = await newest_boundary(nc, settings.stream, settings.subject_prefix)
+    except stream.ApiError as error:
+        if error.err_code != stream.NO_STREAM:
+            raise
+        found = None
+    finally:
+        await stream.close(nc)
+    if found is None or found.server != log.server or found.file not in dict(files):
+        return log.newest
+    return Position(file=found.file, offset=found.offset, gtid_set=None)
 
 
 def _asked(settings: Settings) -> tuple[ServerFacts, ServerLog, list[tuple[str, int]]]:
@@ -126,9 +156,9 @@ def _start(newest: Position, files: Sequence[tuple[str, int]]) -> Position | Non
 
 
 async def _changes(
-    source: Any, assembler: Assembler, newest: Position, notes: list[str]
-) -> list[tuple[str, bytes]]:
-    """Return the messages up to a place."""
+    source: Any, assembler: Assembler, newest: Position, begins: Position, notes: list[str]
+) -> list[tuple[str, bytes]] | None:
+    """Return the messages up to a place; None: an event stops them before a run would begin."""
     end = (file_number(newest.file), newest.offset)
     kept: deque[tuple[str, bytes]] = deque(maxlen=KEPT_MESSAGES)
     came_s = time.monotonic()
@@ -140,7 +170,9 @@ async def _changes(
                 if assembler.seen().place >= end or time.monotonic() - came_s > SILENT_S:
                     break
     except PositionLostError as error:
-        notes.append(f"cdc run would stop at such an event: {error.seen}")
+        if assembler.seen().place <= (file_number(begins.file), begins.offset):
+            return None
+        notes.append(f"cdc run would stop at an event that waits for it: {error.seen}")
     return list(kept)
 
 

@@ -158,6 +158,25 @@ def test_what_would_happen_is_shown_and_nothing_is_written(bench: Bench) -> None
     ]  # fmt: skip
 
 
+def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Bench) -> None:
+    """What stands before the place where a run begins stops none, and hides nothing behind it."""
+    unknown = "SET SESSION binlog_row_image = 'MINIMAL'"
+    execute(bench, unknown, f"UPDATE {TABLE} SET ver = 6 WHERE id = 7")
+    assert rehearsed(bench)["notes"] == []
+
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        assert process.stop() == 0, process.text()
+    execute(bench, f"UPDATE {TABLE} SET ver = 7 WHERE id = 7")
+    about = rehearsed(bench)
+    assert (about["notes"], about["changes"]) == ([], 1)
+
+    execute(bench, unknown, f"UPDATE {TABLE} SET ver = 8 WHERE id = 7")
+    (note,) = rehearsed(bench)["notes"]
+    assert note.startswith("cdc run would stop at an event that waits for it: a row of shop.users")
+
+
 def test_what_cannot_start_is_not_rehearsed(bench: Bench) -> None:
     """Exit code 3, each finding with its mend, and still nothing is written."""
     execute(bench, "SET GLOBAL binlog_row_metadata = 'MINIMAL'")

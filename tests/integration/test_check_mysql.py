@@ -22,6 +22,7 @@ from cdc_reader import table_size
 from cdc_reader.select_codec import CONNECTION, SelectCodec
 from cdc_reader.session import SESSION_SQL
 from cdc_reader.source import Source
+from cdc_reader.source_check import ServerFacts, set_variable
 from cdc_reader.table_size import MESSAGE_BYTES
 from tests.conftest import SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
@@ -358,6 +359,42 @@ def test_a_table_whose_keys_do_not_do(
         assert findings(server, table, key="{table}:{k}") == {}
     run_sql(server, finding)
     assert findings(server, table) == {}
+
+
+def test_a_system_versioned_table_is_told_as_one(a_mariadb: SqlServer) -> None:
+    """It is a table; what is printed makes it one that is carried."""
+    table = made(a_mariadb, "id INT PRIMARY KEY, n INT")
+    sql(a_mariadb, f"ALTER TABLE {table} ADD SYSTEM VERSIONING")
+    (finding,) = findings(a_mariadb, table).values()
+
+    assert "is a system-versioned table" in finding.seen
+    assert "DROP SYSTEM VERSIONING" in finding.remedy
+
+
+def test_two_names_of_one_table_are_both_told(server: SqlServer) -> None:
+    """``users`` of the default database, and the same with its name."""
+    got = check(f"{server.url}", tables=("shop.users", "users"))
+    (finding,) = [f for f in got.findings if f.id == "mysql.table"]
+
+    assert finding.seen == "table shop.users is named twice, as 'shop.users' and as 'users'"
+
+
+def test_only_a_setting_of_sessions_leaves_these_to_do(server: SqlServer) -> None:
+    """binlog_row_metadata is GLOBAL alone, so no session keeps an old value of it."""
+    facts = ServerFacts(
+        mariadb=isinstance(server, MariaDB), version=(), version_text="", gtid=True, server="",
+        variables={},
+    )  # fmt: skip
+    for variable in ("binlog_format", "binlog_row_image", "binlog_row_metadata", "server_id"):
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SHOW SESSION VARIABLES LIKE '{variable}'")
+            before = cursor.fetchall()
+            try:
+                cursor.execute(f"SET SESSION {variable} = {before[0][1]}")
+                has_own = variable != "server_id"
+            except pymysql.MySQLError:
+                has_own = False
+        assert ("open sessions" in set_variable(facts, variable, 1).advice) == has_own, variable
 
 
 def test_a_unique_text_is_a_key_on_its_hash(a_mariadb: SqlServer) -> None:

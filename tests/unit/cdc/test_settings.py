@@ -130,7 +130,12 @@ def test_key_and_value_are_for_every_table() -> None:
     [
         ({"tables": ("a",), "value": "v", "as": "hash"}, {}, "keep one"),
         ({"tables": ("a", "b"), "key": "{id}"}, {}, "must contain {table}"),
-        ({"tables": ("a", "a")}, {}, "a table twice"),
+        ({"tables": ("a", "a")}, {}, "a table twice: 'a' and 'a'; keep one"),
+        (
+            {"tables": ("a", "s.a"), "mysql": "mysql://h/s"},
+            {},
+            "a table twice: 'a' and 's.a'; keep one",
+        ),
         ({"as": "hush"}, {}, "did you mean 'hash'"),
         ({"flush_max_bytes": "1"}, {}, "at least 1024 bytes"),
         ({"heartbeat_s": "nan"}, {}, "at least"),
