@@ -140,6 +140,33 @@ class MySqlGtidSet:
             for low, high in spans
         )
 
+    def minus(self, other: MySqlGtidSet) -> Self:
+        """Return the transactions of this set that are not in the other one.
+
+        >>> u = "7271e0ec-e705-11f1-8850-02fc00000001"
+        >>> str(MySqlGtidSet.parse(f"{u}:1-9").minus(MySqlGtidSet.parse(f"{u}:1-2:5")))
+        '7271e0ec-e705-11f1-8850-02fc00000001:3-4:6-9'
+        """
+        out, theirs = type(self)(), other.intervals()
+        for name, spans in self.intervals().items():
+            for start, stop in spans:
+                rest = start
+                for low, high in theirs.get(name, ()):
+                    if rest < min(low, stop):
+                        out._add(name, rest, min(low, stop))
+                    rest = max(rest, high)
+                if rest < stop:
+                    out._add(name, rest, stop)
+        return out
+
+    def union(self, other: MySqlGtidSet) -> Self:
+        """Return the transactions of both sets."""
+        out = self.copy()
+        for name, spans in other.intervals().items():
+            for start, stop in spans:
+                out._add(name, start, stop)
+        return out
+
     def intersects(self, other: MySqlGtidSet) -> bool:
         """Say whether some transaction is in both sets."""
         ours = self.intervals()

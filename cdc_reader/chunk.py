@@ -27,7 +27,7 @@ from cdc_reader import catalog
 from cdc_reader.key_range import chunk_columns, estimate_of, select_of
 from cdc_reader.result_set import fetch_rows
 from cdc_reader.select_codec import CONNECTION, Row, SelectCodec
-from cdc_reader.server_log import VISIBLE_WAIT_S, log_status
+from cdc_reader.server_log import VISIBLE_WAIT_S, log_status, not_purged
 
 _DEFINITION_CHANGED = {1054, 1146, 1412}
 """ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_TABLE_DEF_CHANGED."""
@@ -166,7 +166,9 @@ class ChunkReader:
         # Not where the SELECT stood: what is in the binlog may have been published before, on
         # another connection, though no SELECT shows it yet; a row must not go out before it.
         file, offset, executed = log_status(cursor)
-        gtid_set = MySqlGtidSet.parse(executed) if self._gtid and not self._mariadb else None
+        gtid_set = None
+        if self._gtid and not self._mariadb:
+            gtid_set = MySqlGtidSet.parse(not_purged(cursor, executed))
         high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
         chunk = chunk_of(rows, columns, limit, high)
         return dataclasses.replace(chunk, took_s=took_s, about_rows=about)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pymysql
 
@@ -19,7 +20,12 @@ from cdc.wire import Connection
 from cdc_reader import catalog
 from cdc_reader.published import Published
 from cdc_reader.resume import ServerLog, Tail
-from cdc_reader.server_log import event_at, read_server_log, wait_until_visible
+from cdc_reader.server_log import (
+    event_at,
+    file_start,
+    read_server_log,
+    wait_until_visible,
+)
 from cdc_reader.tail import published_behind
 
 APPLY_WAIT_S = 10.0
@@ -59,6 +65,8 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
         # Another server's files have other places: what stands there says nothing.
         if heartbeat is not None and heartbeat.server == facts.server:
             next_event = event_at(connection, heartbeat.file, heartbeat.offset)
+            file = log.oldest_file if facts.mariadb else heartbeat.file
+            log = replace(log, file=file_start(connection, file))
         return log, next_event
     except pymysql.MySQLError as error:
         raise catalog.translated(error, settings.mysql) from None

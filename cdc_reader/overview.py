@@ -17,7 +17,7 @@ from cdc.settings import Settings
 from cdc.status import Source
 from cdc_reader import catalog
 from cdc_reader.catalog import ServerFacts
-from cdc_reader.server_log import log_status
+from cdc_reader.server_log import log_status, not_purged
 
 T = TypeVar("T")
 READ_TIMEOUT_S = 10
@@ -26,11 +26,22 @@ READ_TIMEOUT_S = 10
 def executed(settings: Settings) -> str:
     """Return all transactions that the server has committed: a GTID set, or MariaDB's position.
 
+    Without those that it purged: they were published long ago, or, where ``SET GLOBAL gtid_purged``
+    added them, never will be.
+
     Raises:
         PreflightError: it has no GTIDs.
         CdcError: it refuses, or does not answer.
     """
-    found = _asked(settings, lambda connection, facts: _place(connection, facts)[2])
+
+    def ask(connection: Connection, facts: ServerFacts) -> str:
+        gtid_set = _place(connection, facts)[2]
+        if not gtid_set or facts.mariadb:
+            return gtid_set
+        with connection.cursor() as cursor:
+            return not_purged(cursor, gtid_set) or gtid_set
+
+    found = _asked(settings, ask)
     if not found:
         raise PreflightError(
             "MySQL has no GTIDs, or no transaction yet",

@@ -5,6 +5,7 @@ Pure.  `cdc_reader.tail` reads the one, `cdc_reader.server_log` the other.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,17 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileStart:
+    """What a binlog file says at its beginning."""
+
+    before: str
+    """Transactions in the files before it: a GTID set, or MariaDB's position."""
+    first_offset: int = 0
+    """Where its first transaction begins; 0: there is none."""
+    first_gtid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLog:
     """What a server's binlog holds now."""
 
@@ -77,6 +89,9 @@ class ServerLog:
     oldest_file: str
     state: MariaDbState | None = None
     """None: MySQL."""
+    file: FileStart | None = None
+    """Of the newest heartbeat's file, on MariaDB of the oldest that is left; None: there is no such
+    file, or it does not say so."""
 
     def lacks(self, gtids: GtidSet, published: Published) -> str:
         """Return transactions of ours that the server did not execute; empty: it has all."""
@@ -187,8 +202,10 @@ def resume_from(
         position = Position(file=position.file, offset=position.offset, gtid_set=None)
         _check_place(position, log)
     elif log.mariadb:
+        position = _place_in_mariadb(position, log)
         _check_place(position, log)
     else:
+        position = _with_purged(position, log)
         _check_gtids(position, log)
     _check_next(position, log, next_event)
     return Resume(epoch=heartbeat.epoch, position=position, last=tail.last, last_of=tail.last_of)
@@ -220,6 +237,42 @@ def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Publis
         published=published if published.newest else None,
         is_place_known=False,
     )
+
+
+def _place_in_mariadb(position: Position, log: ServerLog) -> Position:
+    """Return the oldest file's beginning where all files before it were purged and we have them.
+
+    So it is after FLUSH BINARY LOGS and PURGE BINARY LOGS while we were away.
+    """
+    if file_number(position.file) >= file_number(log.oldest_file) or log.file is None:
+        return position
+    ours = MariaDbGtidSet.parse(position.gtid_set or "")
+    before = [gtid for gtid in log.file.before.split(",") if gtid]
+    if not before or not all(gtid in ours for gtid in before):
+        return position
+    return Position(file=log.oldest_file, offset=4, gtid_set=position.gtid_set)
+
+
+def _with_purged(position: Position, log: ServerLog) -> Position:
+    """Return the position with the transactions that no event brings.
+
+    ``SET GLOBAL gtid_purged = '+…'``, as the restoring of a dump does, makes transactions executed
+    and purged that were never in this binlog.  Nothing is missing as long as the file of our
+    place is there and its history is ours: what it has before our place we have, but for what was
+    purged.  A binlog that was reset begins with other transactions.
+    """
+    purged, file = log.purged, log.file
+    if purged is None or file is None:
+        return position
+    if file_number(position.file) < file_number(log.oldest_file):
+        return position
+    ours = MySqlGtidSet.parse(position.gtid_set or "")
+    if not ours.union(purged).issuperset(MySqlGtidSet.parse(file.before)):
+        return position
+    is_read = 0 < file.first_offset < position.offset
+    if is_read and (file.first_gtid not in ours or file.first_gtid in purged):
+        return position
+    return dataclasses.replace(position, gtid_set=str(ours.union(purged)))
 
 
 def _check_gtids(position: Position, log: ServerLog) -> None:

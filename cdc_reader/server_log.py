@@ -12,10 +12,11 @@ from pymysql.cursors import Cursor
 from cdc.errors import UnavailableError
 from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc_reader.connection import STATEMENT_REFUSED
-from cdc_reader.resume import ServerLog
+from cdc_reader.resume import FileStart, ServerLog
 
 VISIBLE_WAIT_S = 10
 _EXECUTING_COMMAND = 1220
+_GTID_NEXT = re.compile(r"GTID_NEXT= *'([^']+:\d+)'")
 _OWNER = re.compile(r"#\d+")
 """``7271…:8004#12``: the thread that commits it."""
 
@@ -105,6 +106,46 @@ def log_status(cursor: Cursor) -> tuple[str, int, str]:
         cursor.execute("SHOW MASTER STATUS")
     row = tuple(cursor.fetchone() or ("", 0, "", "", ""))
     return _text(row[0]), int(_text(row[1])), _text(row[4]) if len(row) > 4 else ""
+
+
+def not_purged(cursor: Cursor, executed: str) -> str:
+    """Return what of a GTID set of MySQL is in its binlog, or will be.
+
+    What ``SET GLOBAL gtid_purged = '+…'`` added is executed, and no event will ever bring it.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    cursor.execute("SELECT GTID_SUBTRACT(%s, @@global.gtid_purged)", (executed,))
+    return _text((cursor.fetchone() or ("",))[0]).replace("\n", "")
+
+
+def file_start(connection: Connection[Any], file: str) -> FileStart | None:
+    """Return what a binlog file says at its beginning.
+
+    None: the file is not there or does not say it, or this login may not look.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+
+    Source: MySQL manual, "SHOW BINLOG EVENTS"; the second event of a file is Previous_gtids,
+    MariaDB's Gtid_list has brackets around it.
+    """
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("SHOW BINLOG EVENTS IN %s LIMIT 3", (file,))
+        except pymysql.MySQLError as error:
+            number = error.args[0] if error.args else 0
+            if number == _EXECUTING_COMMAND or number in STATEMENT_REFUSED:
+                return None
+            raise
+        _, said, third = (*cursor.fetchall(), None, None, None)[:3]
+    if said is None or _text(said[2]) not in ("Previous_gtids", "Gtid_list"):
+        return None
+    before = re.sub(r"[\s\[\]]", "", _text(said[5]))
+    if third is None or not (gtid := _GTID_NEXT.search(_text(third[5]))):
+        return FileStart(before=before)
+    return FileStart(before=before, first_offset=int(third[1]), first_gtid=gtid[1])
 
 
 def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -13,19 +13,16 @@ from tests.support.assembled import read_binlog
 from tests.support.sql_bench import Bench
 from tests.support.tally import seeded
 
-KINDS: dict[str, Callable[[], MySQL | MariaDB]] = {
-    "mysql": MySQL,
-    "mysql80": MySQL80,
-    "mariadb": MariaDB,
-    "mariadb1011": MariaDB1011,
-}
+KINDS = (MySQL, MySQL80, MariaDB, MariaDB1011)
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """A server of this module's own, whose globals may be changed, with a captured table."""
     with ExitStack() as stack:
-        bench = Bench(stack.enter_context(KINDS[request.param]()))
+        server: MySQL | MariaDB = request.param()
+        stack.enter_context(server)
+        bench = Bench(server)
         stack.callback(bench.close)
         bench.execute("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)")
         yield bench

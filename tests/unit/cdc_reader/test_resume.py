@@ -8,7 +8,7 @@ from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, KeyRange, Placed, TableProgress
 from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc_reader.published import Published
-from cdc_reader.resume import ServerLog, Tail, initial_progress, is_by_gtid, resume_from
+from cdc_reader.resume import FileStart, ServerLog, Tail, initial_progress, is_by_gtid, resume_from
 
 A = "7271e0ec-e705-11f1-8850-02fc00000001"
 
@@ -22,6 +22,7 @@ def log(
     offset: int = 900,
     server: str = "one",
     mariadb: bool = False,
+    start: FileStart | None = None,
 ) -> ServerLog:
     """Return a server's binlog; a test names what it is about."""
     return ServerLog(
@@ -31,6 +32,7 @@ def log(
         purged=MySqlGtidSet.parse(purged) if gtid_set and not mariadb else None,
         oldest_file=oldest,
         state=MariaDbState(gtid_set or "") if mariadb else None,
+        file=start,
     )
 
 
@@ -217,3 +219,63 @@ def test_ranges_that_were_asked_for_are_read_even_with_no_snapshot() -> None:
     found = initial_progress({"a.x": "f1"}, {"a.x": asked}, snapshot=False)["a.x"]
 
     assert (found.done, found.open_ranges) == (True, asked.open_ranges)
+
+
+B = "9e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        FileStart(before=f"{A}:1-30", first_offset=200, first_gtid=f"{A}:31"),
+        FileStart(before=f"{A}:1-30,{B}:1-5", first_offset=200, first_gtid=f"{A}:31"),
+        FileStart(before=f"{A}:1-50"),
+        FileStart(before=f"{A}:1-50", first_offset=400, first_gtid=f"{A}:51"),
+    ],
+)
+def test_transactions_that_were_never_in_the_binlog_are_not_missing(start: FileStart) -> None:
+    """A dump was restored: its GTIDs are purged, and the file of our place is still there."""
+    there = log(gtid_set=f"{A}:1-60,{B}:1-5", purged=f"{A}:1-10,{B}:1-5", start=start)
+    resume = resume_from(tail(), there)
+    wanted = Position(file="b.000002", offset=400, gtid_set=f"{A}:1-50,{B}:1-5")
+
+    assert resume.position == wanted
+
+
+@pytest.mark.parametrize(
+    ("start", "oldest"),
+    [
+        (None, "b.000001"),  # the file does not say what was before it
+        (FileStart(before=f"{A}:1-30"), "b.000003"),  # the file of our place is gone
+        (FileStart(before=f"{A}:1-30,{B}:6"), "b.000001"),  # it was in the binlog before the file
+        # Reset: another transaction is the file's first, or one that was purged.
+        (FileStart(before="", first_offset=200, first_gtid=f"{A}:51"), "b.000001"),
+        (FileStart(before="", first_offset=200, first_gtid=f"{A}:1"), "b.000001"),
+    ],
+)
+def test_purged_transactions_are_missing_where_the_binlog_is_not_surely_whole(
+    start: FileStart | None, oldest: str
+) -> None:
+    """Only a file that is there and whose history is ours shows that nothing was lost."""
+    purged = f"{A}:1-10,{B}:1-5"
+    there = log(gtid_set=f"{A}:1-60,{B}:1-9", purged=purged, start=start, oldest=oldest)
+    with pytest.raises(PositionLostError, match="purged"):
+        resume_from(tail(), there)
+
+
+def test_files_of_mariadb_that_were_purged_when_we_had_all_of_them() -> None:
+    """Its oldest file begins where our transactions end, or before."""
+    start = FileStart(before="0-1-9,1-2-3")
+    there = log(gtid_set="0-1-9,1-2-3", mariadb=True, oldest="b.000003", start=start)
+    resume = resume_from(tail(gtid_set="0-1-9,1-2-3"), there)
+
+    assert resume.position == Position(file="b.000003", offset=4, gtid_set="0-1-9,1-2-3")
+
+
+@pytest.mark.parametrize("before", [None, "", "0-1-10", "0-1-9,1-2-3"])
+def test_files_of_mariadb_that_had_more_than_we_have_are_missing(before: str | None) -> None:
+    """Or that do not say what was before them."""
+    start = None if before is None else FileStart(before=before)
+    there = log(gtid_set="0-1-12,1-2-3", mariadb=True, oldest="b.000003", start=start)
+    with pytest.raises(PositionLostError, match="purged"):
+        resume_from(tail(gtid_set="0-1-9"), there)
