@@ -104,6 +104,21 @@ def latin1_text(raw: bytes) -> str:
     return codecs.charmap_decode(raw, "strict", _LATIN1)[0]
 
 
+class NotAscii(Exception):
+    """Raised for bytes above 127 in a column that is ``ascii``; `str` is the column's name."""
+
+
+def ascii_text(raw: bytes, column: str) -> str:
+    """Return the text of an ``ascii`` column.
+
+    Raises:
+        NotAscii: a byte is above 127, for which the server itself shows no text.
+    """
+    if not raw.isascii():
+        raise NotAscii(column)
+    return raw.decode("ascii")
+
+
 def text(raw: bytes, charset: Charset) -> str:
     """Return the text of bytes in a character set that is not binary.
 

@@ -17,7 +17,14 @@ from cdc.errors import PositionLostError
 from cdc_reader import table_map as tm
 from cdc_reader import value
 from cdc_reader.body_source import BASE64, DIGITS, Source, TextVariable, quote
-from cdc_reader.charset import Charset, UnknownCharset, charset_of, latin1_text, text
+from cdc_reader.charset import (
+    Charset,
+    UnknownCharset,
+    ascii_text,
+    charset_of,
+    latin1_text,
+    text,
+)
 from cdc_reader.json_binary import json_text
 from cdc_reader.table_map import ColumnMap
 from cdc_reader.value import TextTable, decimal_groups, group_bytes, set_text
@@ -32,6 +39,7 @@ CONSTANTS: dict[str, object] = {
     "INSTANTS": value.INSTANTS,
     "MINUTES": value.MINUTES,
     "SECONDS": value.SECONDS,
+    "ascii_text": ascii_text,
     "base64_text": value.base64_text,
     "double_text": value.double_text,
     "float_text": value.float_text,
@@ -364,8 +372,11 @@ def _string(at: _Place) -> Reading:
     if charset is Charset.LATIN1:
         line, size = f"{name} = latin1_text(RAW)", f"len({name})"
     else:
-        encoding = "" if charset is Charset.UTF8 else "'ascii'"
-        line, size = f"{name} = RAW.decode({encoding})", name + "l"
+        column = at.source.constant(f"column_{name}", at.column.name or "")
+        line, size = f"{name} = RAW.decode()", name + "l"
+        if charset is Charset.ASCII:
+            # A server may take any byte into such a column, and has no text for those above 127.
+            line = f"{name} = ascii_text(RAW, {column})"
     return at.reading((), line, quoted=True, alphabet=None, size=size)
 
 

@@ -48,6 +48,7 @@ from cdc_reader.body_source import (
     plain_key,
     row_line,
 )
+from cdc_reader.charset import NotAscii
 from cdc_reader.column_source import CONSTANTS
 from cdc_reader.image_source import Image
 from cdc_reader.lanes import WHOLE, Lanes, cut
@@ -177,6 +178,9 @@ class RowCodec:
                 out.append,
                 *lane,
             )
+        except NotAscii as error:
+            cut(held, out, addresses)
+            raise self._not_ascii(str(error)) from None
         except _UNREADABLE as error:
             cut(held, out, addresses)
             # The error's own text can hold a value of the row.
@@ -363,6 +367,17 @@ class RowCodec:
             "a column of its key",
             safe="nothing after the last whole transaction was published",
             remedy="make the key of columns that are NOT NULL: --key TEMPLATE;\n" + FIRST + REFRESH,
+        )
+
+    def _not_ascii(self, column: str) -> PositionLostError:
+        name = self.target.table
+        return PositionLostError(
+            f"a row of {name} has bytes above 127 in {column!r}, a column in the character set "
+            "ascii, which has no text for them",
+            safe="nothing after the last whole transaction was published",
+            remedy="correct such rows, or give the column its true character set, then\n"
+            "cdc refresh; "
+            f'or leave it out, exclude = ["{column}"] in [tables."{name}"] of cdc.toml',
         )
 
     def _damaged(self, what: str) -> PositionLostError:

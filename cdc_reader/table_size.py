@@ -6,7 +6,7 @@ Source: MySQL manual, "Optimizer Hints", MAX_EXECUTION_TIME; MariaDB, "SET STATE
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pymysql
@@ -77,15 +77,29 @@ def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
 def _limited(table: Table, *, mariadb: bool) -> str:
     masks = dict(table.masks)
     mean, least = (
-        " + ".join(
-            ["0", *(value_length(c, masks.get(c.name), number_bytes) for c in _carried(table))]
-        )
+        sum_of([value_length(c, masks.get(c.name), number_bytes) for c in _carried(table)])
         for number_bytes in (NUMBER_BYTES, 1)
     )
     what = f"COUNT(*), AVG({mean}), MAX({least}) FROM {sql_name(table)}"
     if mariadb:
         return f"SET STATEMENT max_statement_time = {SCAN_MS / 1000} FOR SELECT {what}"
     return f"SELECT /*+ MAX_EXECUTION_TIME({SCAN_MS}) */ {what}"
+
+
+def sum_of(terms: Sequence[str]) -> str:
+    """Return SQL for the sum, which nests no deeper than the logarithm of their number.
+
+    A server's parser nests ``a + b + c``: some 1,000 of them overrun its stack.
+
+    >>> sum_of(["12", "LENGTH(a)", "1", "LENGTH(b)", "LENGTH(c)"])
+    '((13 + LENGTH(a)) + (LENGTH(b) + LENGTH(c)))'
+    """
+    numbers = [term for term in terms if term.isdigit()]
+    level = [str(sum(map(int, numbers))), *(term for term in terms if not term.isdigit())]
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [f"({' + '.join(pair)})" if len(pair) > 1 else pair[0] for pair in pairs]
+    return level[0]
 
 
 def _carried(table: Table) -> list[Column]:

@@ -249,6 +249,16 @@ def test_rights(server: SqlServer) -> None:
     assert findings(url) == {}
 
 
+def test_a_table_of_a_thousand_columns_is_measured(server: SqlServer) -> None:
+    """A sum of as many terms would overrun the stack of the server's parser."""
+    numbers = ", ".join(f"n{n} INT" for n in range(900))
+    texts = ", ".join(f"t{n} TINYTEXT" for n in range(100))
+    table = made(server, f"id INT PRIMARY KEY, {numbers}, {texts}")
+
+    assert "mysql.unreadable" not in findings(server, table)
+    assert [found_id for found_id, f in findings(server, table).items() if f.stops] == []
+
+
 def test_asking_twice_leaves_the_server_alive(any_server: SqlServer) -> None:
     """MySQL 8.0.15 keeps a dead pointer of who registered as a replica, and dies when asked."""
     schema = f"d_{uuid.uuid4().hex[:8]}"
