@@ -10,7 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cdc.errors import CdcError, PermissionDenied, UnavailableError, UsageError
+from cdc.errors import (
+    CdcError,
+    PermissionDenied,
+    SettingsError,
+    UnavailableError,
+    UsageError,
+)
 from cdc.finding import Finding, Report, of_error, together
 from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.room_check import check_room
@@ -184,7 +190,7 @@ def _of_mysql(error: CdcError) -> Finding:
     if isinstance(error, UsageError):
         return of_error("mysql.database", error)
     away = isinstance(error, UnavailableError)
-    refused = isinstance(error, PermissionDenied)
+    refused = isinstance(error, PermissionDenied | SettingsError)
     return of_error(
         "mysql.unreachable" if away else "mysql.refused" if refused else "mysql.unexpected", error
     )

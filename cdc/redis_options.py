@@ -1,6 +1,6 @@
 """How a connection to Redis is made of an address: for redis-py, blocking or not.
 
-Pure.
+Pure, but for certificate files, which are looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ def naming(name: str) -> tuple[str, ...]:
 
 
 def redis_options(url: Url) -> dict[str, Any]:
-    """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`."""
+    """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`.
+
+    Raises:
+        SettingsError: a certificate file cannot be used; redis-py would say it of the server.
+    """
     options: dict[str, Any] = {
         "host": url.host,
         "port": url.port,
@@ -36,6 +40,7 @@ def redis_options(url: Url) -> dict[str, Any]:
         "socket_timeout": REPLY_TIMEOUT_S,
     }
     if has_tls(url):
+        url.ssl_context()
         options |= {
             "ssl_cert_reqs": "none" if url.tls_mode == "required" else "required",
             "ssl_check_hostname": url.tls_mode == "verify-identity",

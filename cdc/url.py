@@ -11,8 +11,11 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote
+
+from cdc.errors import SettingsError
 
 if TYPE_CHECKING:
     import ssl
@@ -30,7 +33,7 @@ DEFAULT_PORTS = {
     "embedded": 0,
 }
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "mysql": _TLS_OPTIONS,
+    "mysql": (*_TLS_OPTIONS, "enable-cleartext-plugin"),
     "nats": (*_TLS_OPTIONS, "creds"),
     "tls": (*_TLS_OPTIONS, "creds"),
     "redis": _TLS_OPTIONS,
@@ -116,20 +119,55 @@ class Url:
         """Return the context of `tls_mode`; None: no TLS.
 
         Raises:
-            OSError: a certificate file cannot be read (ssl.SSLError is one).
+            SettingsError: a file of certificates or keys cannot be used; names it.
         """
         if self.tls_mode == "disabled":
             return None
         import ssl
 
-        context = ssl.create_default_context(cafile=self.option("ssl-ca") or None)
+        for name in ("ssl-ca", "ssl-cert", "ssl-key"):
+            self._check_file(name)
+        try:
+            context = ssl.create_default_context(cafile=self.option("ssl-ca") or None)
+        except ssl.SSLError:
+            raise self._unusable("ssl-ca", "holds no certificate in PEM") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = self.tls_mode == "verify-identity"
         if self.tls_mode == "required":
             context.verify_mode = ssl.CERT_NONE
         if self.option("ssl-cert"):
-            context.load_cert_chain(self.option("ssl-cert"), self.option("ssl-key") or None)
+            key = self.option("ssl-key") or None
+            try:
+                # Without a function OpenSSL would ask for a password on the terminal.
+                context.load_cert_chain(self.option("ssl-cert"), key, password=lambda: "")
+            except ssl.SSLError as error:
+                why = "do not belong together" if "MISMATCH" in (error.reason or "") else (
+                    "hold no certificate with its key in PEM, or the key has a password"
+                )  # fmt: skip
+                raise self._unusable("ssl-key" if key else "ssl-cert", why) from None
         return context
+
+    def _check_file(self, option: str) -> None:
+        if not self.option(option):
+            return
+        try:
+            with Path(self.option(option)).open("rb"):
+                pass
+        except (OSError, ValueError) as error:
+            raise self._unusable(
+                option, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from None
+
+    def _unusable(self, option: str, why: str) -> SettingsError:
+        server = {"mysql": "MySQL", "redis": "Redis", "rediss": "Redis"}.get(self.scheme, "NATS")
+        both = option == "ssl-key" and not why.startswith("cannot")
+        names = ("ssl-cert", "ssl-key") if both else (option,)
+        files = " and ".join(f"{name}={self.option(name)}" for name in names)
+        return SettingsError(
+            f"{files} of the {server} URL {why}",
+            safe="nothing was connected to",
+            remedy="check ssl-ca, ssl-cert and ssl-key in it: files in PEM that cdc may read",
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -26,7 +26,14 @@ from nats.aio.subscription import Subscription
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from cdc.compiled import native
-from cdc.errors import InternalError, PermissionDenied, SettingsError, UnavailableError
+from cdc.errors import (
+    InternalError,
+    PermissionDenied,
+    SettingsError,
+    UnavailableError,
+)
+from cdc.nats_login import read_credentials
+from cdc.nats_refusal import refusal
 from cdc.url import Url, parse_url
 
 CONNECT_TIMEOUT_S = 5
@@ -69,6 +76,12 @@ class Connection(Client):
     def has_denied(self, subject: str) -> bool:
         """Say whether the last right that the server refused was that to publish there."""
         return f'"{subject}"'.lower() in self.denied.lower()
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it is encrypted."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return writer is not None and writer.get_extra_info("ssl_object") is not None
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # A server with allow_non_tls offers TLS without requiring it; nats-py encrypts only
@@ -165,7 +178,8 @@ async def _connect(
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         # ValueError: nats-py takes a greeting apart that was cut within its first word.
         await _discard(nc)
-        raise _refusal(nc.address, error, seen) from None
+        wanted = nc.has_tls and bool(nc._server_info.get("tls_verify"))
+        raise await asyncio.to_thread(refusal, url, error, seen, wanted) from None
     except BaseException:
         await _discard(nc)
         raise
@@ -205,13 +219,7 @@ def _read(text: str) -> Url:
 
 
 def _login(nc: Connection, url: Url) -> dict[str, Any]:
-    try:
-        context = url.ssl_context()
-    except OSError as error:
-        raise SettingsError(
-            f"the certificate files of the NATS URL cannot be used: {error.strerror}",
-            remedy="check ssl-ca, ssl-cert and ssl-key in it",
-        ) from None
+    context = url.ssl_context()
     options: dict[str, Any] = {}
     if context is None and url.is_loopback:
         # For a server that asks for TLS by itself; nobody stands between us and it.
@@ -221,8 +229,6 @@ def _login(nc: Connection, url: Url) -> dict[str, Any]:
         context.verify_mode = ssl.CERT_NONE
     if context is not None:
         options["tls"] = context
-    if url.option("creds"):
-        options["user_credentials"] = url.option("creds")
 
     # nats-py speaks plain text when the server offers no TLS, tls:// or not; asked for
     # through a function, the secret leaves only once the socket is known to be encrypted.
@@ -233,6 +239,16 @@ def _login(nc: Connection, url: Url) -> dict[str, Any]:
 
         return give
 
+    if url.option("creds"):
+        credentials = read_credentials(url.option("creds"))
+
+        def sign(nonce: str) -> bytes:
+            _refuse_plain(nc, url)
+            return credentials.sign(nonce)
+
+        # The signature is asked for first, and the JWT behind it.
+        options["signature_cb"] = sign
+        options["user_jwt_cb"] = credentials.jwt.encode
     if url.user and url.password:
         options |= {"user": url.user, "password": once_safe(url.password)}
     elif url.user:
@@ -241,37 +257,12 @@ def _login(nc: Connection, url: Url) -> dict[str, Any]:
 
 
 def _refuse_plain(nc: Connection, url: Url) -> None:
-    encrypted = _writer(nc).get_extra_info("ssl_object") is not None
-    if url.tls_mode != "disabled" and not encrypted:
+    if url.tls_mode != "disabled" and not nc.has_tls:
         raise PermissionDenied(
             f"NATS at {nc.address} offers no TLS, but its URL asks for it",
-            safe="no password was sent",
+            safe="no password, token or signature was sent",
             remedy="switch TLS on in the server, or write nats:// in the URL",
         )
-
-
-def _refusal(address: str, error: BaseException, seen: list[BaseException]) -> Exception:
-    causes = [error, *reversed(seen)]
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            return PermissionDenied(
-                f"TLS to NATS at {address} fails: {cause.reason or cause}",
-                remedy="name the authority that signed the certificate: ?ssl-ca=FILE in the URL",
-            )
-        if "authorization" in str(cause).lower() or "authentication" in str(cause).lower():
-            return PermissionDenied(
-                f"NATS at {address} refuses the login",
-                remedy="check the user and the password (or token) in the NATS URL",
-            )
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return UnavailableError(
-            f"NATS at {address} refuses the connection", remedy="start it: nats-server -js"
-        )
-    known = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
-    return UnavailableError(
-        f"NATS at {address} does not answer" + (f": {known.strerror}" if known else ""),
-        remedy="check the host and the port in the NATS URL, and that the server runs",
-    )
 
 
 async def write_block(nc: Client, block: bytes) -> None:

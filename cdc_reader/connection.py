@@ -5,7 +5,10 @@ Source: MySQL server error reference (1xxx), client error reference (2xxx).
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
+import struct
 from typing import Any
 
 import pymysql
@@ -15,10 +18,11 @@ from cdc.errors import (
     CdcError,
     InternalError,
     PermissionDenied,
-    SettingsError,
     UnavailableError,
     UsageError,
 )
+from cdc.no_connection import chain, explained
+from cdc.printable import one_line
 from cdc.url import Url, redact
 from cdc_reader.session import ISOLATION_SQL, SESSION_SQL
 
@@ -27,15 +31,44 @@ HANDSHAKE_TIMEOUT_S = 8
 """Greeting and login; a server that is frozen takes the connection and says nothing."""
 READ_TIMEOUT_S = 120
 
-_LOGIN_REFUSED = {1045, 1130, 1698, 1820, 1862, 3118, 4151}
+CLEARTEXT_PLUGINS = ("mysql_clear_password", "dialog", "mysql_old_password")
+"""Login plugins that send the password as it is (PAM, LDAP), or in a hash that breaks at once.
+Any server may ask for them, also one that only stands in the way to the real one."""
+_PLUGIN_UNKNOWN = 2059
+_PLUGIN = re.compile(r"plugin '(?:b')?([A-Za-z0-9_]+)'")
+_LOGIN_REFUSED = {1045, 1130, 1820, 1862, 3118, 4151}
 STATEMENT_REFUSED = {1045, 1227}
 """A statement needs a right that this login has not."""
 _RIGHT_MISSING = {1044, 1141, 1142, 1143, 1227, 1370}
 _UNKNOWN_DATABASE = 1049
+_NO_PASSWORD_HELPS = 1698
+"""ER_ACCESS_DENIED_NO_PASSWORD_ERROR."""
+_SAID_BY_THE_SOCKET = (ssl.SSLError, socket.gaierror, ConnectionRefusedError)
 _PLAIN_REFUSED = {3159, 4031}
 _TLS_FAILED = 2026
 _BUSY_OR_GOING = {1040, 1053, 1077, 1079, 1129, 1158, 1159, 1160, 1161, 1203, 1205, 1226, 1317}
 _CLIENT_SIDE = range(2000, 3000)
+
+
+class RefusedPlugin:
+    """In the place of a login plugin that would give the password to whoever listens in."""
+
+    def __init__(self, connection: object) -> None:
+        """Take what PyMySQL gives to every plugin."""
+
+    def authenticate(self, _packet: object) -> None:
+        """Send nothing.
+
+        Raises:
+            PermissionDenied: always.
+        """
+        raise PermissionDenied(
+            "MySQL asks for the password in clear text, or hardly hidden, and nothing encrypts it",
+            safe="no password was sent",
+            remedy="switch TLS on (?ssl-mode=required or better in the mysql setting), or give\n"
+            "the user another login plugin; where the network is yours alone:\n"
+            "?enable-cleartext-plugin=1",
+        )
 
 
 def connection_settings(url: Url) -> dict[str, Any]:
@@ -61,13 +94,9 @@ def connection_settings(url: Url) -> dict[str, Any]:
         # Behind what the server's own init_connect sets.
         "init_command": SESSION_SQL,
     }
-    try:
-        context = url.ssl_context()
-    except OSError as error:
-        raise SettingsError(
-            f"MySQL: a certificate file of the URL cannot be used: {error.strerror or error}",
-            remedy="check ssl-ca, ssl-cert and ssl-key of the mysql setting",
-        ) from None
+    context = url.ssl_context()
+    if context is None and url.option("enable-cleartext-plugin") != "1":
+        settings["auth_plugin_map"] = dict.fromkeys(CLEARTEXT_PLUGINS, RefusedPlugin)
     return settings | ({"ssl": context} if context else {"ssl_disabled": True})
 
 
@@ -96,7 +125,10 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
         raise translated(error, url) from None
     except OSError as error:
         # A server that is being killed can close in the middle of the handshake.
-        raise _unreachable(url, str(error)) from None
+        raise explained(url, error) from None
+    except (struct.error, IndexError, ValueError, TypeError) as error:
+        # PyMySQL takes apart whatever greets it.
+        raise _not_mysql(url) from error
 
 
 def current_user(connection: Connection[Any]) -> tuple[str, str]:
@@ -116,13 +148,25 @@ def current_user(connection: Connection[Any]) -> tuple[str, str]:
 def translated(error: BaseException, url: Url) -> CdcError:
     """Return a PyMySQL error in words for a person; retryable when waiting may help."""
     number, text = _parts(error)
-    if certificate := _certificate(error):
-        return _tls_refused(url, certificate)
+    plain = url.tls_mode == "disabled"
+    if any(isinstance(cause, _SAID_BY_THE_SOCKET) for cause in chain(error)):
+        return explained(url, error)
+    if number == _PLUGIN_UNKNOWN:
+        return _unknown_plugin(url, text)
+    if number == _NO_PASSWORD_HELPS:
+        return PermissionDenied(
+            f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
+            remedy="its account logs in without a password (auth_socket, unix_socket), on the\n"
+            "server's own machine: make one for cdc, CREATE USER … IDENTIFIED BY 'PASSWORD'",
+        )
+    if text.startswith("Packet sequence number wrong"):
+        return _not_mysql(url)
     if number in _LOGIN_REFUSED:
         return PermissionDenied(
             f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
             remedy="check user and password in the mysql setting (CDC_MYSQL_URL,\n"
-            "CDC_MYSQL_PASSWORD_FILE), and from which hosts MySQL lets that user in",
+            "CDC_MYSQL_PASSWORD_FILE), and from which hosts MySQL lets that user in"
+            + ("; one with REQUIRE SSL\nneeds ?ssl-mode=required or better" if plain else ""),
         )
     if number in _RIGHT_MISSING:
         return PermissionDenied(
@@ -152,28 +196,36 @@ def _parts(error: BaseException) -> tuple[int, str]:
     text = str(arguments[1]) if len(arguments) > 1 else str(error)
     # PyMySQL raises some of its own without a number when the connection is gone.
     lost = number == 0 and isinstance(error, pymysql.err.InterfaceError | OSError)
-    return 2013 if lost else number, redact(text or "connection closed")
-
-
-def _certificate(error: BaseException) -> str:
-    """Return why TLS failed, looking at what PyMySQL wrapped; empty: it did not."""
-    seen: BaseException | None = getattr(error, "original_exception", None) or error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return getattr(seen, "verify_message", "") or str(seen)
-        if isinstance(seen, ssl.SSLError) and "EOF" not in str(seen):
-            return seen.reason or str(seen)
-        seen = seen.__cause__ or seen.__context__
-    return ""
+    return 2013 if lost else number, one_line(redact(text or "connection closed"))
 
 
 def _tls_refused(url: Url, why: str) -> PermissionDenied:
     return PermissionDenied(
         f"MySQL at {url.address}: no TLS connection as ssl-mode={url.tls_mode} asks: {why}",
-        safe="nothing was sent in plain text" if url.tls_mode != "disabled" else "",
+        safe="no password was sent in plain text" if url.tls_mode != "disabled" else "",
         remedy="give the authority's certificate with ?ssl-ca=FILE in the mysql setting,\n"
         "or say what is wanted: ?ssl-mode=verify-identity, verify-ca, required\n"
         "(encrypted, not verified) or disabled (plain text, for a network that is yours)",
+    )
+
+
+def _unknown_plugin(url: Url, text: str) -> PermissionDenied:
+    found = _PLUGIN.search(text)
+    plugin = found[1] if found else "another"
+    return PermissionDenied(
+        f"MySQL at {url.address} wants {url.user!r} to log in by the plugin {plugin}, which cdc\n"
+        "does not have",
+        safe="no password was sent",
+        remedy="give cdc a user with another one: MySQL, CREATE USER … IDENTIFIED WITH\n"
+        "caching_sha2_password BY 'PASSWORD'; MariaDB, CREATE USER … IDENTIFIED VIA ed25519\n"
+        "USING PASSWORD('PASSWORD')",
+    )
+
+
+def _not_mysql(url: Url) -> UnavailableError:
+    return UnavailableError(
+        f"what answers at {url.address} is not MySQL",
+        remedy="correct host and port in the mysql setting",
     )
 
 

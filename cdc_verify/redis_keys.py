@@ -19,6 +19,7 @@ from cdc import own_keys
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
 from cdc.redis_options import has_tls, naming, redis_options
 from cdc.table import Model
+from cdc.tls_probe import explained_by_asking
 from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
 from cdc_verify.parts import Part, part_of
@@ -53,12 +54,8 @@ class RedisKeys:
         """
         try:
             if self._connection is None:
-                self._connection = _connection(self._url)
-                self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
-                packed = _pack(naming(self._name))
-                self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
-                with suppress(NoPermissionError):
-                    self._reply()
+                self._open()
+            assert self._connection is not None
             out: list[Any] = []
             for at in range(0, len(commands), AT_ONCE):
                 some = commands[at : at + AT_ONCE]
@@ -72,6 +69,20 @@ class RedisKeys:
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> None:
+        self._connection = _connection(self._url)
+        try:
+            self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
+        except (AuthenticationError, NoPermissionError):
+            raise
+        except (RedisError, OSError) as error:
+            self.close()
+            raise explained_by_asking(self._url, error) from None
+        packed = _pack(naming(self._name))
+        self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
+        with suppress(NoPermissionError):
+            self._reply()
 
     def _reply(self) -> Any:
         assert self._connection is not None

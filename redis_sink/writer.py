@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,8 +26,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cdc.errors import REFRESH, CdcError, InternalError, PermissionDenied, UnavailableError
+from cdc.errors import REFRESH, CdcError, InternalError, UnavailableError
 from cdc.redis_options import REPLY_TIMEOUT_S, has_tls, naming, redis_options
+from cdc.tls_probe import explained_by_asking
 from cdc.url import Url
 from redis_sink.batch import Command
 from redis_sink.full import (
@@ -87,7 +87,7 @@ class Writer:
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         except (RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
-            raise self._cannot_connect(error) from None
+            raise await asyncio.to_thread(self._cannot_connect, error) from None
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -290,18 +290,7 @@ class Writer:
             return refusal(self.address, "LOADING")
         if kind == "MaxConnectionsError" or "max number of clients" in text:
             return refusal(self.address, "ERR max number of clients")
-        causes = (error, error.__context__, error.__cause__)
-        if any(isinstance(cause, ssl.SSLError) for cause in causes):
-            return PermissionDenied(
-                f"TLS to Redis at {self.address} fails",
-                remedy="name the authority that signed the certificate: ?ssl-ca=FILE in the URL",
-            )
-        refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
-        how = "refuses the connection" if refused else "does not answer"
-        return UnavailableError(
-            f"Redis at {self.address} {how}",
-            remedy="check the host and the port in the Redis URL, and that the server runs",
-        )
+        return explained_by_asking(self.url, error)
 
 
 def _connection(url: Url) -> Connection:

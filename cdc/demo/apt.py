@@ -79,7 +79,18 @@ class PackageSite:
         retry(say, lambda: self._apt(*command))
         return sorted(into.glob("*.deb"))
 
-    def _apt(self, *arguments: str) -> str:
+    def download_alone(self, package: str, into: Path, say: Say) -> list[Path]:
+        """Download a package without what it needs; return its .deb file.
+
+        Raises:
+            PackageError: after three attempts, with the end of apt-get's output.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        # It has no option for the folder; _apt's own folders are absolute.
+        retry(say, lambda: self._apt("download", package, folder=into))
+        return sorted(into.glob("*.deb"))
+
+    def _apt(self, *arguments: str, folder: Path | None = None) -> str:
         options = {
             "Dir::State": self._folder / "state",
             "Dir::State::status": self._status,
@@ -95,7 +106,8 @@ class PackageSite:
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
         }
         flags = [flag for name, value in options.items() for flag in ("-o", f"{name}={value}")]
-        return run("apt-get", "--yes", "--quiet=2", *flags, *arguments)
+        inside = ("env", f"--chdir={folder.absolute()}") if folder else ()
+        return run(*inside, "apt-get", "--yes", "--quiet=2", *flags, *arguments)
 
 
 def unpack(packages: Sequence[Path], into: Path) -> None:

@@ -239,7 +239,7 @@ async def test_no_password_without_tls(nats: Nats) -> None:
     """With tls:// and a server that offers none, the login is not sent."""
     error = await refused(f"tls://ada:geheim@127.0.0.1:{nats.port}")
     assert type(error) is PermissionDenied
-    assert "no password was sent" in error.text()
+    assert "no password" in error.text()
     assert type(await refused(f"tls://127.0.0.1:{nats.port}")) is PermissionDenied
 
 

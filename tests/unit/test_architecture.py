@@ -39,6 +39,7 @@ PURE = (
     "cdc.partition",
     "cdc.position",
     "cdc.own_keys",
+    "cdc.printable",
     "cdc.reasons",
     "cdc.redis_options",
     "cdc.room_check",
