@@ -18,6 +18,8 @@ command prints the three and nothing else.  Source: sysexits(3) for the numbers.
 
 from __future__ import annotations
 
+from cdc.printable import printable
+
 REFRESH = (
     "cdc refresh   with the flags and settings of cdc run, then start cdc run again:\n"
     "it goes on from now, reads the tables anew and removes what is no longer there"
@@ -46,13 +48,16 @@ class CdcError(Exception):
         self.remedy = remedy
 
     def text(self) -> str:
-        """Return the lines that a person sees; never a value of a row or a password."""
+        """Return the lines that a person sees; never a value of a row or a password.
+
+        A server's words may be in it: control characters are written out.
+        """
         lines = [f"error: {self.seen}"]
         if self.safe:
             lines.append(f"  data: {self.safe}")
         if self.remedy:
             lines += ["  next: " + self.remedy.replace("\n", "\n        ")]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle whole, so that a child process can hand its error to its parent."""

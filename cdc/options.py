@@ -115,13 +115,18 @@ def joined(settings: Any) -> Any:
 def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -> tuple[Any, Any]:
     """Load the settings and begin the log; for a command that starts nothing."""
     from cdc import role as roles
-    from cdc.settings import load
+    from cdc.exposed import exposed
+    from cdc.settings import load, settings_file
     from cdc.telemetry import setup
 
     if debug:
         os.environ[roles.DEBUG] = "1"
-    settings = load(flags, os.environ, Path(config) if config else None)
-    return settings, setup(settings, "cdc" if role == "both" else role)
+    given = Path(config) if config else None
+    settings = load(flags, os.environ, given)
+    log = setup(settings, "cdc" if role == "both" else role)
+    for seen, remedy in exposed(settings, flags, settings_file(os.environ, given)):
+        log.warning(seen, next=remedy)
+    return settings, log
 
 
 def _embedded(settings: Any, role: str, stack: contextlib.ExitStack) -> tuple[Any, Any]:

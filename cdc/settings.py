@@ -241,6 +241,12 @@ def load(
     return replace(settings, tables=tables, mask_key=mask_key)
 
 
+def settings_file(env: Mapping[str, str], given: Path | None) -> Path | None:
+    """Return the settings file that `load` reads; None: there is none."""
+    found = _toml_path(env, given, Problems([], []))
+    return found[1] if found else None
+
+
 def _toml_path(
     env: Mapping[str, str], given: Path | None, problems: Problems
 ) -> tuple[str, Path] | None:

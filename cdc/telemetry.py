@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import msgspec
 
 from cdc.output import write
+from cdc.printable import printable
 from cdc.settings import Settings
 from cdc.url import hide
 
@@ -158,10 +159,12 @@ def as_words(colours: bool) -> Render:
     def render(level: str, event: str, fields: Fields) -> str:
         role = fields.pop("role", "")
         shown = "".join(
-            f"  {name}={_readable(value)}" for name, value in fields.items() if value is not None
+            f"  {name}={printable(_readable(value))}"
+            for name, value in fields.items()
+            if value is not None
         )
         mark = "" if level == "info" else f"{level}: "
-        line = f"{time.strftime('%H:%M:%S')} {role:6} {mark}{event}{shown}"
+        line = f"{time.strftime('%H:%M:%S')} {role:6} {mark}{printable(event)}{shown}"
         colour = _COLOURS.get(level, "") if colours else ""
         return f"{colour}{line}{_PLAIN}" if colour else line
 

@@ -44,6 +44,10 @@ WRITE_BUFFER_BYTES = 1 << 20
 """What may wait for the socket before `write_block` waits too."""
 
 _BETWEEN_S = 0.001
+FRAME_MAX_BYTES = (64 << 20) + (1 << 20)
+"""No server's max_payload is above 64 MiB.  Source: nats-server, server/const.go."""
+LINE_MAX_BYTES = 1 << 20
+"""INFO of a large cluster is the longest line."""
 _FIELDS = (4, 5)
 """Words of a MSG line, without and with a reply subject; an HMSG line has one more."""
 
@@ -396,6 +400,8 @@ class Tap:
                     start = _native.cut(data, start, sid, got)
                 line_end = find(b"\r\n", start)
                 if line_end < 0:
+                    if size - start > LINE_MAX_BYTES:
+                        raise nats.errors.ProtocolError("nats: a line without an end")
                     break
                 first = data[start]
                 if first != 72 and first != 77:  # neither HMSG nor MSG
@@ -409,6 +415,8 @@ class Tap:
                 end = body + int(fields[-1])
                 if size < end + 2:
                     self._needed_bytes = end + 2 - start
+                    if self._needed_bytes > FRAME_MAX_BYTES:
+                        raise nats.errors.ProtocolError("nats: a message too large for NATS")
                     break
                 if fields[2] != sid:
                     await self._inner.parse(data[start : end + 2])

@@ -349,6 +349,10 @@ def _client_collation(status: bytes) -> int | None:
     return None
 
 
+EVENT_MAX_BYTES = (1 << 30) + (1 << 20)
+"""No server writes a larger event: a row is at most max_allowed_packet, which is at most 1 GiB."""
+
+
 def inflate(data: bytes) -> bytes:
     """Return what MariaDB's ``log_bin_compress`` made small.
 
@@ -359,11 +363,15 @@ def inflate(data: bytes) -> bytes:
         raise damaged("a compressed event of an unknown algorithm")
     length_bytes = data[0] & 7
     size = int.from_bytes(data[1 : 1 + length_bytes], "big")
+    if size > EVENT_MAX_BYTES:
+        raise damaged(f"a compressed event that says {size} bytes")
     try:
-        out = zlib.decompress(data[1 + length_bytes :], bufsize=max(size, 1))
+        # A length of 0 would be no limit.
+        unpacking = zlib.decompressobj()
+        out = unpacking.decompress(data[1 + length_bytes :], size + 1)
     except zlib.error as error:
         raise damaged(f"a compressed event: {error}") from None
-    if len(out) != size:
+    if len(out) != size or not unpacking.eof:
         raise damaged(f"a compressed event of {len(out)} bytes that says {size}")
     return out
 
@@ -420,6 +428,8 @@ def _split(payload: memoryview, *, zstd: bool) -> Iterator[bytes]:
             size = int.from_bytes(held[at + 9 : at + 13], "little")
             if size < HEADER_BYTES:
                 raise damaged("an event in a compressed transaction is shorter than its header")
+            if size > EVENT_MAX_BYTES:
+                raise damaged(f"an event of {size} bytes in a compressed transaction")
             if len(held) - at < size:
                 break
             yield bytes(held[at : at + size])

@@ -43,6 +43,8 @@ from redis_sink.verdict import lacking, refusal, refused_transaction
 
 """A fork or an fsync can hold Redis up for seconds; that is no failure."""
 _READ_BYTES = 1 << 16
+REPLY_MAX_BYTES = 1 << 30
+"""Redis sends no string above 512 MiB (proto-max-bulk-len); what goes on for longer is no reply."""
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # stub: a tuple of one
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -265,15 +267,20 @@ class Writer:
 
     async def _receive(self, count: int) -> list[Any]:
         out: list[Any] = []
+        held_bytes = 0
         gets, feed, read = self._replies.gets, self._replies.feed, self._reader.read
         while len(out) < count:
             reply = gets()
             if reply is not False:
                 out.append(reply)
+                held_bytes = 0
                 continue
             data = await read(_READ_BYTES)
             if not data:
                 raise EOFError
+            held_bytes += len(data)
+            if held_bytes > REPLY_MAX_BYTES:
+                raise hiredis.ProtocolError("a reply that does not end")
             feed(data)
         return out
 

@@ -42,7 +42,8 @@ static inline int text_put(Text *to, const void *from, size_t size)
 {
     if (text_room(to, size) < 0)
         return FAILED;
-    memcpy(to->data + to->size, from, size);
+    if (size > 0) /* both may be NULL then, which memcpy must not be given */
+        memcpy(to->data + to->size, from, size);
     to->size += size;
     return DONE;
 }

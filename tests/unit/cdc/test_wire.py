@@ -231,3 +231,26 @@ def test_lost_is_set_before_closing() -> None:
         return nc.lost.is_set(), wake.is_set()
 
     assert asyncio.run(end()) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        b"MSG mysql.update 7 1099511627776\r\n",
+        b"HMSG mysql.update 7 12 1099511627776\r\n",
+        b"MSG other 8 1099511627776\r\n",
+        b"MSG mysql.update 7 " + b"9" * 4000 + b"\r\n",
+        b"INFO {" + b" " * (2 << 20),
+    ],
+)
+def test_what_claims_to_be_endless_is_refused_at_once(claimed: bytes) -> None:
+    """A length is not believed until the memory is full."""
+
+    async def parse() -> None:
+        nc = Recorder()
+        tap = Tap(nc, limit_bytes=1 << 20)
+        tap._sid = b"7"
+        await tap.parse(claimed)
+
+    with pytest.raises(nats.errors.ProtocolError):
+        asyncio.run(parse())

@@ -2,6 +2,7 @@
 
 import random
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -126,3 +127,29 @@ def test_an_unknown_compression_stops_the_reader() -> None:
     """What a newer server may send is named, not skipped."""
     with pytest.raises(PositionLostError, match="unknown algorithm 7"):
         list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7))))
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"\x87" + (1 << 40).to_bytes(7, "big") + zlib.compress(b"x"),
+        b"\x81\x0a" + zlib.compress(bytes(64 << 20)),
+        b"\x81\x01" + zlib.compress(b"x")[:-2],
+    ],
+)
+def test_a_compressed_event_takes_no_more_memory_than_an_event_may(packed: bytes) -> None:
+    """A terabyte that is claimed, one that grows past what it says, one without its end."""
+    tracemalloc.start()
+    with pytest.raises(PositionLostError):
+        ev.inflate(packed)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 1 << 20
+
+
+def test_an_event_of_four_gigabytes_in_a_compressed_transaction_is_refused() -> None:
+    """Its length is not believed until the memory is full."""
+    head = struct.pack("<IBIIIH", 7, 2, 1, 0xFFFFFFF0, 0, 0)
+    with pytest.raises(PositionLostError, match="4294967280 bytes"):
+        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255))))
