@@ -42,6 +42,28 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 SHORTEST_HIDDEN = 3
 """A shorter secret is found in every word, and hidden by its place in a URL alone."""
 
+_SENTINEL = (
+    "asks for Sentinel, which cdc does not support; give the address of the master, best a name "
+    "that follows it: redis://HOST:6379/0"
+)
+_SOCKET = "names a unix socket, which cdc does not support; give a host and a port on TCP"
+_CLUSTER = "asks for a cluster, which cdc does not support: data and position need one server"
+_NOT_SUPPORTED = {
+    "sentinel": _SENTINEL,
+    "redis+sentinel": _SENTINEL,
+    "rediss+sentinel": _SENTINEL,
+    "redis-sentinel": _SENTINEL,
+    "unix": _SOCKET,
+    "redis+socket": _SOCKET,
+    "redis-socket": _SOCKET,
+    "mysql+unix": _SOCKET,
+    "redis+cluster": _CLUSTER,
+    "redis-cluster": _CLUSTER,
+    "ws": "asks for a websocket, which cdc does not support; write nats:// or tls://",
+    "wss": "asks for a websocket, which cdc does not support; write nats:// or tls://",
+}
+"""What other programs take, and cdc does not: said, so that nobody looks for the typing error."""
+
 _SHAPE = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<authority>[^/?]*)(?P<path>/[^?]*)?(\?(?P<query>.*))?"
 )
@@ -223,6 +245,8 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
     text = text.strip()
     if "embedded" in schemes and text.startswith("embedded:"):
         return _embedded(text.removeprefix("embedded:"))
+    if (kind := text.partition(":")[0].lower()) in _NOT_SUPPORTED:
+        raise ValueError(_NOT_SUPPORTED[kind])
     match = _SHAPE.fullmatch(text)
     if match is None:
         raise ValueError(f"is not of the form {schemes[0]}://user@host:port/…")
@@ -233,6 +257,8 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
     if "#" in text or "@" in path:
         raise ValueError(f"cannot be taken apart; {_ENCODE}")
     login, _, places = match["authority"].rpartition("@")
+    if (not places and path) or places.startswith(("%2F", "%2f", "(")) or "unix_socket=" in text:
+        raise ValueError(_SOCKET)
     user, _, password = login.partition(":")
     if scheme in ("redis", "rediss") and not re.fullmatch("[0-9]*", path):
         raise ValueError("must end in the number of a Redis database, such as /0")

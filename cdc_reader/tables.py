@@ -174,6 +174,12 @@ def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> Usag
     else:
         known = [e.name for e in entries if e.schema == database]
         where = f"database {database!r}"
+    if any(sign in wanted for sign in "*%?"):
+        return UsageError(
+            f"{wanted!r} looks like a pattern: tables are named one by one",
+            remedy="name each: --table shop.users --table shop.orders; what a new table would\n"
+            "bring into Redis is thereby decided by a person",
+        )
     hint = nearest(wanted, known)
     elsewhere = [e.qualified for e in entries if e.name.lower() == wanted.lower()]
     listed = ", ".join(sorted(elsewhere or known)[:NAMES_LISTED])

@@ -46,8 +46,9 @@ def wanted_of(text: str) -> Wanted:
                 MariaDbGtidSet.parse(part)
             return parts
         parsed = MySqlGtidSet.parse(text)
-    except ValueError as error:
-        raise UsageError(f"{error}", remedy=_FORMS) from None
+    except ValueError:
+        # The parser's words would name one kind of server, and it may be the other.
+        raise UsageError(f"{text[:80]!r} is no GTID", remedy=_FORMS) from None
     if not parsed.intervals():
         raise UsageError("no transaction is named", remedy=_FORMS)
     return parsed

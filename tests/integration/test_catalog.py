@@ -116,6 +116,14 @@ def test_a_typo_names_the_nearest_table(source: Source) -> None:
         source.resolve(source.settings("costumers", database=source.schema))
 
 
+def test_a_pattern_is_said_to_be_one(source: Source) -> None:
+    """Not as a name that is mistyped."""
+    source.sql("CREATE TABLE {s}.customers (id INT PRIMARY KEY)")
+    for pattern in ("{s}.*", "{s}.customer%", "*"):
+        with pytest.raises(UsageError, match="looks like a pattern"):
+            source.resolve(source.settings(pattern, database=source.schema))
+
+
 def test_a_view_is_refused(source: Source) -> None:
     """It has no rows of its own in the binlog."""
     source.sql("CREATE VIEW {s}.v AS SELECT 1 AS a")

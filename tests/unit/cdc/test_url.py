@@ -150,3 +150,24 @@ def test_a_text_is_freed_of_every_login_in_it() -> None:
 
     assert CANARY not in hide(text, (CANARY,))
     assert redact(f"x mysql://u:{CANARY}@h y") == "x mysql://u:***@h y"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("redis+sentinel://h:26379/mymaster/0", "Sentinel"),
+        ("sentinel://h:26379", "Sentinel"),
+        ("unix:///run/redis.sock", "unix socket"),
+        ("redis:///run/redis.sock", "unix socket"),
+        ("mysql://cdc@%2Frun%2Fmysqld.sock/shop", "unix socket"),
+        ("mysql://cdc@localhost/shop?unix_socket=/run/mysqld.sock", "unix socket"),
+        ("redis+cluster://h", "cluster"),
+        ("wss://h", "websocket"),
+    ],
+)
+def test_what_is_not_supported_is_said_to_be_so(text: str, word: str) -> None:
+    """It is no typing error, and what to write instead is said."""
+    with pytest.raises(ValueError, match=word) as refused:
+        parse_url(text, ("mysql", "nats", "tls", "redis", "rediss"))
+
+    assert "does not support" in str(refused.value)

@@ -89,6 +89,7 @@ def test_what_is_no_gtid_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         wanted_of(text)
     assert "0-1-100" in refused.value.remedy
+    assert "MariaDB" not in refused.value.seen
 
 
 @pytest.mark.parametrize(
