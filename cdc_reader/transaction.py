@@ -21,6 +21,7 @@ from cdc_reader import event as ev
 from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
 from cdc_reader.lanes import WHOLE, Lanes, Run, packed
+from cdc_reader.payload import expand_payload
 from cdc_reader.resume import Resume
 from cdc_reader.row_codec import RowCodec
 from cdc_reader.shape import Target
@@ -274,7 +275,7 @@ class Assembler:
     def _payload(self, event: Event) -> None:
         self._payload_row = 0
         try:
-            for inner in ev.expand_payload(event):
+            for inner in expand_payload(event):
                 self.take(inner)
         finally:
             self._payload_row = None

@@ -66,6 +66,7 @@ PURE = (
     "cdc_reader.pace",
     "cdc_reader.oversize",
     "cdc_reader.packet",
+    "cdc_reader.payload",
     "cdc_reader.published",
     "cdc_reader.row_codec",
     "cdc_reader.row_plan",

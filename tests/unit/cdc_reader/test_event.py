@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError
 from cdc_reader import event as ev
+from cdc_reader.payload import expand_payload
 
 
 def event(kind: int, body: bytes, *, server_id: int = 1, timestamp_s: int = 7) -> ev.Event:
@@ -110,7 +111,7 @@ def test_a_compressed_transaction_gives_its_events(zstd: bool, sizes: list[int],
         ev.TRANSACTION_PAYLOAD,
         payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
     )
-    inner = list(ev.expand_payload(outer))
+    inner = list(expand_payload(outer))
 
     assert [e.buffer[e.start : e.end] for e in inner] == bodies
     assert {(e.end_offset, e.size_bytes) for e in inner} == {(900, outer.size_bytes)}
@@ -120,13 +121,13 @@ def test_a_torn_compressed_transaction_stops_the_reader() -> None:
     """A payload that ends in the middle of an event is damage."""
     data = raw_event(ev.WRITE_ROWS, b"x" * 100)[:-1]
     with pytest.raises(PositionLostError, match="middle of an event"):
-        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255))))
+        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255))))
 
 
 def test_an_unknown_compression_stops_the_reader() -> None:
     """What a newer server may send is named, not skipped."""
     with pytest.raises(PositionLostError, match="unknown algorithm 7"):
-        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7))))
+        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7))))
 
 
 @pytest.mark.parametrize(
@@ -152,4 +153,4 @@ def test_an_event_of_four_gigabytes_in_a_compressed_transaction_is_refused() -> 
     """Its length is not believed until the memory is full."""
     head = struct.pack("<IBIIIH", 7, 2, 1, 0xFFFFFFF0, 0, 0)
     with pytest.raises(PositionLostError, match="4294967280 bytes"):
-        list(ev.expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255))))
+        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255))))
