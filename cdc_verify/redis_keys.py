@@ -74,15 +74,15 @@ class RedisKeys:
         self._connection = _connection(self._url)
         try:
             self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
+            packed = _pack(naming(self._name))
+            self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
+            with suppress(NoPermissionError):
+                self._reply()
         except (AuthenticationError, NoPermissionError):
             raise
         except (RedisError, OSError) as error:
             self.close()
             raise explained_by_asking(self._url, error) from None
-        packed = _pack(naming(self._name))
-        self._connection.send_packed_command([packed])  # type: ignore[no-untyped-call]  # in redis-py
-        with suppress(NoPermissionError):
-            self._reply()
 
     def _reply(self) -> Any:
         assert self._connection is not None

@@ -98,7 +98,12 @@ class Writer:
             raise InternalError("redis-py connected without a stream")
         self._connection, self._reader, self._writer = connection, reader, writer
         self._replies = hiredis.Reader()
-        await self._exchange([naming(self._name)])
+        try:
+            await self._exchange([naming(self._name)])
+        except UnavailableError as error:
+            # The first bytes: a port that speaks TLS, or wants a certificate, ends it here.
+            found = await asyncio.to_thread(explained_by_asking, self.url, error)
+            raise (error if isinstance(found, UnavailableError) else found) from None
 
     async def arm(self) -> bytes | None:
         """Return the position as it stands in Redis; from now on the fence is up.

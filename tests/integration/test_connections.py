@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from cdc.demo.ports import free_port
-from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, Nats, Redis, start_together
+from cdc.demo.servers import (
+    PASSWORD,
+    MariaDB,
+    MariaDB1011,
+    MySQL,
+    Nats,
+    Redis,
+    start_together,
+)
 from cdc.errors import CdcError, PermissionDenied, SettingsError, UnavailableError, UsageError
 from cdc.stream import close, connect
 from cdc.url import parse_url
@@ -25,6 +33,7 @@ from redis_sink.writer import Writer
 from tests.support.certificates import Authority, mysql_options, nats_options, redis_options
 from tests.support.mariadb_plugins import plugin_dir
 
+ROOT = f"root:{PASSWORD}@"
 SERVERS = ("mysql", "nats", "redis")
 SCHEMES = {"mysql": ("mysql",), "nats": ("nats", "tls"), "redis": ("redis", "rediss")}
 SECURE = {"mysql": "mysql", "nats": "tls", "redis": "rediss"}
@@ -84,7 +93,7 @@ class Places:
     def url(self, server: str, ports: dict[str, int], options: str = "", **files: Path) -> str:
         """Return an address that asks for TLS, verified by the authority."""
         given = "".join(f"&{name.replace('_', '-')}={path}" for name, path in files.items())
-        login = "root@" if server == "mysql" else ""
+        login = ROOT if server == "mysql" else ""
         return (
             f"{SECURE[server]}://{login}127.0.0.1:{ports[server]}"
             f"?ssl-ca={self.authority.file}{options}{given}"
@@ -138,11 +147,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 def test_a_verified_connection(places: Places, server: str) -> None:
     """The same servers, asked rightly: what fails below fails for its own reason."""
     attempt(places.url(server, places.tls))
-    attempt(f"{PLAIN[server]}://{'root@' if server == 'mysql' else ''}127.0.0.1:"
+    attempt(f"{PLAIN[server]}://{ROOT if server == 'mysql' else ''}127.0.0.1:"
             f"{places.plain[server]}")  # fmt: skip
     cert, key = places.authority.issue("client")
     url = places.url(server, places.mutual, ssl_cert=cert, ssl_key=key)
-    attempt(url.replace("root@", "mutual@"))
+    attempt(url.replace(ROOT, "mutual@"))
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -169,7 +178,7 @@ def test_certificates_of_the_server(places: Places, server: str, tmp_path: Path)
 def test_certificates_of_the_client(places: Places, server: str, tmp_path: Path) -> None:
     """None, or one of a stranger: the server wants another, and that is what is said."""
     if server == "mysql":  # it looks at a certificate that its authority signed with the account
-        error = refusal(places.url(server, places.mutual).replace("root@", "mutual@"))
+        error = refusal(places.url(server, places.mutual).replace(ROOT, "mutual@"))
         assert type(error) is PermissionDenied
         return
     without = refusal(places.url(server, places.mutual))
@@ -212,7 +221,7 @@ def test_certificate_files(places: Places, server: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_tls_to_a_port_without_it(places: Places, server: str) -> None:
     """It is said that the server speaks none; nothing is sent to it."""
-    url = places.url(server, places.plain).replace("root@", "root:geheim@")
+    url = places.url(server, places.plain).replace(ROOT, "root:geheim@")
     error = refusal(url, verify=False)  # which would wait for 15 s
     assert type(error) is PermissionDenied
     assert "no TLS" in error.seen
@@ -221,10 +230,11 @@ def test_tls_to_a_port_without_it(places: Places, server: str) -> None:
 
 def test_plain_text_to_a_port_with_tls(places: Places) -> None:
     """Redis: rediss:// is what is meant.  MySQL and NATS agree on TLS after their greeting."""
-    error = refusal(f"redis://ada:geheim@127.0.0.1:{places.tls['redis']}/0")
-    assert type(error) is PermissionDenied
-    assert "speaks TLS" in error.seen
-    assert "rediss://" in error.remedy
+    for login in ("ada:geheim@", ""):
+        error = refusal(f"redis://{login}127.0.0.1:{places.tls['redis']}/0")
+        assert type(error) is PermissionDenied
+        assert "speaks TLS" in error.seen
+        assert "rediss://" in error.remedy
 
 
 @pytest.mark.parametrize("server", SERVERS)
