@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -134,19 +134,25 @@ class OwnMessages:
         return None
 
     async def backwards(
-        self, newest: int, *, floor: int = 0, subject: str = ""
+        self,
+        newest: int,
+        *,
+        floor: int = 0,
+        subject: str = "",
+        singly: Sequence[int] = SINGLY,
     ) -> AsyncIterator[StoredMessage]:
         """Yield messages from a sequence on backwards, whoever's they are.
 
         Args:
             floor: messages up to this sequence are left out.
             subject: of messages on this one alone; empty: all.
+            singly: so many are asked for by requests, at the same time, before all is read in bulk.
 
         Raises:
             UnavailableError: NATS does not answer.
         """
         at = newest
-        for together in SINGLY:
+        for together in singly:
             sequences = range(at, max(at - together, floor), -1)
             found = await asyncio.gather(
                 *(message_get(self.nc, self.stream, seq=seq) for seq in sequences)

@@ -69,6 +69,8 @@ ACK_TIMEOUT_S = 10.0
 """The server forgets a batch after 10 s of silence (NATS ADR-50)."""
 LEADER_ASKED_EVERY_S = 0.5
 """While an acknowledgement is awaited: a stream's next leader has none for what came before."""
+STEPPED_OVER_SINGLY = 64
+"""At once: what lasts until the claim is sent again decides whether others come between."""
 CROWDED_FLUSHES = 100
 """So many flushes without a foreign message, and the stream counts as ours alone again."""
 _WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT = 10071, 10070, 10164
@@ -418,7 +420,9 @@ class Publisher:
                 stream ends before our last message (its tail was lost).
         """
         state = await stream_state(self._nc, self._stream)
-        behind = self._own.backwards(state.last_seq, floor=self.sequence)
+        behind = self._own.backwards(
+            state.last_seq, floor=self.sequence, singly=(STEPPED_OVER_SINGLY,)
+        )
         ours = [stored async for stored in behind if self._own.is_ours(stored)]
         check_end(self.sequence, state.last_seq, self._prefix, ours)
         if state.last_seq > self.sequence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import nats
@@ -14,6 +15,7 @@ from tests.support.forger import LOGINS, forged, publish
 from tests.support.pipeline import wait_for
 from tests.support.truth import messages
 
+POSITION_LOST = 65
 BARE_WHILE_AWAY = 20_000
 CHANGED = f"UPDATE {TABLE} SET ver = ver + 1"
 
@@ -80,12 +82,45 @@ def test_forged_messages_of_every_kind_do_nothing(guarded: Bench) -> None:
     assert dead_letters(guarded) == sent
 
 
-def test_bare_messages_while_the_reader_is_away_do_not_keep_it_out(guarded: Bench) -> None:
+async def _forget_the_key(bench: Bench) -> None:
+    client = await nats.connect(bench.nats.url)
+    config = json.loads((await client.request("$JS.API.STREAM.INFO.MYSQL", timeout=10)).data)
+    changed = json.dumps(config["config"] | {"metadata": {}}).encode()
+    done = await client.request("$JS.API.STREAM.UPDATE.MYSQL", changed, timeout=10)
+    assert "error" not in json.loads(done.data)
+    await client.close()
+
+
+def test_a_stream_that_was_spoilt_before_it_had_a_key_is_healed_by_a_refresh(
+    guarded: Bench,
+) -> None:
+    """What an older cdc took for its own stays so; a refresh begins above it, in Redis too."""
+    with guarded.pipeline as pipeline:
+        process = guarded.caught_up()
+        assert process.stop() == 0, process.text()
+        asyncio.run(_forget_the_key(guarded))
+        publish(guarded.nats, "app", forged(server_uuid(guarded))[:2])
+        guarded.execute(f"DELETE FROM {TABLE} WHERE id < 20", CHANGED)
+        process = pipeline.run()
+        assert process.wait() == POSITION_LOST, process.text()
+
+        assert pipeline.refresh()["gap"] is True
+        process = pipeline.run()
+        wait_for("the sweep", lambda: '"refreshed"' in process.text())
+        guarded.passes()
+        guarded.wait_until_equal()
+        assert process.stop() == 0, process.text()
+
+
+@pytest.mark.parametrize("partitions", ["1", "3"])
+def test_bare_messages_while_the_reader_is_away_do_not_keep_it_out(
+    guarded: Bench, partitions: str
+) -> None:
     """However many: it goes on behind them, they are applied, and a refresh works over them."""
     newest = str(BARE_WHILE_AWAY - 1).encode()
     lie = forged(server_uuid(guarded))[:1]
     with guarded.pipeline as pipeline:
-        process = guarded.caught_up()
+        process = guarded.caught_up("--partitions", partitions)
         assert process.stop() == 0, process.text()
         bare = [
             ("mysql.update", b'{"key":"users:app","value":"%d"}' % n)
@@ -93,15 +128,15 @@ def test_bare_messages_while_the_reader_is_away_do_not_keep_it_out(guarded: Benc
         ]
         publish(guarded.nats, "app", [*lie, *bare])
         guarded.execute(CHANGED)
-        process = pipeline.run()
+        process = pipeline.run("--partitions", partitions)
         wait_for("the last bare message", lambda: guarded.client.get("users:app") == newest)
         guarded.wait_until_equal(ignore={"users:app"})
         assert process.stop() == 0, process.text()
 
         publish(guarded.nats, "app", [*lie, *bare])
         guarded.execute(f"DELETE FROM {TABLE} WHERE id < 20", CHANGED)
-        assert pipeline.refresh()["gap"] is True
-        process = pipeline.run()
+        assert pipeline.refresh("--partitions", partitions)["gap"] is True
+        process = pipeline.run("--partitions", partitions)
         wait_for("the sweep", lambda: '"refreshed"' in process.text())
         guarded.wait_until_equal(ignore={"users:app"})
         assert process.stop() == 0, process.text()

@@ -104,7 +104,8 @@ class Many:
     def refreshed(self, process: Process, *words: str) -> None:
         """Refresh, and wait until all is swept."""
         announced = self.run("refresh", "--yes", "--json", *words)["tables"]
-        swept = len(announced)
+        # Each partition's sink says it.
+        swept = len(announced) * int(self.pipeline.environment.get("CDC_PARTITIONS", "1"))
         wait_for("the refresh", lambda: bool(process.text().count('"refreshed"') >= swept))
 
 

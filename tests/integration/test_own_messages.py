@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+from cdc.message import encode
 from cdc.own_messages import OwnMessages
-from cdc.position import Position
 from cdc.seal import UNSEALED
-from cdc.stream import stream_state, write_block
-from cdc_reader.refresh import plan_refresh
-from cdc_reader.resume import ServerLog, Tail
+from cdc.settings import Settings
+from cdc.stream import api, close, connect, stream_config, stream_state, write_block
+from cdc.url import parse_url
 from cdc_reader.tail import end_running_batch, read_tail
 from tests.conftest import NewNats
-from tests.integration.test_publisher import attempt, heartbeat, run_of
+from tests.integration.test_publisher import LOG, attempt, change, heartbeat, run_of
 from tests.support.forger import AHEAD, LOGINS, REST, forged, publish
 from tests.support.sinking import in_a_loop
 
@@ -114,6 +114,28 @@ def test_a_batch_is_ended_behind_foreign_messages(new_nats: NewNats) -> None:
     asyncio.run(scenario())
 
 
+def test_a_stream_of_an_older_cdc_goes_on(new_nats: NewNats) -> None:
+    """Its messages have no MAC and count, up to where the key was made, and not behind it."""
+    server = new_nats(LOGINS)
+    settings = Settings(nats=parse_url(server.url, ("nats",)))
+
+    async def scenario() -> None:
+        nc = await connect(server.url, name="t", inbox_prefix="_INBOX_reader", log=LOG)
+        await api(nc, "STREAM.CREATE.MYSQL", stream_config(settings, fast_ingest=True))
+        await nc.publish("mysql.heartbeat", encode(heartbeat("")))
+        for number in range(1, 6):
+            await nc.publish("mysql.update", change(number))
+        await nc.flush()
+        await close(nc)
+        async with attempt(server) as here:
+            assert here.last == 5
+            await here.nc.publish("mysql.update", change(6))
+            await here.nc.flush()
+            assert (await read_tail(here.nc, "MYSQL", "mysql")).last == "1.1.5.0"
+
+    asyncio.run(scenario())
+
+
 @in_a_loop
 async def test_backwards_is_every_message_once(new_nats: NewNats) -> None:
     """Over the single requests and all pieces, of one subject or of all, down to the floor."""
@@ -133,15 +155,3 @@ async def test_backwards_is_every_message_once(new_nats: NewNats) -> None:
         first = [m async for m in own.backwards(500, subject="mysql.insert")]
         assert len(inserts) + len(first) == 4000
         assert [m async for m in own.backwards(last, subject="mysql.delete")] == []
-
-
-def test_a_refresh_begins_an_epoch_behind_all_of_ours() -> None:
-    """A message may be of a later epoch than the newest boundary: the new one is above both."""
-    log = ServerLog(
-        mariadb=False, server="s", newest=Position(file="b.000001", offset=4, gtid_set=None),
-        purged=None, oldest_file="b.000001",
-    )  # fmt: skip
-    tail = Tail(sequence=9, heartbeat=heartbeat("1.1.1.0"), last="7.1.1.0")
-    made = plan_refresh(tail, log, ["shop.users"], (), number=1, now_us=1)
-
-    assert made.boundary.epoch == 8

@@ -1,5 +1,7 @@
 """What a refresh announces, from the stream's end and the server's binlog."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -21,6 +23,13 @@ def test_all_tables_are_read_from_the_newest_place_in_a_new_epoch() -> None:
     assert (boundary.file, boundary.offset) == (log().newest.file, log().newest.offset)
     assert boundary.last == "3.2.500.1"
     assert boundary.snapshot == dict.fromkeys(TABLES, TableProgress(refresh=7))
+
+
+def test_the_epoch_is_above_that_of_the_newest_message_too() -> None:
+    """A message may be of a later epoch than the boundary before it: ids go on growing."""
+    ahead = dataclasses.replace(tail(), last="99.1.1.0")
+
+    assert plan_refresh(ahead, log(), TABLES, (), number=7, now_us=5).boundary.epoch == 100
 
 
 def test_tables_that_only_the_stream_knows_of_are_read_too() -> None:
