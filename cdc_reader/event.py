@@ -11,6 +11,7 @@ import functools
 import struct
 import uuid
 import zlib
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from cdc.errors import PositionLostError
@@ -74,6 +75,11 @@ QUERIES = frozenset((QUERY, EXECUTE_LOAD, MARIADB_QUERY_COMPRESSED))
 IGNORABLE_FLAG = 0x80
 HEADER_BYTES = 19
 CHECKSUM_BYTES = 4
+TABLE_ID_BYTES = 6
+"""What the body of each TABLE_MAP and rows event begins with."""
+
+Needs = Callable[[int, bytes], bool]
+"""``(kind, the body's first 6 bytes)``: whether a large event's body has to be held."""
 
 HEADER = struct.Struct("<IBIIIH")
 """Timestamp, type, server id, size, end offset, flags."""
@@ -95,6 +101,17 @@ class Event(NamedTuple):
     timestamp_s: int
     server_id: int
     flags: int
+
+
+def is_of_use(kind: int, codec: object) -> bool:
+    """Say whether more than the header and table id of an event is read.
+
+    Args:
+        codec: what reads the rows of the table with its table id; None: it is not captured.
+    """
+    if kind in ROWS or kind == PARTIAL_UPDATE_ROWS:
+        return codec is not None
+    return kind not in WITHOUT_ROWS
 
 
 def parse_event(buffer: bytes, start: int, end: int, checksum: bool) -> Event:
@@ -392,3 +409,9 @@ def inflated_rows(buffer: bytes, at: int, end: int, *, images: int) -> tuple[byt
     after += images * ((columns + 7) // 8)
     unpacked = buffer[at:after] + inflate(buffer[after:end])
     return unpacked, 0, len(unpacked)
+
+
+def rows_at(event: Event) -> int:
+    """Return where in its buffer a rows event goes on behind table id, flags and extra data."""
+    at = event.start + 8
+    return at if event.kind in ROWS_V1 else at + (event.buffer[at] | event.buffer[at + 1] << 8)

@@ -113,7 +113,7 @@ async def follow(
         refused = None
         try:
             usual = assembler.take_usual if is_behind else None
-            for event in source.packets.feed(data, usual) if data else ():
+            for event in source.packets.feed(data, usual, assembler.needs) if data else ():
                 if not is_behind and event.kind in ev.GTIDS:
                     is_behind = ev.parse_gtid(event)[0] == gtid
                 assembler.take(event)

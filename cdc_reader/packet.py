@@ -3,6 +3,7 @@
 Pure: bytes in, events out (`PacketReader.feed`).  A MySQL packet is ``length u24,
 sequence u8, payload``; a payload of 2^24 - 1 bytes is continued in the next packet.
 In a dump, a payload is one status byte (0 ok, 0xfe end, 0xff error) and one event.
+A large event is held once, or not at all: see `cdc_reader.long_event`.
 Source: MySQL source documentation, "MySQL Packets" and "COM_BINLOG_DUMP".
 """
 
@@ -21,21 +22,22 @@ from cdc.errors import (
 )
 from cdc_reader.event import (
     CHECKSUM_BYTES,
+    EVENT_MAX_BYTES,
     FORMAT_DESCRIPTION,
     HEADER,
     HEADER_BYTES,
     HEARTBEAT,
     HEARTBEAT_V2,
     ROTATE,
+    TABLE_ID_BYTES,
     Event,
+    Needs,
     checksum_of,
     damaged,
     parse_event,
 )
+from cdc_reader.long_event import EVENT_AT, LONG_BYTES, PACKET_MAX_BYTES, LongEvent
 
-PACKET_MAX_BYTES = 0xFFFFFF
-EVENT_AT = 5
-"""Behind a packet's header and its status."""
 Usual = Callable[[bytes, int, bool], int]
 """``(buffer, at, checksum) -> at``: takes whole packets off the front, or none."""
 _OF_THE_FILE = frozenset((FORMAT_DESCRIPTION, ROTATE))
@@ -69,24 +71,38 @@ class PacketReader:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._need_bytes = 4
+        self._long: LongEvent | None = None
 
-    def feed(self, data: bytes, usual: Usual | None = None) -> Iterator[Event]:
+    def feed(
+        self, data: bytes, usual: Usual | None = None, needs: Needs | None = None
+    ) -> Iterator[Event]:
         """Yield the events that are whole after these bytes; to be read to its end.
 
         Args:
             usual: may take packets off the front by itself, whenever it is asked.
+            needs: is asked of each large event; without it, all are held.
 
         Raises:
             UnavailableError: the server ended the dump; connect again.
             PositionLostError: it cannot serve our position, or the bytes are damaged.
         """
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes < self._need_bytes:
-            return
-        buffer = data if len(self._held) == 1 else b"".join(self._held)
-        at = yield from self._cut(buffer, usual)
-        self._keep(buffer, at)
+        while True:
+            if self._long is not None:
+                data = self._long.take(data)
+                if not self._long.is_whole:
+                    return
+                event, self._long = self._long.event(), None
+                yield event
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes < self._need_bytes:
+                return
+            buffer = data if len(self._held) == 1 else b"".join(self._held)
+            at = yield from self._cut(buffer, usual)
+            data = buffer[at:]
+            self._keep(data, needs)
+            if self._long is None:
+                return
 
     def _cut(self, buffer: bytes, usual: Usual | None) -> Generator[Event, None, int]:
         """Yield the events that are whole; return where the first that is not begins.
@@ -102,9 +118,9 @@ class PacketReader:
                 continue
             length = _u32(buffer, at)[0] & PACKET_MAX_BYTES
             stop = at + 4 + length
-            if stop > size:
+            if stop > size or length == PACKET_MAX_BYTES:
                 break
-            if HEADER_BYTES + 5 < length < PACKET_MAX_BYTES and buffer[at + 4] == 0 and checksum:
+            if HEADER_BYTES + 5 < length and buffer[at + 4] == 0 and checksum:
                 timestamp_s, kind, server_id, event_bytes, end_offset, flags = _header(
                     buffer, at + 5
                 )
@@ -118,43 +134,28 @@ class PacketReader:
                     yield _new(Event, (*fields, timestamp_s, server_id, flags))
                     at = stop
                     continue
-            joined = self._join(buffer, at)
-            if joined is None:
-                break
-            payload, at = joined
-            yield self._event(payload, 0, len(payload))
-            checksum = self._file_checksum
+            yield self._event(buffer, at + 4, stop)
+            at, checksum = stop, self._file_checksum
         return at
 
-    def _keep(self, buffer: bytes, at: int) -> None:
-        rest = buffer[at:]
+    def _keep(self, rest: bytes, needs: Needs | None) -> None:
+        """Hold what has begun: a large event as far as it is needed, anything else as it came."""
         self._held, self._held_bytes = ([rest] if rest else []), len(rest)
         self._need_bytes = 4
         if len(rest) < EVENT_AT + HEADER_BYTES:
             return
-        _check_length(rest)
-        # A long packet is joined once, when it is whole, not at every read.
-        need = 0
-        while len(rest) >= need + 4:
-            length = rest[need] | rest[need + 1] << 8 | rest[need + 2] << 16
-            need += 4 + length
-            self._need_bytes = need
-            if length < PACKET_MAX_BYTES:
-                return
-            self._need_bytes += 4
-
-    @staticmethod
-    def _join(buffer: bytes, at: int) -> tuple[bytes, int] | None:
-        parts: list[bytes] = []
-        while at + 4 <= len(buffer):
-            length = buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
-            if at + 4 + length > len(buffer):
-                return None
-            parts.append(buffer[at + 4 : at + 4 + length])
-            at += 4 + length
-            if length < PACKET_MAX_BYTES:
-                return b"".join(parts), at
-        return None
+        length = _checked_length(rest)
+        # A packet is joined once, when it is whole, not at every read.
+        self._need_bytes = 4 + length
+        if length <= LONG_BYTES or rest[EVENT_AT - 1] != 0 or rest[EVENT_AT + 4] in _OF_THE_FILE:
+            return
+        self._need_bytes = EVENT_AT + HEADER_BYTES + TABLE_ID_BYTES
+        if len(rest) >= self._need_bytes:
+            kind = rest[EVENT_AT + 4]
+            table_id = rest[EVENT_AT + HEADER_BYTES : self._need_bytes]
+            is_needed = needs is None or needs(kind, table_id)
+            self._long = LongEvent(rest, checksum=self._file_checksum, is_needed=is_needed)
+            self._held, self._held_bytes, self._need_bytes = [], 0, 4
 
     def _event(self, buffer: bytes, start: int, end: int) -> Event:
         status = buffer[start] if end > start else -1
@@ -206,19 +207,22 @@ def _has_checksum(buffer: bytes, start: int, end: int) -> bool:
 _ARTIFICIAL_FLAG = 0x20
 
 
-def _check_length(begun: bytes) -> None:
-    """Raise where a packet that has begun cannot have the length that it says.
+def _checked_length(begun: bytes) -> int:
+    """Return the length of a packet that has begun, or raise where it cannot have that.
 
     No checksum covers that length.  Too long, it would have us wait for bytes that never
     come, and take the next events for this one's.
     """
-    length = _u32(begun)[0] & PACKET_MAX_BYTES
+    length: int = _u32(begun)[0] & PACKET_MAX_BYTES
     if begun[EVENT_AT - 1] != 0:
-        return
+        if length == PACKET_MAX_BYTES:
+            raise damaged(f"a packet of {length} bytes that begins with {begun[EVENT_AT - 1]}")
+        return length
     event_bytes = _header(begun, EVENT_AT)[3]
     said = min(event_bytes + 1, PACKET_MAX_BYTES)
-    if said != length:
+    if said != length or event_bytes > EVENT_MAX_BYTES:
         raise damaged(f"a packet of {length} bytes that begins an event of {event_bytes}")
+    return length
 
 
 def dump_error(payload: bytes) -> CdcError:

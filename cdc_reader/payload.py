@@ -1,28 +1,35 @@
-"""A compressed transaction of MySQL, unpacked to its events.
+"""The events of a compressed transaction (``binlog_transaction_compression``).
 
-Pure.
+Pure.  Source: libs/mysql/binlog/event/codecs/binary.cpp, Transaction_payload_event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 
 from cdc_reader.event import (
     EVENT_MAX_BYTES,
+    HEADER,
     HEADER_BYTES,
+    TABLE_ID_BYTES,
     Event,
+    Needs,
     damaged,
-    parse_event,
     read_lenenc,
 )
 
+_UNPACK_BYTES = 1 << 18
+_HEAD_BYTES = HEADER_BYTES + TABLE_ID_BYTES
+_TORN = "a compressed transaction ends in the middle of an event"
 
-def expand_payload(event: Event) -> Iterator[Event]:
+
+def expand_payload(event: Event, needs: Needs) -> Iterator[Event]:
     """Yield the events of a compressed transaction (event 40).
 
     They have no checksum and no place of their own: `end_offset` and `size_bytes` are
     the outer event's.  The payload is unpacked as a stream, so that a transaction of any
-    size takes the memory of one event.
+    size takes the memory of one event, and none of one that is not needed.
 
     Source: libs/mysql/binlog/event/codecs/binary.cpp, Transaction_payload_event.
     """
@@ -39,18 +46,19 @@ def expand_payload(event: Event) -> Iterator[Event]:
     if compression not in (0, 255):
         raise damaged(f"a transaction compressed by unknown algorithm {compression}")
     payload = memoryview(event.buffer)[at : event.end]
-    for raw in _split(payload, zstd=compression == 0):
-        inner = parse_event(raw, 0, len(raw), checksum=False)
-        yield inner._replace(end_offset=event.end_offset, size_bytes=event.size_bytes)
+    for raw in _split(payload, needs, zstd=compression == 0):
+        timestamp_s, kind, server_id, _, _, flags = HEADER.unpack_from(raw)
+        place = (event.end_offset, event.size_bytes)
+        yield Event(kind, raw, HEADER_BYTES, len(raw), *place, timestamp_s, server_id, flags)
 
 
-_UNPACK_BYTES = 1 << 18
+def _split(payload: memoryview, needs: Needs, *, zstd: bool) -> Iterator[bytes]:
+    """Yield the events of an unpacked payload one by one.
 
-
-def _split(payload: memoryview, *, zstd: bool) -> Iterator[bytes]:
-    """Yield the events of an unpacked payload one by one."""
-    pieces = _unpacked(payload) if zstd else iter((bytes(payload),))
-    held = bytearray()
+    Of those that are not whole in one piece and not needed, the first bytes alone.
+    """
+    pieces = _unpacked(payload) if zstd else _pieces(payload)
+    held = b""
     for piece in pieces:
         held += piece
         at = 0
@@ -60,13 +68,39 @@ def _split(payload: memoryview, *, zstd: bool) -> Iterator[bytes]:
                 raise damaged("an event in a compressed transaction is shorter than its header")
             if size > EVENT_MAX_BYTES:
                 raise damaged(f"an event of {size} bytes in a compressed transaction")
-            if len(held) - at < size:
+            if len(held) - at >= size:
+                yield held[at : at + size]
+                at += size
+                continue
+            if len(held) - at < _HEAD_BYTES or size <= _UNPACK_BYTES:
                 break
-            yield bytes(held[at : at + size])
-            at += size
-        del held[:at]
+            is_needed = needs(held[at + 4], held[at + HEADER_BYTES : at + _HEAD_BYTES])
+            raw, held = _long(held[at:], pieces, size, is_needed=is_needed)
+            at = 0
+            yield raw
+        held = held[at:]
     if held:
-        raise damaged("a compressed transaction ends in the middle of an event")
+        raise damaged(_TORN)
+
+
+def _long(
+    begun: bytes, pieces: Iterator[bytes], size: int, *, is_needed: bool
+) -> tuple[bytes, bytes]:
+    """Return an event that goes over many pieces, or its first bytes, and what comes after it."""
+    held = BytesIO()  # gives what it holds without a copy
+    held.write(begun if is_needed else begun[:_HEAD_BYTES])
+    missing = size - len(begun)
+    for piece in pieces:
+        if is_needed:
+            held.write(memoryview(piece)[:missing])
+        missing -= len(piece)
+        if missing <= 0:
+            return held.getvalue(), piece[len(piece) + missing :]
+    raise damaged(_TORN)
+
+
+def _pieces(payload: memoryview) -> Iterator[bytes]:
+    return (bytes(payload[at : at + _UNPACK_BYTES]) for at in range(0, len(payload), _UNPACK_BYTES))
 
 
 def _unpacked(payload: memoryview) -> Iterator[bytes]:

@@ -140,9 +140,10 @@ class Attached:
 
         What stands before it is published first, as its error says.
         """
+        assembler = self.assembler
         try:
-            for event in self.source.packets.feed(data, self.assembler.take_usual):
-                self.assembler.take(event)
+            for event in self.source.packets.feed(data, assembler.take_usual, assembler.needs):
+                assembler.take(event)
         except PositionLostError as error:
             return error
         return None

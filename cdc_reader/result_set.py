@@ -21,7 +21,7 @@ from cdc.compiled import native
 from cdc.errors import UnavailableError
 from cdc_reader.body_source import Source
 from cdc_reader.event import damaged, read_lenenc
-from cdc_reader.packet import PACKET_MAX_BYTES
+from cdc_reader.long_event import PACKET_MAX_BYTES
 from cdc_reader.select_codec import Row
 
 READ_BYTES = 1 << 18

@@ -129,6 +129,10 @@ class Assembler:
             self._at.advance(event, in_transaction=self.in_transaction)
         self._steps.get(event.kind, self._unknown)(event)
 
+    def needs(self, kind: int, table_id: bytes) -> bool:
+        """Say whether a large event is to be held: see `cdc_reader.event.Needs`."""
+        return ev.is_of_use(kind, self._by_id.get(table_id, "refused when it is whole"))
+
     def take_usual(self, buffer: bytes, at: int, checksum: bool) -> int:
         """Take the usual packets in that stand whole at ``buffer[at:]``; return the place after.
 
@@ -275,7 +279,7 @@ class Assembler:
     def _payload(self, event: Event) -> None:
         self._payload_row = 0
         try:
-            for inner in expand_payload(event):
+            for inner in expand_payload(event, self.needs):
                 self.take(inner)
         finally:
             self._payload_row = None
@@ -381,11 +385,7 @@ class Assembler:
                 "yet when its rows are in the binlog",
                 "let the application commit these changes without XA;\n" + FIRST + REFRESH,
             )
-        at = (
-            start + 8
-            if event.kind in ev.ROWS_V1
-            else start + 8 + (buffer[start + 8] | buffer[start + 9] << 8)
-        )
+        at = ev.rows_at(event)
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
         run = self._run(op, codec.target.table)

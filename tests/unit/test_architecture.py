@@ -62,6 +62,7 @@ PURE = (
     "cdc_reader.json_binary",
     "cdc_reader.key_range",
     "cdc_reader.lanes",
+    "cdc_reader.long_event",
     "cdc_reader.models",
     "cdc_reader.pace",
     "cdc_reader.oversize",

@@ -111,23 +111,43 @@ def test_a_compressed_transaction_gives_its_events(zstd: bool, sizes: list[int],
         ev.TRANSACTION_PAYLOAD,
         payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
     )
-    inner = list(expand_payload(outer))
+    inner = list(expand_payload(outer, lambda *_: True))
 
     assert [e.buffer[e.start : e.end] for e in inner] == bodies
     assert {(e.end_offset, e.size_bytes) for e in inner} == {(900, outer.size_bytes)}
+
+
+@pytest.mark.parametrize("zstd", [True, False])
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("more", range(-30, 31, 3))
+def test_a_large_event_of_a_compressed_transaction_is_held_if_needed(
+    zstd: bool, needed: bool, more: int
+) -> None:
+    """Wherever the pieces end in it; what comes after it is whole."""
+    large = b"\1\2\3\4\5\6" + b"x" * ((1 << 20) + more)
+    bodies = [b"before", large, large, b"after"]
+    data = b"".join(raw_event(ev.WRITE_ROWS, body) for body in bodies)
+    outer = event(
+        ev.TRANSACTION_PAYLOAD,
+        payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
+    )
+    inner = list(expand_payload(outer, lambda _, table_id: needed or table_id != large[:6]))
+
+    got = [e.buffer[e.start : e.end] for e in inner]
+    assert got == (bodies if needed else [b"before", large[:6], large[:6], b"after"])
 
 
 def test_a_torn_compressed_transaction_stops_the_reader() -> None:
     """A payload that ends in the middle of an event is damage."""
     data = raw_event(ev.WRITE_ROWS, b"x" * 100)[:-1]
     with pytest.raises(PositionLostError, match="middle of an event"):
-        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255))))
+        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255)), lambda *_: True))
 
 
 def test_an_unknown_compression_stops_the_reader() -> None:
     """What a newer server may send is named, not skipped."""
     with pytest.raises(PositionLostError, match="unknown algorithm 7"):
-        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7))))
+        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7)), lambda *_: True))
 
 
 @pytest.mark.parametrize(
@@ -153,4 +173,8 @@ def test_an_event_of_four_gigabytes_in_a_compressed_transaction_is_refused() -> 
     """Its length is not believed until the memory is full."""
     head = struct.pack("<IBIIIH", 7, 2, 1, 0xFFFFFFF0, 0, 0)
     with pytest.raises(PositionLostError, match="4294967280 bytes"):
-        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255))))
+        list(
+            expand_payload(
+                event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255)), lambda *_: True
+            )
+        )

@@ -1,13 +1,19 @@
 """From bytes to events, whatever the reads' boundaries are."""
 
+import collections
 import struct
+import sys
+import tracemalloc
 import zlib
+from itertools import pairwise
 
 import pytest
 
 from cdc.errors import PositionLostError, UnavailableError
 from cdc_reader import event as ev
-from cdc_reader.packet import PACKET_MAX_BYTES, PacketReader
+from cdc_reader import long_event, packet
+from cdc_reader.long_event import PACKET_MAX_BYTES
+from cdc_reader.packet import PacketReader
 
 
 def event_bytes(
@@ -70,6 +76,112 @@ def test_an_event_larger_than_a_packet_is_joined(extra_bytes: int) -> None:
         events += reader.feed(data[at : at + (1 << 18)])
 
     assert [(k, len(b)) for k, b in bodies(events)] == [(31, len(body)), (ev.XID, 8)]
+
+
+SMALL_PACKET_BYTES = 127
+
+
+@pytest.fixture
+def small_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets of 127 bytes in place of 16 MB, so that every cut of the bytes can be tried."""
+    for module in (packet, long_event, sys.modules[__name__]):
+        monkeypatch.setattr(module, "PACKET_MAX_BYTES", SMALL_PACKET_BYTES)
+    monkeypatch.setattr(packet, "LONG_BYTES", 40)
+
+
+@pytest.mark.usefixtures("small_packets")
+@pytest.mark.parametrize("event_size_bytes", [60, 125, 126, 127, 150, 252, 253, 254, 300])
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_large_event_comes_out_once_wherever_the_reads_are_cut(
+    event_size_bytes: int, needed: bool, checksum: bool
+) -> None:
+    """One that is not needed leaves header and table id, and what it took in the file."""
+    body = bytes(range(1, 7)) + b"x" * (event_size_bytes - 25 - 4 * checksum)
+    before, after = (event_bytes(ev.XID, b"1234567" + n, checksum=checksum) for n in (b"a", b"z"))
+    large = event_bytes(30, body, end_offset=4711, checksum=checksum)
+    data = dump(before, large, large, after)
+    asked: set[tuple[int, bytes]] = set()
+
+    def needs(kind: int, table_id: bytes) -> bool:
+        asked.add((kind, table_id))
+        return needed
+
+    cuts = [(cut,) for cut in range(len(data) + 1)] + [tuple(range(len(data)))]
+    cuts += [(cut, cut + 3) for cut in range(len(data))]
+    for some in cuts:
+        reader = PacketReader(checksum=checksum)
+        parts = [data[a:b] for a, b in pairwise((0, *some, len(data)))]
+        events = [e for part in parts for e in reader.feed(part, needs=needs)]
+        assert [e.kind for e in events] == [ev.XID, 30, 30, ev.XID]
+        assert [(e.end_offset, e.size_bytes) for e in events[1:3]] == [(4711, len(large))] * 2
+        for event in events[1:3]:
+            got = event.buffer[event.start : event.end]
+            assert got == body or (not needed and got == body[:6])
+        assert bodies(events)[::3] == [(ev.XID, b"1234567a"), (ev.XID, b"1234567z")]
+    assert asked == {(30, body[:6])}
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_large_event_is_cut_byte_by_byte(needed: bool) -> None:
+    """Around its header, its packets' and its checksum, reads of a single byte change nothing."""
+    body = b"\1\2\3\4\5\6" + b"x" * PACKET_MAX_BYTES
+    data = dump(event_bytes(30, body), event_bytes(ev.XID, b"12345678"))
+    second = 4 + PACKET_MAX_BYTES
+    parts = [data[i : i + 1] for i in range(60)] + [data[60 : second - 9]]
+    parts += [data[i : i + 1] for i in range(second - 9, len(data))]
+    reader = PacketReader(checksum=True)
+    events = [e for part in parts for e in reader.feed(part, needs=lambda *_: needed)]
+
+    assert bodies(events) == [(30, body if needed else body[:6]), (ev.XID, b"12345678")]
+
+
+def test_a_large_event_that_is_not_needed_is_not_held() -> None:
+    """Of 64 MB come and passed over, nothing stays; of a needed one, one copy and some reads."""
+
+    def never(*_: object) -> bool:
+        return False
+
+    def always(*_: object) -> bool:
+        return True
+
+    body = b"\1\2\3\4\5\6" + b"x" * (64 << 20)
+    data = dump(event_bytes(30, body))
+    peaks = []
+    for needed in (False, True):
+        reader = PacketReader(checksum=True)
+        tracemalloc.start()
+        for at in range(0, len(data), 1 << 18):
+            part = data[at : at + (1 << 18)]
+            for event in reader.feed(part, needs=(never, always)[needed]):
+                assert event.size_bytes == len(body) + 23
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[0] < 2 << 20
+    # BytesIO grows by an eighth.
+    assert peaks[1] < 80 << 20
+
+
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("at", [30, 1 << 20, -1])
+def test_a_flipped_bit_in_a_large_event_stops_the_reader(needed: bool, at: int) -> None:
+    """Its checksum counts whether or not its bytes are held (invariant 6)."""
+    data = bytearray(dump(event_bytes(30, b"x" * PACKET_MAX_BYTES)))
+    data[at] ^= 1
+    reader = PacketReader(checksum=True)
+    parts = [bytes(data[begin : begin + (1 << 18)]) for begin in range(0, len(data), 1 << 18)]
+    with pytest.raises(PositionLostError, match="checksum"):
+        collections.deque(e for p in parts for e in reader.feed(p, needs=lambda *_: needed))
+
+
+@pytest.mark.parametrize("bit", range(24))
+def test_a_flipped_bit_in_a_later_packets_length_stops_the_reader(bit: int) -> None:
+    """The event's size says how long each of its packets is."""
+    data = bytearray(dump(event_bytes(30, b"x" * (PACKET_MAX_BYTES + 9)), event_bytes(2, b"q")))
+    data[4 + PACKET_MAX_BYTES + bit // 8] ^= 1 << bit % 8
+    with pytest.raises(PositionLostError, match="a packet of"):
+        list(PacketReader(checksum=True).feed(bytes(data)))
 
 
 def test_a_flipped_bit_stops_the_reader() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError
-from cdc_reader.packet import PACKET_MAX_BYTES
+from cdc_reader.long_event import PACKET_MAX_BYTES
 from cdc_reader.result_set import ResultSet
 
 pytestmark = pytest.mark.usefixtures("path")

@@ -395,3 +395,16 @@ def test_what_was_seen_includes_the_open_transaction() -> None:
 
     assert str(seen.gtid_set) == f"{UUID}:5"
     assert a.position.gtid_set == ""
+
+
+def test_only_what_is_read_of_a_large_event_is_held() -> None:
+    """Rows of a table that is not captured, and texts of statements, may be passed over."""
+    log, a = Log(), assembler()
+    feed(a, log.gtid(1), log.query("BEGIN"), log.table_map(), log.table_map("other", OTHER))
+    rows = (*ev.ROWS, ev.PARTIAL_UPDATE_ROWS)
+
+    assert [kind for kind in range(256) if not a.needs(kind, USERS)] == sorted(ev.WITHOUT_ROWS)
+    passed_over = [kind for kind in range(256) if not a.needs(kind, OTHER)]
+    assert passed_over == sorted((*ev.WITHOUT_ROWS, *rows))
+    # Without its TABLE_MAP it is refused when it is whole.
+    assert all(a.needs(kind, b"\3\0\0\0\0\0") for kind in rows)
