@@ -86,6 +86,10 @@ class Table:
     field: KeyTemplate | None = None
     """With ``hash``: the key is the parent's, and each row is this field of it."""
     indexes: tuple[Index, ...] = ()
+    primary: tuple[str, ...] = ()
+    """Columns of the primary key in the catalog; empty: there is none, or it is not known."""
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    """Columns of each key that tells its rows apart, the primary one too."""
     ttl_s: int = 0
     """Not 0: ``mode = "cache"``, and a key goes so long after its row's last change."""
 
@@ -93,6 +97,13 @@ class Table:
     def qualified(self) -> str:
         """``schema.table``."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def places(self) -> tuple[frozenset[str], ...]:
+        """Columns that say where a row stands: in Redis, and in each index."""
+        own = (*self.key.columns, *(self.field.columns if self.field else ()))
+        members = (index.member or self.key for index in self.indexes)
+        return (frozenset(own), *(frozenset(member.columns) for member in members))
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def _unique(rows: Sequence[tuple[Any, ...]]) -> Keys:
     return Keys(
         whole=tuple(tuple(found[index]) for index in names if index not in partial),
         partial=tuple((tuple(found[index]), partial[index]) for index in names if index in partial),
-        has_primary="PRIMARY" in found,
+        primary=tuple(found.get("PRIMARY", ())),
     )
 
 

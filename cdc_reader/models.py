@@ -116,6 +116,8 @@ class Modelling:
             masks=tuple((c, m) for c, m in self._masks.items() if m.kind != "drop"),
             field=field,
             indexes=tuple(indexes),
+            primary=self._all_keys.primary,
+            unique_keys=self._all_keys.all,
             ttl_s=wanted.ttl_s,
         )
 
@@ -253,8 +255,7 @@ class Modelling:
 
     def _is_unique(self, columns: Iterable[str]) -> bool:
         used = set(columns)
-        told_apart = (*self._keys, *(key for key, _ in self._all_keys.partial))
-        return any(used.issuperset(key) for key in told_apart)
+        return any(used.issuperset(key) for key in self._all_keys.all)
 
     # -- types --------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ from cdc_reader.body_source import (
 )
 from cdc_reader.charset import NotAscii
 from cdc_reader.column_source import CONSTANTS
+from cdc_reader.identity import refusal_of_rows
 from cdc_reader.image_source import Image
 from cdc_reader.lanes import WHOLE, Lanes, cut
 from cdc_reader.row_plan import OPS, row_plan
@@ -89,6 +90,10 @@ class RowCodec:
         for name in needed_columns(target, names):
             if name not in self._places:
                 raise _without_column(target.table, name)
+        if lost := refusal_of_rows(target.identity, table_map):
+            seen, remedy = lost
+            safe = "nothing of this table was published from here on"
+            raise PositionLostError(seen, safe=safe, remedy=remedy)
         self._keys = tuple(dict.fromkeys(self._places[name] for name in target.key.columns))
         self._values = tuple(self._places[name] for name in value_columns(target, names))
         self._fields = target.fields or tuple((n, n) for n in shown_columns(target, names))

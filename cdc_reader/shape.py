@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cdc.key import KeyTemplate
 from cdc.table import Index, Table
 from cdc_reader.body_source import quote
+from cdc_reader.identity import Identity, identity_of
 
 Text = str | int | None
 """A column's text; the codecs leave integers as they are.  None: NULL."""
@@ -61,6 +62,8 @@ class Target(NamedTuple):
     """The table, where a `Shape` makes its rows."""
     known: tuple[str, ...] = ()
     """The table's columns as its catalog shows them."""
+    identity: Identity = Identity()
+    """What tells its rows apart, to be compared with what the binlog says of it."""
 
 
 def target_of(table: Table) -> Target:
@@ -73,6 +76,7 @@ def target_of(table: Table) -> Target:
         fields=table.fields,
         shaped=table if is_shaped else None,
         known=table.column_names,
+        identity=identity_of(table),
     )
 
 

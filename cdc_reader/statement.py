@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 UNSURE = "\ufffd"
 """A character of a statement that may be another one: see `cdc_reader.charset`."""
@@ -42,6 +42,10 @@ _SCHEMA_CHANGES = (
     "CREATE OR REPLACE TABLE",
     "CREATE OR REPLACE SCHEMA",
 )
+_INDEX_CHANGES = (
+    "DROP INDEX",
+    *(f"CREATE OR REPLACE {kind}" for kind in ("INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR")),
+)
 # SELECT and DO are in a binlog for the functions that they call.
 _DML = frozenset(
     ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "IMPORT", "SELECT", "DO")
@@ -50,6 +54,15 @@ _DML = frozenset(
 _EMPTIED = re.compile(r"DELETE FROM `(?:[^`]|``)+`\.`(?:[^`]|``)+`", re.IGNORECASE)
 _TEMPORARY = re.compile(r"(CREATE|DROP|CREATE OR REPLACE) TEMPORARY\b")
 _NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
+
+
+class Clause(NamedTuple):
+    """What stands between two commas of a statement, outside of parentheses."""
+
+    words: tuple[str, ...]
+    """Upper case; empty where an identifier is quoted."""
+    names: tuple[str, ...]
+    """The same words as they are as identifiers; lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,8 @@ class Statement:
     """``(schema, name)`` of every identifier, the default schema filled in; lower case."""
     empties_memory: bool = False
     """The server's own ``DELETE FROM`` of a MEMORY table that a restart has emptied."""
+    clauses: tuple[Clause, ...] = ()
+    """Of a schema change: what stands between its commas."""
 
 
 def control_of(text: str) -> Control | None:
@@ -100,12 +115,15 @@ def parse_statement(text: str, default_schema: str) -> Statement:
     ('ALTER TABLE', True)
     """
     words, names = _scanned(_TOKEN, text, default_schema)
+    kind = _kind(words)
+    clauses = _clauses(_TOKEN, text) if kind in _SCHEMA_CHANGES else ()
     if "\\" in text:
         names |= _scanned(_TOKEN_OF_PLAIN_TEXTS, text, default_schema)[1]
+        clauses += _clauses(_TOKEN_OF_PLAIN_TEXTS, text) if clauses else ()
     # Elsewhere the word, which is not reserved, is the name of a table or column.
     temporary = _TEMPORARY.match(" ".join(words)) is not None
     emptied = bool(_EMPTIED.fullmatch(text.strip()))
-    return Statement(_kind(words), temporary, frozenset(names), emptied)
+    return Statement(kind, temporary, frozenset(names), emptied, clauses)
 
 
 def _scanned(
@@ -129,6 +147,20 @@ def _scanned(
         names.add((before if dotted and before is not None else default_schema.lower(), name))
         before, dotted = name, False
     return words, names
+
+
+def _clauses(token: re.Pattern[str], text: str) -> tuple[Clause, ...]:
+    out: list[tuple[list[str], list[str]]] = [([], [])]
+    depth = 0
+    for match in token.finditer(text):
+        depth += (match[0] == "(") - (match[0] == ")")
+        if match[0] == "," and depth <= 0:
+            out.append(([], []))
+        elif (name := _identifier(match)) is not None:
+            words, names = out[-1]
+            words.append((match["word"] or "").upper())
+            names.append(name)
+    return tuple(Clause(tuple(words), tuple(names)) for words, names in out)
 
 
 def _add_word(words: list[str], word: str) -> None:
@@ -170,15 +202,22 @@ def is_dml(statement: Statement) -> bool:
     return statement.kind in _DML
 
 
-def changed_tables(statement: Statement, captured: Collection[str]) -> list[str]:
+def changed_tables(
+    statement: Statement, captured: Collection[str], by_index: Collection[str] = ()
+) -> list[str]:
     """Return the captured tables, as ``schema.table``, whose definition or rows it changes.
+
+    Args:
+        by_index: those of them that one index less matters to.
 
     >>> changed_tables(parse_statement("TRUNCATE users", "shop"), ["shop.users"])
     ['shop.users']
     >>> changed_tables(parse_statement("CREATE INDEX i ON users (x)", "shop"), ["shop.users"])
     []
     """
-    if statement.temporary or not (statement.kind in _SCHEMA_CHANGES or is_dml(statement)):
+    if statement.kind in _INDEX_CHANGES:
+        captured = by_index
+    elif statement.temporary or not (statement.kind in _SCHEMA_CHANGES or is_dml(statement)):
         return []
     names = {f"{schema}.{name}" for schema, name in statement.names}
     if statement.kind.endswith(" SCHEMA"):
@@ -191,6 +230,18 @@ def changed_tables(statement: Statement, captured: Collection[str]) -> list[str]
         for table in captured
         if table.lower() in names or any(one.fullmatch(table.lower()) for one in unsure)
     ]
+
+
+def may_name(names: Collection[str], wanted: str) -> bool:
+    r"""Say whether one of the names in a statement is or could be the wanted one.
+
+    >>> may_name(["id", "t\ufffdglich"], "täglich"), may_name(["id"], "ID"), may_name(["a"], "b")
+    (True, True, False)
+    """
+    wanted = wanted.lower()
+    return wanted in names or any(
+        _unsure(name).fullmatch(wanted) for name in names if UNSURE in name
+    )
 
 
 def _begins_with_one(table: str, starts: Collection[str]) -> bool:

@@ -92,15 +92,14 @@ def _may_select(connection: Connection[Any], tables: Sequence[Table]) -> bool:
 
 def _keys(connection: Connection[Any], table: Table, found: Keys) -> Iterator[Finding]:
     used = set(table.key.columns)
-    keys = (*found.whole, *(key for key, _ in found.partial))
     # A field that tells a parent's rows apart is made sure of by `cdc_reader.models`.
-    if table.field is None and not any(used.issuperset(key) for key in keys):
+    if table.field is None and not any(used.issuperset(key) for key in found.all):
         yield Finding(
             id="mysql.key-not-unique",
             seen=f"{table.qualified}: the key template {table.key.text!r} contains no unique key",
             fix=Fix(
                 advice=f"name the columns of one: --key '{unique_template(found)}'"
-                if keys
+                if found.all
                 else "make sure that its columns tell rows apart;\n"
                 "cdc verify counts the keys that several rows share"
             ),

@@ -20,6 +20,7 @@ from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
 from cdc_reader.coordinates import Coordinates
 from cdc_reader.event import Event
+from cdc_reader.identity import refusal_of_statements
 from cdc_reader.lanes import WHOLE, Lanes, Run, packed
 from cdc_reader.payload import expand_payload
 from cdc_reader.resume import Resume
@@ -65,6 +66,7 @@ class Assembler:
         self._published = resume.published
         self._is_place_known = resume.is_place_known
         self._targets = targets
+        self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
         self._mariadb = mariadb
         self._stop_at_schema_change = on_schema_change == "stop"
         self._gtid_set = gtid_set
@@ -290,7 +292,7 @@ class Assembler:
     def _statement(self, query: ev.QueryEvent) -> None:
         readings = [parse_statement(text, query.schema) for text in query.readings]
         statement = readings[0]
-        changed = (changed_tables(reading, self._targets.keys()) for reading in readings)
+        changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
         if is_dml(statement) and (tables or not statement.empties_memory):
             where = (
@@ -305,15 +307,12 @@ class Assembler:
                 + REFRESH,
             )
         for row, table in enumerate(sorted(tables)):
+            identity, stops = self._targets[table].identity, self._stop_at_schema_change
+            if refused := refusal_of_statements(readings, table, identity, stops=stops):
+                raise self._refuse(*refused)
             self._schema_change(statement.kind, table, row)
 
     def _schema_change(self, kind: str, table: str, row: int) -> None:
-        if self._stop_at_schema_change:
-            raise self._refuse(
-                f"{kind} of the captured table {table}",
-                "where Redis may keep the rows:  cdc run --on-schema-change continue …\n"
-                "where not:  " + REFRESH,
-            )
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
         known = self._published is not None and self._published.passes_one(self._gtid, table)
         if known or numbers <= self._skip[:4]:

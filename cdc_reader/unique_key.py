@@ -23,7 +23,18 @@ class Keys(NamedTuple):
     """Of whole columns: rows are told apart and read in order by them."""
     partial: tuple[tuple[Key, str], ...] = ()
     """On a part of a column, with that part, ``(("k",), "k(3)")``: rows are told apart alone."""
-    has_primary: bool = False
+    primary: Key = ()
+    """Columns of the primary key, also of one on a part of a column; empty: there is none."""
+
+    @property
+    def all(self) -> tuple[Key, ...]:
+        """Columns of each key, whole or not."""
+        return (*self.whole, *(key for key, _ in self.partial))
+
+    @property
+    def has_primary(self) -> bool:
+        """Whether there is a primary key."""
+        return bool(self.primary)
 
 
 def unique_template(keys: Keys) -> str:

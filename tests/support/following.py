@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import msgspec
-import pymysql
 from pymysql.constants import COMMAND
 
 from cdc.demo.servers import MariaDB, MySQL
@@ -42,9 +41,7 @@ class Follower:
         self.schema = schema or f"f_{uuid.uuid4().hex[:10]}"
         self.on_schema_change = on_schema_change
         self.targets: dict[str, Target] = {}
-        self.connection = pymysql.connect(
-            host="127.0.0.1", port=server.port, user="root", charset="utf8mb4", autocommit=True
-        )
+        self.connection = server.connect()
         self.execute(f"CREATE DATABASE {self.schema}", f"USE {self.schema}")
         self.position = self.newest()
 

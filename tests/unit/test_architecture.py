@@ -58,6 +58,7 @@ PURE = (
     "cdc_reader.coordinates",
     "cdc_reader.dialect",
     "cdc_reader.event",
+    "cdc_reader.identity",
     "cdc_reader.image_source",
     "cdc_reader.json_binary",
     "cdc_reader.key_range",

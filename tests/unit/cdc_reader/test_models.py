@@ -27,7 +27,7 @@ def column(name: str, data_type: str) -> Column:
     )
 
 
-ID = Keys((("id",),), has_primary=True)
+ID = Keys((("id",),), primary=("id",))
 COLUMNS = (
     column("id", "int"),
     column("user_id", "int"),
@@ -77,7 +77,7 @@ def test_a_key_that_mysql_made_itself_is_no_column_of_the_row() -> None:
     """SELECT * does not show it; rows are told apart by it all the same."""
     made = replace(column("my_row_id", "bigint"), extra="auto_increment INVISIBLE")
     own = replace(made, extra="INVISIBLE")
-    keys = Keys((("my_row_id",),), has_primary=True)
+    keys = Keys((("my_row_id",),), primary=("my_row_id",))
     found = table(among=(made, COLUMNS[1]), keys=keys, exclude=())
 
     assert found.fields == (("user_id", "user_id"),)
@@ -105,7 +105,7 @@ def test_generated_columns_are_refused_where_updates_lack_them() -> None:
 
 def test_a_key_on_a_part_of_a_column_tells_rows_apart_alone() -> None:
     """It is said; named in a template it is enough, and rows are then read in one piece."""
-    keys = Keys(partial=((("email",), "email(3)"),), has_primary=True)
+    keys = Keys(partial=((("email",), "email(3)"),), primary=("email",))
 
     with pytest.raises(PreflightError, match=r"only one on email\(3\)") as refused:
         table(keys=keys)
