@@ -301,6 +301,34 @@ def test_the_edges_of_time(benches: dict[str, Bench], server: str) -> None:
 
 
 @SERVERS
+def test_members_that_are_an_empty_text(benches: dict[str, Bench], server: str) -> None:
+    """Each combination of a SET with '' in it is what the server shows; so is an ENUM's number 0.
+
+    That one, an error's, and the member '' are one text, and only the number tells them apart.
+    """
+    bench = benches[server]
+    inserts = [f"INSERT INTO t VALUES ({n}, {n}, {n}, {n}, '')" for n in range(8)]
+    rows, _ = bench.both_ways(
+        "CREATE TABLE t (id INT PRIMARY KEY, s SET('','a','b'), m SET('a','','b'),"
+        " l SET('a','b',''), e ENUM('','a'))",
+        *inserts,
+        "INSERT INTO t VALUES (8, '', NULL, 'b,a', 'a'), (9, 0, 0, 0, 'bogus')",
+        "UPDATE t SET e = 'no member' WHERE id = 1",
+    )
+
+    numbers = dict(bench.execute("SELECT id, e + 0 FROM t"))
+    assert (numbers[0], numbers[1], numbers[8], numbers[9]) == (1, 0, 2, 0)
+    assert [parsed(rows[f"t:{n}"])["e"] for n in (0, 1, 8, 9)] == ["", "", "a", ""]
+    shown = bench.execute("SELECT id, s, m, l FROM t ORDER BY id")
+    assert [tuple(parsed(rows[f"t:{n}"])[c] for c in "sml") for n in range(10)] == [
+        tuple(texts) for _, *texts in shown
+    ]
+    assert [parsed(rows[f"t:{n}"])["s"] for n in range(8)] == [
+        "", "", "a", "a", "b", "b", "a,b", "a,b",
+    ]  # fmt: skip
+
+
+@SERVERS
 def test_every_byte_of_latin1(benches: dict[str, Bench], server: str) -> None:
     """Each of latin1's 256 bytes is the character that the server makes of it."""
     values = ", ".join(f"({n}, X'{n:02x}')" for n in range(256))
