@@ -31,6 +31,7 @@ REASONS: dict[str, str] = {
     "mysql.select": "the rows that stand in the table cannot be read",
     "mysql.database": "tables without a database in their name cannot be found",
     "mysql.table": "there is nothing to capture",
+    "mysql.table-engine": "the binlog does not show which rows the table has",
     "mysql.table-key": "rows cannot be told apart",
     "mysql.table-key-part": "that tells rows apart, but they cannot be read in its order",
     "mysql.table-unordered": "it is too large to be read in one piece, and has no key to go by",

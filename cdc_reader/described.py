@@ -32,6 +32,8 @@ class Entry:
     name: str
     kind: str
     """``BASE TABLE``, ``VIEW``, ``SEQUENCE`` …"""
+    engine: str = ""
+    """``InnoDB``, ``MEMORY`` …; empty: it has none, or was not asked for."""
 
     @property
     def qualified(self) -> str:

@@ -23,6 +23,7 @@ from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
 from cdc_reader.described import Entry, columns_of, dialect_on, keys_of, rows_of
 from cdc_reader.dialect import NEWEST, Dialect
+from cdc_reader.engine import engine_finding
 from cdc_reader.models import Modelling, Refused, alphabets_of
 from cdc_reader.unique_key import Keys
 
@@ -67,9 +68,14 @@ def find_tables(
     entries: list[tuple[TableSettings, Entry]] = []
     for wanted in settings.tables:
         try:
-            entries.append((wanted, known.entry(wanted.name)))
+            entry = known.entry(wanted.name)
         except CdcError as error:
             findings.append(of_error("mysql.table", error, wanted.name))
+            continue
+        if (finding := engine_finding(entry.qualified, entry.sql, entry.engine)) is not None:
+            findings.append(finding)
+        else:
+            entries.append((wanted, entry))
     asked, dialect = [entry for _, entry in entries], dialect_on(connection)
     columns, keys = columns_of(connection, asked), keys_of(connection, asked)
     for wanted, entry in entries:
@@ -193,11 +199,14 @@ def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> Usag
 def _entries(connection: Connection[Any]) -> list[Entry]:
     rows = rows_of(
         connection,
-        "SELECT table_schema, table_name, table_type FROM information_schema.tables"
+        "SELECT table_schema, table_name, table_type, engine FROM information_schema.tables"
         " WHERE table_schema NOT IN (%s, %s, %s, %s)",
         _SYSTEM,
     )
-    return [Entry(schema=schema, name=name, kind=kind) for schema, name, kind in rows]
+    return [
+        Entry(schema=schema, name=name, kind=kind, engine=engine or "")
+        for schema, name, kind, engine in rows
+    ]
 
 
 def _names_fold(connection: Connection[Any]) -> bool:

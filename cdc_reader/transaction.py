@@ -19,6 +19,7 @@ from cdc.message import SNAPSHOT, Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader import event as ev
 from cdc_reader.coordinates import Coordinates
+from cdc_reader.engine import refusal_of
 from cdc_reader.event import Event
 from cdc_reader.identity import refusal_of_statements
 from cdc_reader.lanes import WHOLE, Lanes, Run, packed
@@ -26,7 +27,7 @@ from cdc_reader.payload import expand_payload
 from cdc_reader.resume import Resume
 from cdc_reader.row_codec import RowCodec
 from cdc_reader.shape import Target
-from cdc_reader.statement import changed_tables, control_of, is_dml, parse_statement
+from cdc_reader.statement import changed_tables, control_of, parse_statement
 from cdc_reader.table_map import parse_table_map
 
 if TYPE_CHECKING:
@@ -294,18 +295,8 @@ class Assembler:
         statement = readings[0]
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
-        if is_dml(statement) and (tables or not statement.empties_memory):
-            where = (
-                ", ".join(sorted(tables))
-                or "other tables, which triggers, views or functions may carry on to captured ones,"
-            )
-            raise self._refuse(
-                f"{statement.kind} on {where} is in the binlog as a statement, "
-                "so its rows are not known",
-                "keep every session at binlog_format = ROW:\nSET PERSIST binlog_format = 'ROW';\n"
-                + FIRST
-                + REFRESH,
-            )
+        if (refusal := refusal_of(statement, sorted(tables))) is not None:
+            raise self._refuse(*refusal)
         for row, table in enumerate(sorted(tables)):
             identity, stops = self._targets[table].identity, self._stop_at_schema_change
             if refused := refusal_of_statements(readings, table, identity, stops=stops):

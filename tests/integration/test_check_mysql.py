@@ -7,7 +7,7 @@ import struct
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import pymysql
 import pytest
@@ -26,6 +26,7 @@ from cdc_reader.source_check import ServerFacts, set_variable
 from cdc_reader.table_size import MESSAGE_BYTES
 from tests.conftest import SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
+from tests.support.following import Follower
 from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy
 
@@ -614,3 +615,71 @@ def bodies(server: SqlServer, table: Table) -> list[bytes]:
             cursor.execute(f"SELECT {codec.select_list} FROM {table.qualified}".replace("%%", "%"))
             rows = codec.rows(cursor.fetchall())
     return [bytes(row) + b" " * MESSAGE_BYTES for row in rows]
+
+
+# -- storage engines -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["MEMORY", "BLACKHOLE", "MERGE"])
+def test_a_table_whose_rows_the_binlog_does_not_show(server: SqlServer, engine: str) -> None:
+    """A MEMORY table that a restart empties, and others: refused by name, with what to do."""
+    if isinstance(server, MariaDB) and engine == "BLACKHOLE":
+        engine = "HEAP"  # MariaDB has it as a plugin
+    kept = made(server, "id INT PRIMARY KEY")
+    name = f"shop.t_{uuid.uuid4().hex[:8]}"
+    if engine == "MERGE":
+        sql(server, f"ALTER TABLE {kept} ENGINE = MyISAM")
+    union = f" UNION = ({kept})" if engine == "MERGE" else ""
+    unique = "KEY" if engine == "MERGE" else "PRIMARY KEY"
+    sql(server, f"CREATE TABLE {name} (id INT NOT NULL, {unique} (id)) ENGINE = {engine}{union}")
+    (finding,) = findings(server, name).values()
+
+    assert (finding.id, finding.table, finding.stops) == ("mysql.table-engine", name, True)
+    assert finding.error().exit_code == 3
+    if engine == "MERGE":
+        assert "name the tables" in finding.remedy
+        name = kept
+    else:
+        run_sql(server, finding)
+    assert findings(server, name) == {}
+
+
+@pytest.mark.parametrize("engine", ["MEMORY", "MRG_MYISAM"])
+def test_a_captured_table_that_gets_such_an_engine_stops_the_reader(
+    server: SqlServer, engine: str
+) -> None:
+    """Also with on_schema_change = continue: from then on its changes cannot be followed."""
+    with Follower(server, on_schema_change="continue") as follower:
+        follower.execute("CREATE TABLE hot (id INT PRIMARY KEY)")
+        follower.capture("hot")
+        follower.execute("ALTER TABLE hot ENGINE = MyISAM")
+        assert [message["op"] for message in follower.read()] == ["schema"]
+        change = "DROP PRIMARY KEY, ENGINE = MRG_MYISAM" if engine == "MRG_MYISAM" else ""
+        error = follower.refusal(f"ALTER TABLE hot {change or 'ENGINE = MEMORY'}")
+
+    assert error is not None
+    assert f"{follower.schema}.hot to ENGINE = {engine}" in error.seen
+    assert "ENGINE = InnoDB;" in error.remedy
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("on_schema_change", ["stop", "continue"])
+def test_a_memory_table_that_a_restart_has_emptied(
+    server: SqlServer, on_schema_change: Literal["stop", "continue"]
+) -> None:
+    """Each server says so at its first use, in its own words; they are no session's statement."""
+    with Follower(server, on_schema_change=on_schema_change) as follower:
+        follower.execute("CREATE TABLE hot (id INT PRIMARY KEY)", "INSERT INTO hot VALUES (1)")
+        follower.capture("hot")
+        follower.execute("ALTER TABLE hot ENGINE = MEMORY")
+        follower.connection.close()
+        server.stop()
+        server.start()
+        follower.connection = server.connect(follower.schema)
+        follower.position = follower.newest()
+        error = follower.refusal("SELECT * FROM hot")
+
+    assert error is not None
+    assert f"{follower.schema}.hot is empty" in error.seen
+    assert "ENGINE = MEMORY after a restart" in error.seen
+    assert "ENGINE = InnoDB;" in error.remedy

@@ -57,6 +57,7 @@ PURE = (
     "cdc_reader.column_source",
     "cdc_reader.coordinates",
     "cdc_reader.dialect",
+    "cdc_reader.engine",
     "cdc_reader.event",
     "cdc_reader.identity",
     "cdc_reader.image_source",
