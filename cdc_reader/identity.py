@@ -44,6 +44,8 @@ class Identity(NamedTuple):
     """All columns that say where a row stands."""
     integers: frozenset[str] | None = None
     """Those of them that are integers; None: not known."""
+    by_none: bool = False
+    """No unique key is in one of them, as the catalog is now; one may have been dropped since."""
     by_name: bool = False
     """The key template has names of columns, and not ``{pk}`` alone."""
 
@@ -61,6 +63,9 @@ def identity_of(table: Table) -> Identity:
         columns=columns,
         integers=frozenset(
             c.name for c in table.columns if c.name in columns and c.data_type in _INTEGERS
+        ),
+        by_none=not all(
+            any(place.issuperset(key) for key in table.unique_keys) for place in table.places
         ),
         by_name="{pk}" not in table.key.text + (table.field.text if table.field else ""),
     )
@@ -108,6 +113,9 @@ def refusal_of_statements(
         if any({"SYSTEM", "VERSIONING"} <= set(clause.words) for clause in reading.clauses):
             what = "rows of its history would be taken for its rows"
             return f"{kind} of the captured table {table}: {what}", _NO_HISTORY
+        if identity.by_none and any(_drops_key(set(c.words)) for c in reading.clauses):
+            what = "its key template has no unique key now, and it may have had this one"
+            return f"{kind} of the captured table {table}: {what}", _OTHER_KEY
         if lost := _lost(reading, identity):
             return f"{kind} of the captured table {table}: {lost}", REFRESH
     if not stops:

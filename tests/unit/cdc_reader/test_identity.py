@@ -87,6 +87,14 @@ def test_a_unique_key_that_may_be_gone_is_refused(text: str, is_refused: bool) -
     assert bool(refusal(text, BY_UNIQUE)) is is_refused
 
 
+def test_a_key_that_was_dropped_before_the_start_is_refused() -> None:
+    """The catalog shows what is left of it when its statement is read."""
+    identity = Identity(columns=frozenset({"id"}), by_none=True)
+
+    assert refusal("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)", identity)
+    assert not refusal("ALTER TABLE t ADD x INT", identity)
+
+
 def test_what_tells_rows_apart_is_asked_of_each_place() -> None:
     """A member of an index has a key of its own, which may be another one than the row's."""
     names = ("id", "email", "n")
@@ -114,6 +122,9 @@ def test_what_tells_rows_apart_is_asked_of_each_place() -> None:
     assert by_both.by_unique
     assert by_both.columns == by_both.integers == frozenset(names)
     assert not by_both.by_name
+    assert not by_both.by_none
     assert not of("t:{pk}", "t:{pk}", ("email",)).by_unique
     neither = of("t:{n}", "t:{n}")
-    assert neither == Identity((), False, frozenset({"n"}), frozenset({"n"}), True)
+    assert neither == Identity(
+        (), False, frozenset({"n"}), frozenset({"n"}), by_none=True, by_name=True
+    )
