@@ -8,17 +8,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import redis
 
-from cdc.demo.servers import MySQL
+from cdc.demo.ports import free_port
+from cdc.demo.servers import MySQL, Redis
 from tests.conftest import NewMySQL, NewRedis
+from tests.support.certificates import Authority, mysql_options, redis_options
 from tests.support.pipeline import wait_for
+from tests.support.proxy import Proxy
 
 README = Path(__file__).parents[2] / "README.md"
 PASSWORD = "choose-a-password"
 ROWS = 500
+DELAY_S = 0.005
+"""Each way."""
 
 
 def blocks(kind: str) -> list[str]:
@@ -28,15 +35,48 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
 
 
-def exported(mysql: MySQL, server: redis.Redis, folder: Path) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Both servers, and how a user reaches them."""
+
+    mysql: MySQL
+    redis: Redis
+    mysql_at: str
+    """What stands in a URL behind the login, ``127.0.0.1:3306/shop``."""
+    redis_url: str
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def place(
+    request: pytest.FixtureRequest, new_mysql: NewMySQL, new_redis: NewRedis, tmp_path: Path
+) -> Iterator[Place]:
+    """Servers beside us; and such that are reached over verified TLS, with a delay."""
+    default = ("--binlog-row-metadata=MINIMAL",)
+    if request.param == "here":
+        mysql, server = new_mysql(options=default), new_redis()
+        here = f"127.0.0.1:{mysql.port}/shop"
+        yield Place(mysql, server, here, f"redis://127.0.0.1:{server.port}/0")
+        return
+    authority = Authority(tmp_path / "certificates")
+    files, tls_port = authority.issue("server"), free_port()
+    mysql = new_mysql(options=(*default, *mysql_options(files, authority)))
+    server = new_redis(redis_options(tls_port, files, authority))
+    with Proxy(mysql.port) as to_mysql, Proxy(tls_port) as to_redis:
+        to_mysql.delay_s = to_redis.delay_s = DELAY_S
+        verified = f"?ssl-ca={authority.file}&ssl-mode=verify-identity"
+        far = f"127.0.0.1:{to_mysql.port}/shop{verified}"
+        url = f"rediss://127.0.0.1:{to_redis.port}/0?ssl-ca={authority.file}"
+        yield Place(mysql, server, far, url)
+
+
+def exported(place: Place, folder: Path) -> dict[str, str]:
     """Return the environment of step 2, with this machine's addresses."""
     secret = folder / "secret"
     secret.write_text(PASSWORD)
-    port = server.connection_pool.connection_kwargs["port"]
     here = {
-        "mysql://cdc@db.example/shop": f"mysql://cdc@127.0.0.1:{mysql.port}/shop",
+        "mysql://cdc@db.example/shop": f"mysql://cdc@{place.mysql_at}",
         "/run/secrets/mysql": str(secret),
-        "redis://127.0.0.1:6379/0": f"redis://127.0.0.1:{port}/0",
+        "redis://127.0.0.1:6379/0": place.redis_url,
     }
     block = blocks("sh")[1]
     for there, instead in here.items():
@@ -70,20 +110,15 @@ def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator
             assert process.wait(30) == 0, log.read_text()
 
 
-def test_from_a_mysql_url_to_a_verified_mirror(
-    new_mysql: NewMySQL, new_redis: NewRedis, tmp_path: Path
-) -> None:
+def test_from_a_mysql_url_to_a_verified_mirror(place: Place, tmp_path: Path) -> None:
     """A server with MySQL's defaults and a table of years: step by step, nothing else needed."""
-    mysql, server = (
-        new_mysql(options=("--binlog-row-metadata=MINIMAL",)),
-        redis.Redis(port=new_redis().port),
-    )
+    mysql, server = place.mysql, redis.Redis(port=place.redis.port)
     with mysql.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE shop")
         cursor.execute("CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(40))")
         rows = [(n, f"name {n}") for n in range(ROWS)]
         cursor.executemany("INSERT INTO shop.users VALUES (%s, %s)", rows)
-    environment = exported(mysql, server, tmp_path)
+    environment = exported(place, tmp_path)
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
