@@ -47,7 +47,7 @@ from cdc.own_keys import PREFIX, is_of_cdc, live_keys_key
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.seal import UNSEALED, has_mac
 from cdc.table import Table
-from cdc.table_list import NONE_LISTED
+from cdc.table_list import NONE_LISTED, ListMissing
 from redis_sink.applied import Applied
 from redis_sink.batch import OWN_KEY, Batch, Delivery, cause_of, why_not
 from redis_sink.counts import BARE, is_half
@@ -128,7 +128,8 @@ class Planner:
         Raises:
             PositionLostError: a message of ours is missing between two others.
             StreamError: a heartbeat says another number of partitions.
-            ListMissing: a heartbeat names another list of tables than `listed`.
+            ListMissing: the first message is a heartbeat that names another list of tables than
+                `listed`.
         """
         run = Planning(applied, self.live_keys)
         ops, is_hash = self._ops, self._is_hash
@@ -147,7 +148,12 @@ class Planner:
             if op is None:
                 if subject == self._schema and consumed:
                     break
-                self._other(run, delivery)
+                try:
+                    self._other(run, delivery)
+                except ListMissing:
+                    if not consumed:
+                        raise
+                    break  # heartbeats before it go with the list at hand, and are planned first
                 consumed += 1
                 if run.barrier is not None or run.refreshing.begun is not None:
                     break

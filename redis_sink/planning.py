@@ -76,14 +76,15 @@ class Planning:
             self.gap(seq, f"the heartbeat there says that {last} was published")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
             self.gap(seq, "the stream was begun anew there")
+        is_again = self.may_be_again(seq)
+        if not is_again and not named_by(heartbeat, listed):
+            raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
         self.began = heartbeat.began or self.began
         self.others += 1
-        if self.may_be_again(seq):
+        if is_again:
             return
         if not self.catching_up:
             self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
-        if not named_by(heartbeat, listed):
-            raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
         self.refreshing.look(heartbeat, listed)
 
     def _check_epoch(self, seq: int, epoch: int, what: str) -> None:

@@ -17,6 +17,7 @@ from cdc.key import parse_template
 from cdc.message import (
     Change,
     Heartbeat,
+    ListedAt,
     Member,
     Operation,
     Schema,
@@ -26,6 +27,7 @@ from cdc.message import (
 )
 from cdc.partition import partition_of
 from cdc.table import Index, Model, Table
+from cdc.table_list import Listed, ListMissing
 from redis_sink import plan as plan_module
 from redis_sink.applied import Applied
 from redis_sink.batch import OWN_KEY, Batch, Command, Delivery
@@ -96,11 +98,16 @@ class Stream:
         self.raw("mysql.schema", encode(message))
 
     def heartbeat(
-        self, *, last: str | None = None, gtid_set: str = "u:1-9", began: int = 5
+        self,
+        *,
+        last: str | None = None,
+        gtid_set: str = "u:1-9",
+        began: int = 5,
+        listed: ListedAt | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
         message = Heartbeat(
             epoch=1, server="u", began=began, file="b.000002", offset=4, gtid_set=gtid_set,
-            last=self.last if last is None else last, snapshot={}, ts=1,
+            last=self.last if last is None else last, snapshot={}, listed=listed, ts=1,
         )  # fmt: skip
         self.raw("mysql.heartbeat", encode(message))
 
@@ -327,6 +334,28 @@ def test_heartbeat_moves_the_position_alone() -> None:
     batch = plan(s)
     assert (batch.applied.seq, batch.applied.id_seq, batch.changes) == (2, 1, 1)
     assert batch.applied.gtid_set == "u:1-101"
+
+
+def test_heartbeats_of_two_lists_of_tables_are_planned_one_list_after_the_other() -> None:
+    """After a restart both stand in one batch: each list is asked for once, and none again."""
+    s = Stream()
+    old, new = ListedAt(number=1, seq=1), ListedAt(number=2, seq=9)
+    s.heartbeat(listed=old, gtid_set="u:1-1")
+    s.change("users:1", "a")
+    s.heartbeat(listed=new, gtid_set="u:1-2")
+    planner, applied, asked = a_planner(), START, []
+    while s.deliveries:
+        try:
+            batch = plan(s, applied, planner)
+        except ListMissing as missing:
+            asked.append(missing.at)
+            planner.listed = Listed(missing.at, {})
+            continue
+        applied = batch.applied
+        s.deliveries = s.deliveries[batch.consumed :]
+        assert applied.gtid_set == ("u:1-2" if not s.deliveries else "u:1-1")
+
+    assert asked == [old, new]
 
 
 def test_barrier_ends_the_batch() -> None:
