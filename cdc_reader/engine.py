@@ -56,14 +56,19 @@ def engine_finding(table: str, sql_name: str, engine: str) -> Finding | None:
     )
 
 
-def refusal_of(statement: Statement, tables: Sequence[str]) -> tuple[str, str] | None:
+def refusal_of(
+    statement: Statement, tables: Sequence[str], *, is_servers: bool
+) -> tuple[str, str] | None:
     """Return why a statement in the binlog stops the reader, and the remedy; None: it does not.
 
     Args:
         tables: the captured ones that it changes.
+        is_servers: no session wrote it.  A session's DELETE may reach captured tables that it does
+            not name; a TRUNCATE, whose comment is the server's, empties what it names alone.
     """
     names = ", ".join(tables)
-    if tables and statement.empties_memory:
+    is_emptied = statement.empties_memory and (is_servers or not is_dml(statement))
+    if tables and is_emptied:
         return (
             f"the server says that {names} is empty: so it does for a table of ENGINE = MEMORY "
             "after a restart, and its rows are gone without changes in the binlog",
@@ -76,7 +81,7 @@ def refusal_of(statement: Statement, tables: Sequence[str]) -> tuple[str, str] |
             f"{ENGINES[engine]}, so its changes cannot be followed",
             _to_innodb(tables),
         )
-    if not is_dml(statement) or (statement.empties_memory and not tables):
+    if not is_dml(statement) or is_emptied:
         return None
     where = (
         names or "other tables, which triggers, views or functions may carry on to captured ones,"

@@ -306,6 +306,8 @@ class QueryEvent(NamedTuple):
     """As the session's character set has it; ``\\ufffd`` where that is not certain."""
     as_utf8: str | None = None
     """What it is if the server wrote it, where that is another text."""
+    is_servers: bool = False
+    """MySQL 8.0: no session wrote it."""
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -324,7 +326,8 @@ def parse_query(event: Event) -> QueryEvent:
     schema_bytes = b[s + 8]
     status_bytes = b[s + 11] | b[s + 12] << 8
     at = s + 13 + (13 if event.kind == EXECUTE_LOAD else 0)
-    collation = _client_collation(b[at : at + status_bytes])
+    status = b[at : at + status_bytes]
+    collation, is_servers = _client_collation(status), _is_servers(status)
     at += status_bytes
     schema = b[at : at + schema_bytes].decode("utf-8", "replace")
     body = b[at + schema_bytes + 1 : event.end]
@@ -335,8 +338,8 @@ def parse_query(event: Event) -> QueryEvent:
         # A statement that the server wrote itself (DROP TABLE) is UTF-8, whatever the event says.
         as_utf8 = body.decode("utf-8")
     except UnicodeDecodeError:
-        return QueryEvent(schema, text)
-    return QueryEvent(schema, text, as_utf8 if as_utf8 != text else None)
+        return QueryEvent(schema, text, None, is_servers)
+    return QueryEvent(schema, text, as_utf8 if as_utf8 != text else None, is_servers)
 
 
 _Q_CHARSET = 4
@@ -363,6 +366,36 @@ def _client_collation(status: bytes) -> int | None:
         else:
             return None
     return None
+
+
+_Q_TIME_ZONE, _Q_UPDATED_DBS = 5, 12
+_Q_COLLATION_UTF8MB4 = 18
+"""MySQL 8.0 and newer alone write it."""
+_MORE_STATUS_BYTES = _STATUS_BYTES | {
+    7: 2, 8: 2, 9: 8, 10: 4, 13: 3, 16: 1, 17: 8, _Q_COLLATION_UTF8MB4: 2, 19: 1, 20: 1
+}  # fmt: skip
+
+
+def _is_servers(status: bytes) -> bool:
+    """Say whether a DML statement of MySQL 8.0 is the server's own: it names no database used.
+
+    False: a session wrote it, or may have; MariaDB's does not say it.
+    Source: as `_client_collation`, Q_UPDATED_DB_NAMES.
+    """
+    at, ends_known = 0, False
+    while at < len(status):
+        code = status[at]
+        at += 1
+        if code == _Q_UPDATED_DBS:
+            return False
+        if code in (_Q_CATALOG_NZ, _Q_TIME_ZONE) and at < len(status):
+            at += 1 + status[at]
+        elif code in _MORE_STATUS_BYTES:
+            at += _MORE_STATUS_BYTES[code]
+            ends_known |= code == _Q_COLLATION_UTF8MB4
+        else:
+            return False
+    return ends_known and at == len(status)
 
 
 EVENT_MAX_BYTES = (1 << 30) + (1 << 20)

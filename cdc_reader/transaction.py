@@ -295,7 +295,8 @@ class Assembler:
         statement = readings[0]
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
-        if (refusal := refusal_of(statement, sorted(tables))) is not None:
+        refusal = refusal_of(statement, sorted(tables), is_servers=query.is_servers)
+        if refusal is not None:
             raise self._refuse(*refusal)
         for row, table in enumerate(sorted(tables)):
             identity, stops = self._targets[table].identity, self._stop_at_schema_change

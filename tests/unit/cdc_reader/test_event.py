@@ -82,6 +82,26 @@ def test_a_statement_comes_with_its_schema(schema: str) -> None:
     assert ev.parse_query(event(ev.QUERY, body)) == ev.QueryEvent(schema, "TRUNCATE t")
 
 
+@pytest.mark.parametrize(
+    ("status", "is_servers"),
+    [
+        (b"\x12\xff\x00", True),
+        (b"\x12\xff\x00\x0c\x01shop\x00", False),
+        (b"\x0c\x01shop\x00\x12\xff\x00", False),
+        (b"", False),
+        (b"\x12\xff", False),
+        (b"\x12\xff\x00\xee\x01", False),
+    ],
+)
+def test_a_statement_of_mysql_8_without_databases_is_the_servers(
+    status: bytes, is_servers: bool
+) -> None:
+    """Code 18 is of MySQL 8.0, 12 names databases; what is cut off or unknown proves nothing."""
+    body = struct.pack("<IIBHH", 1, 0, 0, 0, len(status)) + status + b"\0DELETE FROM `shop`.`mem`"
+
+    assert ev.parse_query(event(ev.QUERY, body)).is_servers is is_servers
+
+
 def test_a_mariadb_compressed_statement_is_unpacked() -> None:
     """log_bin_compress hides no DDL."""
     text = b"ALTER TABLE t ADD c INT" * 20

@@ -120,6 +120,29 @@ def test_the_engine_that_a_table_gets_is_found(text: str, engines: set[str]) -> 
     assert parse_statement(text, "shop").engines == engines
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--\nTRUNCATE users",
+        "TRUNCATE TABLE --\nusers",
+        "TRUNCATE --\x01 a comment\nusers",
+        "TRUNCATE /* a */ shop/* b */./* c */users",
+        "TRUNCATE .users",
+        'TRUNCATE "users"',
+    ],
+)
+def test_comments_and_dots_hide_no_table(text: str) -> None:
+    """An empty comment ends with its line; one between schema and table is none of their names."""
+    assert changed_tables(parse_statement(text, "shop"), ["shop.users"]) == ["shop.users"]
+
+
+def test_signs_above_127_are_letters_of_a_name() -> None:
+    """Every one of them is, unquoted too."""
+    captured = ["shop.preis€", 'shop.a"b']
+    assert changed_tables(parse_statement("TRUNCATE preis€", "shop"), captured) == captured[:1]
+    assert changed_tables(parse_statement('TRUNCATE "a""b"', "shop"), captured) == captured[1:]
+
+
 def test_dml_is_told_from_ddl() -> None:
     """Rows changed by a statement cannot be known; a definition can."""
     assert is_dml(parse_statement("REPLACE INTO users VALUES (1)", "shop"))
