@@ -152,7 +152,7 @@ def test_a_pipeline_is_seen_as_it_is(bench: Bench) -> None:
 
         bench.mysql.kill()
         gone = said(bench)
-        assert "does not answer" in gone["mysql"]["error"]
+        assert "refuses the connection" in gone["mysql"]["error"]
         assert rows(gone, TABLE)[0] == 2
         bench.redis.kill()
         gone = said(bench)

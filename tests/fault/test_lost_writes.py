@@ -194,14 +194,17 @@ def test_a_nats_without_room_on_its_disk(
     server = new_nats({"jetstream": store | {"max_file_store": 2 << 20}})
     bench = Bench(new_mysql(options=("--sync-binlog=0",)), server, new_redis(), tmp_path)
     with bench.pipeline as pipeline:
-        process = pipeline.run()
+        sink = pipeline.process("--role", "sink", name="sink").start()
+        reader = pipeline.process("--role", "reader", name="reader").start()
         bench.wait_for_progress()
-        with ordeal(bench, chance, process) as writer:
-            wait_for("the full disk", lambda: "the stream is full" in process.text())
+        with ordeal(bench, chance, sink, reader) as writer:
+            sink.freeze()  # what it has applied would be removed, and make room
+            wait_for("the full disk", lambda: "the stream is full" in reader.text())
             assert "JetStream file resource limits exceeded" in server.log_tail()
             writer.wait_for_commits(20)
             server.options = {"jetstream": store}
             bench.restart(server, kill=True)
+            sink.thaw()
             bench.recovered("a full disk of NATS")
 
 
