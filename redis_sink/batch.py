@@ -54,6 +54,8 @@ class Batch:
     """Tables that are read to their end, with the number of the refresh."""
     has_strange_mac: bool = False
     """A message says that it is ours, and its MAC does not fit."""
+    copies: int = 0
+    """Messages of an earlier epoch that somebody published a second time; passed over."""
     lost_refreshes: Sequence[str] = ()
     """Tables whose announcement of a refresh the stream has lost."""
     shared: Mapping[str, str] = field(default_factory=dict)
@@ -65,9 +67,22 @@ def cause_of(error: Exception) -> str:
     return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
 
 
-def missing(applied: Applied, last_id: str, seq: int, seen: str) -> PositionLostError:
+class EarlierEpoch(PositionLostError):
+    """A message of an earlier epoch: the stream lost a later one, or somebody sent a copy."""
+
+    epoch = 0
+    """The epoch that was applied."""
+
+
+def missing(
+    applied: Applied,
+    last_id: str,
+    seq: int,
+    seen: str,
+    kind: type[PositionLostError] = PositionLostError,
+) -> PositionLostError:
     """Return why it cannot go on: a message of ours is missing at or before a sequence."""
-    return PositionLostError(
+    return kind(
         f"a message is missing in the stream {applied.stream} at or before sequence {seq}: {seen}, "
         f"but the last one here is {last_id or 'none'}",
         safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cdc.message import REFRESH, subject_for
 from cdc.own_messages import OwnMessages
 from cdc.stream import StoredMessage, StreamState, message_get
 from redis_sink.applied import Applied
+
+LOOKS, LOOK_EVERY_S = 10, 0.3
+"""A reader with changes to publish sends a heartbeat each second."""
 
 
 async def standing(
@@ -50,6 +55,22 @@ async def _has_its_id(
         return last == applied.id
     ours = own.placed(message)
     return ours is not None and ours.id == applied.id
+
+
+async def newest_epoch(own: OwnMessages, applied_epoch: int) -> int:
+    """Return the epoch of the newest heartbeat.
+
+    A copy of an old one is the newest until the reader's next: for as long it is looked at again.
+
+    Raises:
+        UnavailableError: NATS does not answer.
+    """
+    for _ in range(LOOKS):
+        _, heartbeat = await own.newest_heartbeat()
+        if heartbeat is not None and heartbeat.epoch >= applied_epoch:
+            return heartbeat.epoch
+        await asyncio.sleep(LOOK_EVERY_S)
+    return 0
 
 
 async def refresh_behind(own: OwnMessages, applied: Applied) -> int:

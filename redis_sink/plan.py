@@ -122,16 +122,22 @@ class Planner:
         """Return the key of the set of keys that were written since a refresh."""
         return live_keys_key(self._pipeline, number, self._partition, self._partitions)
 
-    def plan(self, applied: Applied, deliveries: list[Delivery], *, now_us: int) -> Batch:
+    def plan(
+        self, applied: Applied, deliveries: list[Delivery], *, now_us: int, newest_epoch: int = 0
+    ) -> Batch:
         """Return the transaction that follows `applied`.
 
+        Args:
+            newest_epoch: that of the stream's newest heartbeat; 0: nobody has looked.
+
         Raises:
+            EarlierEpoch: a message is of an earlier epoch, and so is the newest heartbeat.
             PositionLostError: a message of ours is missing between two others.
             StreamError: a heartbeat says another number of partitions.
             ListMissing: the first message is a heartbeat that names another list of tables than
                 `listed`.
         """
-        run = Planning(applied, self.live_keys)
+        run = Planning(applied, self.live_keys, newest_epoch)
         ops, is_hash = self._ops, self._is_hash
         writes, consumed, change = run.states.keys, 0, None
         while consumed < len(deliveries):

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from cdc.message import Change, Heartbeat, Schema, Snapshot, SnapshotRow, parse_id
 from cdc.table_list import NONE_LISTED, Listed, ListMissing, named_by
 from redis_sink.applied import Applied
-from redis_sink.batch import Batch, DeadLetter, Delivery, missing
+from redis_sink.batch import Batch, DeadLetter, Delivery, EarlierEpoch, missing
 from redis_sink.counts import Counts
 from redis_sink.refreshing import Refreshing
 from redis_sink.state import States, live_of
@@ -24,8 +24,16 @@ from redis_sink.state import States, live_of
 class Planning:
     """The state of one planning."""
 
-    def __init__(self, applied: Applied, live_keys: Callable[[int], str]) -> None:
-        self.applied = applied
+    def __init__(
+        self, applied: Applied, live_keys: Callable[[int], str], newest_epoch: int = 0
+    ) -> None:
+        """Begin behind `applied`.
+
+        Args:
+            newest_epoch: that of the stream's newest heartbeat; 0: nobody has looked.
+        """
+        self.applied, self.newest_epoch = applied, newest_epoch
+        self.copies = 0
         self.states = States()
         self.counts = Counts()
         self.dead: list[DeadLetter] = []
@@ -71,7 +79,9 @@ class Planning:
             ListMissing: the heartbeat names another one.
             PositionLostError: it speaks of messages that did not come, or of another history.
         """
-        self._check_epoch(seq, heartbeat.epoch, "the heartbeat there")
+        if self._is_copy(seq, heartbeat.epoch, "the heartbeat there"):
+            self.others += 1
+            return
         if last != self.last_id and parse_id(last) > parse_id(self.last_id):
             self.gap(seq, f"the heartbeat there says that {last} was published")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
@@ -87,15 +97,27 @@ class Planning:
             self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
         self.refreshing.look(heartbeat, listed)
 
-    def _check_epoch(self, seq: int, epoch: int, what: str) -> None:
-        """Notice that the stream lost an epoch that was applied, and goes on in one before.
+    def _is_copy(self, seq: int, epoch: int, what: str) -> bool:
+        """Say whether a message of an earlier epoch was published a second time.
 
-        What stands there is passed over by its ids for as long as it may be what was there
-        before.
+        Otherwise the stream lost an epoch that was applied, and its reader continues in an earlier
+        one: then its heartbeats are of that epoch too.  What may have been there before is passed
+        over by its ids.
+
+        Raises:
+            EarlierEpoch: the epoch is lost, or nobody has looked at the newest heartbeat.
         """
         applied = max(self.epoch, parse_id(self.last_id)[0] if self.last_id else 0)
         if epoch < applied and not self.may_be_again(seq):
-            self.gap(seq, f"{what} is of an epoch before")
+            if self.newest_epoch >= applied and not self.catching_up:
+                self.copies += 1
+                return True
+            seen = f"{what} is of an epoch before"
+            error = missing(self.applied, self.last_id, seq, seen, EarlierEpoch)
+            assert isinstance(error, EarlierEpoch)
+            error.epoch = 0 if self.catching_up else applied
+            raise error
+        return False
 
     def gap(self, seq: int, seen: str) -> NoReturn:
         """Stop: messages between the last one applied and this one are missing.
@@ -125,7 +147,7 @@ class Planning:
                 return False
             self.gap(delivery[0], f"{message.id} there follows {prev or 'nothing'}")
         if place:
-            self._check_epoch(delivery[0], place[0], f"{message.id} there")
+            self._is_copy(delivery[0], place[0], f"{message.id} there")
         self.skipped += 1
         if isinstance(message, Snapshot):
             self.pass_over(message.rows)
@@ -214,6 +236,7 @@ class Planning:
             refresh=begun,
             read_anew=self.refreshing.read_anew,
             has_strange_mac=self.has_strange_mac,
+            copies=self.copies,
             lost_refreshes=self.refreshing.lost,
         )
 

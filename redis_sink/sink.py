@@ -46,11 +46,11 @@ from redis_sink.applied import (
     refreshed,
     resume,
 )
-from redis_sink.batch import Batch, Delivery
+from redis_sink.batch import Batch, Delivery, EarlierEpoch
 from redis_sink.consumer import Consumer
 from redis_sink.dead_letter import DeadLetters
 from redis_sink.kinds import refuse_other_kinds
-from redis_sink.lookup import refresh_behind, standing
+from redis_sink.lookup import newest_epoch, refresh_behind, standing
 from redis_sink.older_forms import Older, forget, remember
 from redis_sink.owner import share_partitions
 from redis_sink.place import Place
@@ -310,11 +310,21 @@ class _Sink:
     async def _planned(
         self, own: OwnMessages, applied: Applied, deliveries: list[Delivery]
     ) -> Batch:
+        newest = 0
         while True:
             try:
-                return self._planner.plan(applied, deliveries, now_us=time.time_ns() // 1000)
+                return self._planner.plan(
+                    applied, deliveries, now_us=time.time_ns() // 1000, newest_epoch=newest
+                )
             except ListMissing as missing:
                 self._planner.listed = await listed_at(own, missing.at)
+            except EarlierEpoch as gap:
+                # A refresh behind it closes a gap, whatever made it.
+                if not gap.epoch or newest or await refresh_behind(own, applied):
+                    raise
+                newest = await newest_epoch(own, gap.epoch)
+                if not newest:
+                    raise
 
     async def _past(self, gap: PositionLostError, own: OwnMessages, applied: Applied) -> int:
         """Return the sequence of a refresh that closes a gap; raise the gap where there is none.
@@ -406,6 +416,8 @@ class _Sink:
             self._meter.lag(time.time() - batch.applied.ts / 1e6)
         if batch.skipped:
             self._meter.count("skipped", batch.skipped)
+        if batch.copies:
+            self._log.warning("copies of old messages, passed over", n=batch.copies)
         if batch.dead:
             self._meter.count("dead", len(batch.dead))
             first = batch.dead[0]

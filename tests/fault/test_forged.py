@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -80,6 +81,48 @@ def test_forged_messages_of_every_kind_do_nothing(guarded: Bench) -> None:
 
     assert epochs == {1, 2, 99}  # the last one is of the forged heartbeats
     assert dead_letters(guarded) == sent
+
+
+async def _own(bench: Bench) -> list[tuple[str, bytes]]:
+    """Return the newest update, rows and schema message, as they are in the stream."""
+    client = await nats.connect(bench.nats.url)
+    out = []
+    for op in ("update", "snapshot", "schema"):
+        stored = await client.jetstream().get_last_msg("MYSQL", f"mysql.{op}")
+        out.append((f"mysql.{op}", stored.data or b""))
+    await client.close()
+    return out
+
+
+def test_true_messages_of_an_earlier_epoch_do_nothing(guarded: Bench) -> None:
+    """Whoever consumes the stream sends them a second time, behind a refresh: nothing stops."""
+    flags = ("--on-schema-change", "continue")
+    with guarded.pipeline as pipeline:
+        process = guarded.caught_up(*flags)
+        guarded.execute(CHANGED, f"TRUNCATE TABLE {TABLE}")
+        wait_for("the schema", lambda: "changed as a whole" in process.text())
+        guarded.passes()
+        old = asyncio.run(_own(guarded))
+        pipeline.refresh(*flags)
+        wait_for("the sweep", lambda: '"refreshed"' in process.text())
+        guarded.passes("the refresh")
+        for copy in old:
+            before = process.text().count("copies of old messages")
+            publish(guarded.nats, "loud", [copy])
+            wait_for(
+                f"the warning of {copy[0]}",
+                partial(lambda n: process.text().count("copies of old messages") > n, before),
+                20,
+            )
+            guarded.passes(f"a change behind a copy on {copy[0]}")
+        guarded.wait_until_equal()
+        assert process.stop() == 0, process.text()
+
+        process = pipeline.run(*flags)
+        guarded.passes()
+        guarded.wait_until_equal()
+        assert process.stop() == 0, process.text()
+    assert dead_letters(guarded) == 0
 
 
 async def _forget_the_key(bench: Bench) -> None:

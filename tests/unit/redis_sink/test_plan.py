@@ -615,6 +615,27 @@ def test_an_epoch_that_is_read_again_is_no_gap() -> None:
             plan(s, msgspec.structs.replace(applied, again_to=again_to))
 
 
+def test_a_copy_of_an_earlier_epoch_is_passed_over() -> None:
+    """Where the newest heartbeat is of the epoch applied, the stream did not lose it."""
+    s = Stream()
+    s.change("users:1", "old")
+    s.heartbeat(gtid_set="u:1-1")
+    s.schema()
+    applied = msgspec.structs.replace(
+        AT_3, seq=0, id="2.3.100.0", id_seq=3, gtid_set="u:1-4", again_to=msgspec.UNSET
+    )
+    batch = a_planner().plan(applied, s.deliveries[:2], now_us=7, newest_epoch=2)
+    assert (batch.copies, batch.skipped, batch.changes, batch.commands) == (2, 1, 0, [])
+    assert (batch.applied.id, batch.applied.gtid_set) == ("2.3.100.0", "u:1-4")
+    assert a_planner().plan(applied, s.deliveries[2:], now_us=7, newest_epoch=2).copies == 1
+    for epoch in (0, 1):
+        with pytest.raises(PositionLostError, match="of an epoch before"):
+            a_planner().plan(applied, s.deliveries, now_us=7, newest_epoch=epoch)
+    lost = msgspec.structs.replace(applied, id_seq=0)
+    with pytest.raises(PositionLostError, match="of an epoch before"):
+        a_planner().plan(lost, s.deliveries, now_us=7, newest_epoch=2)
+
+
 def test_catching_up_survives_a_restart() -> None:
     """Half way through what is applied already, the position says so."""
     s = Stream()
