@@ -433,7 +433,7 @@ async def test_a_position_is_asked_for_before_the_stream(
     nats: Nats, redis: Redis, monkeypatch: Any
 ) -> None:
     """Whatever another sink applies beside us, the stream does not seem to have lost its end."""
-    settings, seen = settings_for(nats, redis, "ORDER"), client(redis)
+    settings, seen = settings_for(nats, redis, "ASKED_IN_ORDER"), client(redis)
     async with a_chain(settings) as chain:
         await chain.some(20)
         arm, armed = Writer.arm, 0
