@@ -190,22 +190,3 @@ def test_a_text_that_ends_in_a_backslash_hides_no_name(follower: Follower) -> No
 
     assert error is not None
     assert "users" in error.seen
-
-
-@pytest.mark.parametrize("first", ["NONE", "CRC32"])
-def test_checksums_may_be_switched_on_and_off(follower: Follower, first: str) -> None:
-    """Each file says whether it has them; what the server invents between files does not."""
-    other = "NONE" if first == "CRC32" else "CRC32"
-    try:
-        follower.execute(f"SET GLOBAL binlog_checksum = {first}")
-        follower.position = follower.newest()
-        for number, kind in enumerate((first, other, first, other)):
-            follower.execute(f"SET GLOBAL binlog_checksum = {kind}")
-            follower.execute(f"UPDATE users SET a = {number + 5} WHERE id = 1")
-        got = keys(follower.read())
-        follower.execute("DELETE FROM users WHERE id = 2", f"SET GLOBAL binlog_checksum = {first}")
-        got += keys(follower.read())
-    finally:
-        follower.execute("SET GLOBAL binlog_checksum = CRC32")
-
-    assert got == [("update", "users:1")] * 4 + [("delete", "users:2")]
