@@ -133,7 +133,13 @@ async def _supervise(
 
 async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Keeper]) -> bool:
     _, late = await asyncio.wait(running, timeout=DRAIN_S)
-    for keeper in keepers:
+    for task, keeper in zip(running, keepers, strict=True):
+        if task in late:
+            keeper.log.warning(
+                "a role did not stop in time and is killed; nothing is lost",
+                which=keeper.job.name,
+                after_s=DRAIN_S,
+            )
         keeper.kill()
     await asyncio.wait(running)
     return not late and not any(keeper.was_late for keeper in keepers)
@@ -171,10 +177,8 @@ class _Healing:
             )
             since_s = time.monotonic() - self.announced_s
             self.in_a_row = self.in_a_row + 1 if since_s < STEADY_S else 1
-            job = replace(keeper.job, role="refresh", name="refresh", entry_point=REFRESH)
-            child = _Keeper(job, keeper.stop, self.log, self)
-            child.begin(job.tables)
-            exit_code, refusal = await child._once()
+            refresh = replace(keeper.job, role="refresh", name="refresh", entry_point=REFRESH)
+            exit_code, refusal = await keeper.once(refresh)
             if refusal is not None and not refusal.retryable:
                 raise refusal
             if exit_code == 0:
@@ -198,7 +202,7 @@ class _Keeper:
         """Let the process do its job, on these tables."""
         self.job, self._allowed = replace(self.job, tables=tables), True
         if self._process is not None:
-            self._hand_over(self._process)
+            self._hand_over(self._process, self.job)
 
     async def keep(self) -> None:
         """Run the role's process, again and again, until `stop`.
@@ -211,7 +215,7 @@ class _Keeper:
         try:
             while not self.stop.is_set():
                 began_s = time.monotonic()
-                exit_code, error = await self._once()
+                exit_code, error = await self.once(self.job)
                 if error is not None:
                     await remember(self.job, error)
                 if self.stop.is_set():
@@ -243,7 +247,8 @@ class _Keeper:
             pause_s=round(pause_s, 1),
         )
 
-    async def _once(self) -> tuple[int, CdcError | None]:
+    async def once(self, job: Job) -> tuple[int, CdcError | None]:
+        """Run one process for the job, which is asked to drain and killed as the role's is."""
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -252,8 +257,8 @@ class _Keeper:
                 "-P",
                 "-m",
                 "cdc.role",
-                self.job.role,
-                self.job.entry_point,
+                job.role,
+                job.entry_point,
                 str(write_end),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(write_end,),
@@ -270,16 +275,17 @@ class _Keeper:
             self.terminate()
         with os.fdopen(read_end, "rb") as words:
             if self._allowed:
-                self._hand_over(process)
+                # The tables may have come while the process was started.
+                self._hand_over(process, replace(job, tables=self.job.tables))
             exit_code = await process.wait()
             # A grandchild could hold the other end: take what is there, do not wait for its end.
             os.set_blocking(words.fileno(), False)
             return exit_code, from_json(words.read() or b"")
 
-    def _hand_over(self, process: asyncio.subprocess.Process) -> None:
+    def _hand_over(self, process: asyncio.subprocess.Process, job: Job) -> None:
         # stdin stays open: its end is how the child learns that we are gone.
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(self.job))
+        process.stdin.write(pickle.dumps(job))
 
     def terminate(self) -> None:
         """Ask the process to drain."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -74,8 +74,11 @@ async def run(
     while not stop.is_set():
         began_s = time.monotonic()
         try:
-            async with _attach(settings, tables, log) as attached:
-                await _stream_changes(attached, stop, meter)
+            async with AsyncExitStack() as connections:
+                attaching = connections.enter_async_context(_attach(settings, tables, log))
+                attached = await _unless(stop, attaching)
+                if attached is not None:
+                    await _stream_changes(attached, stop, meter)
         except FencedError as error:
             # A refresh was announced, or another reader began: its end is read again.
             say = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
@@ -87,6 +90,23 @@ async def run(
             log.warning("waiting for a server", why=error.seen, again_in_s=round(pause_s, 1))
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Attached]) -> Attached | None:
+    """Await what publishes nothing yet; None when `stop` is set first, however long it takes.
+
+    A server that does not answer would hold up the end for as long as its timeouts.
+    """
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+    with suppress(asyncio.CancelledError):
+        return await working
+    return None
 
 
 async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Any) -> None:

@@ -64,7 +64,8 @@ from redis_sink.writer import Fenced, Full, Writer
 
 IDLE_S = 2.0
 """While nothing comes, Redis is asked so often whether it is still as we left it."""
-DRAIN_S = 10.0
+DRAIN_S = 8.0
+"""Less than `cdc.role.DRAIN_S`: what hangs is given up before the process is."""
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
 

@@ -83,6 +83,27 @@ def test_a_half_open_connection_is_noticed(proxied: Bench, names: tuple[str, ...
             bench.recovered(f"half-open to {' and '.join(names)}")
 
 
+@pytest.mark.parametrize(("name", "within_s"), [("mysql", 5.0), ("nats", 12.0), ("redis", 12.0)])
+def test_it_stops_while_a_server_does_not_answer(
+    proxied: Bench, name: str, within_s: float
+) -> None:
+    """SIGTERM while a new connection hears nothing: nothing is in flight, so 0, and soon."""
+    bench = proxied
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_for_progress()
+        bench.wait_until_equal()
+        link = bench.links[name]
+        before, link.swallows = link.accepted, True
+        link.cut()
+        wait_for("a new connection", lambda: link.accepted > before)
+        began_s = time.monotonic()
+        code = process.stop(within_s)
+        print(f"{name}: stopped after {time.monotonic() - began_s:.1f} s")
+
+    assert code == 0, process.text()[-2000:]
+
+
 def bench_pause(process: Process) -> None:
     """Look at the process now and then, so that its end is an error at once."""
     assert process.is_running(), process.text()

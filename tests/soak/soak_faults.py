@@ -16,6 +16,7 @@ from pathlib import Path
 import nats
 
 from cdc.demo.server import Server
+from cdc.supervisor import NOT_DRAINED
 from tests.support.bench import TABLE, Bench
 from tests.support.pair import Pair
 from tests.support.pipeline import Process, descendants, wait_for
@@ -122,8 +123,11 @@ class Faults:
 
     def _stopped(self) -> None:
         process = self._copy()
+        half_open = sum(link.half_open() for link in self._bench.links.values())
         code = process.stop(30.0)
-        assert code == 0, f"cdc run ended with {code} after SIGTERM"
+        # What is in flight on a half-open connection cannot be known to be stored.
+        late = f"cdc run ended with {code} after SIGTERM\n{process.text()[-3000:]}"
+        assert code == 0 or (half_open and code == NOT_DRAINED), late
         self._start(process)
 
     def _start(self, process: Process) -> None:

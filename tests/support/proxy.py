@@ -106,6 +106,10 @@ class Proxy:
 
         return int(self._do(mark()))
 
+    def half_open(self) -> int:
+        """Return how many connections are half-open since `swallow`, and not yet given up."""
+        return sum(link.swallowed for link in list(self._links))
+
     def flip(self, direction: Direction, after_bytes: int) -> None:
         """Change one bit of what passes so many bytes from now, on every connection."""
 
