@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
-from cdc.check_command import check_command
-from cdc.dead_command import dead_command
+from cdc.commands.check import check_command
+from cdc.commands.dead import dead_command
+from cdc.commands.options import HELP, Group, WithSettings, prepared, settled
+from cdc.commands.purge import purge_command
+from cdc.commands.refresh import refresh_command
+from cdc.commands.snapshot import snapshot_command
+from cdc.commands.status import status_command
+from cdc.commands.tail import tail_command
+from cdc.commands.verify import verify_command
+from cdc.commands.wait import wait_command
 from cdc.errors import CdcError, UsageError
-from cdc.options import HELP, Group, WithSettings, prepared, settled
 from cdc.output import discard_stdout, hold_standard_descriptors, write
-from cdc.purge_command import purge_command
-from cdc.refresh_command import refresh_command
-from cdc.snapshot_command import snapshot_command
-from cdc.status_command import status_command
-from cdc.tail_command import tail_command
-from cdc.verify_command import verify_command
-from cdc.wait_command import wait_command
 
 ROLES = ("both", "reader", "sink")
 INTERRUPTED = 130
@@ -89,11 +89,12 @@ def demo_command(keep: bool) -> None:
 def _run(
     role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
 ) -> None:
-    from cdc import preflight, supervisor
-    from cdc import role as roles
+    from cdc.check import servers as preflight
+    from cdc.process import role as roles
+    from cdc.process import supervisor
 
     if dry_run:
-        from cdc.dry_run import run
+        from cdc.commands.dry_run import run
 
         settings, _ = settled(config, debug, role, flags)
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
@@ -172,7 +173,7 @@ def _ended(arguments: Sequence[str] | None) -> int:
         discard_stdout()
         return OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - a bug is told in one text too
-        from cdc.role import in_words
+        from cdc.process.role import in_words
 
         return _say(in_words(error))
     return code if isinstance(code, int) else 0

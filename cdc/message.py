@@ -33,6 +33,9 @@ SCHEMA = "schema"
 REFRESH = "refresh"
 TABLES = "tables"
 
+Delivery = tuple[int, bytes, bytes]
+"""A message as the consumer delivers it: ``(stream sequence, subject, body)``."""
+
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A row's entry in a set or sorted set: ``{"set":"orders:of:7","member":"orders:42"}``."""
@@ -157,7 +160,7 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Ranges of keys that are still to be read, in this order, whatever stands above; absent:
     none."""
     form: str | msgspec.UnsetType = msgspec.UNSET
-    """`cdc.form.form_of` the table by the settings of now; absent: of a cdc that did not say."""
+    """`cdc_reader.snapshot.form.form_of` the table; absent: of a cdc that did not say."""
     has_older_forms: bool | msgspec.UnsetType = msgspec.UNSET
     """The form changed since the table was begun to be read; absent: it did not."""
 
@@ -274,7 +277,7 @@ decode_bare = msgspec.json.Decoder(Bare).decode
 def encode(message: Ours) -> bytes:
     """Return a message as it goes out: a field that is None is left out.
 
-    Changes of the hot path are written by `cdc_reader.row_codec` and give the same bytes.
+    Changes of the hot path are written by `cdc_reader.rows.row_codec` and give the same bytes.
     """
     fields = msgspec.structs.asdict(message)
     fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}

@@ -1,7 +1,8 @@
 """The keys that cdc keeps for itself in Redis: all begin with ``cdc:<pipeline>:``.
 
-Pure.  What stands under them is said where it is made: `redis_sink.applied`, `redis_sink.counts`,
-`redis_sink.older_forms`, `redis_sink.overview`, `cdc_verify.checkpoint`.
+Pure.  Their values are described where they are made: `redis_sink.plan.applied`,
+`redis_sink.plan.counts`, `redis_sink.store.older_forms`, `redis_sink.queries.status` and
+`cdc_verify.checkpoint`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A captured table: where it comes from, which key and value its rows get.
 
-Pure.  Made from settings and information_schema by `cdc_reader.catalog`; what the
+Pure.  Made from settings and information_schema by `cdc_reader.catalog.facts`; what the
 sink needs of it, `key` and `model`, needs no MySQL.
 """
 

@@ -144,7 +144,7 @@ def listing(
 ) -> Iterator[Tables]:
     """Yield the messages of a list; each takes about `max_bytes` at most.
 
-    One table alone may take more: its ranges are bounded by `cdc_reader.key_range`.
+    One table alone may take more: its ranges are bounded by `cdc_reader.snapshot.key_range`.
     """
     parts: list[dict[str, TableProgress]] = [{}]
     size_bytes = 0

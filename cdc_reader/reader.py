@@ -18,23 +18,22 @@ from typing import Any
 
 import msgspec
 
-from cdc import stream
 from cdc.errors import PositionLostError, UnavailableError
-from cdc.form import form_of
+from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.table_list import Naming
-from cdc_reader import catalog
-from cdc_reader.backfill_report import BackfillReport
-from cdc_reader.beat import Beat
-from cdc_reader.chunk import ChunkReader, chunk_connection
-from cdc_reader.failover import ask_server_log, follow_to
-from cdc_reader.fence import FencedError
-from cdc_reader.lanes import Run
-from cdc_reader.pace import Pace
-from cdc_reader.publisher import Publisher
-from cdc_reader.resume import (
+from cdc_reader.binlog.source import SILENCE_S, Source
+from cdc_reader.catalog import facts
+from cdc_reader.messages.chains import Run
+from cdc_reader.publish.beat import Beat
+from cdc_reader.publish.fence import FencedError
+from cdc_reader.publish.publisher import Publisher
+from cdc_reader.publish.retention import Retention
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.failover import ask_server_log, follow_to
+from cdc_reader.resume.resume import (
     ServerLog,
     Tail,
     initial_progress,
@@ -42,13 +41,14 @@ from cdc_reader.resume import (
     parsed_gtid_set,
     resume_from,
 )
-from cdc_reader.retention import Retention
-from cdc_reader.shape import target_of
-from cdc_reader.sinks import Sinks
-from cdc_reader.snapshot import Snapshot
-from cdc_reader.source import SILENCE_S, Source
-from cdc_reader.tail import read_tail
-from cdc_reader.transaction import Assembler
+from cdc_reader.resume.stream_end import read_tail
+from cdc_reader.rows.shape import target_of
+from cdc_reader.snapshot.backpressure import Sinks
+from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
+from cdc_reader.snapshot.form import form_of
+from cdc_reader.snapshot.pace import Pace
+from cdc_reader.snapshot.report import BackfillReport
+from cdc_reader.snapshot.snapshot import Snapshot
 
 READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.05
@@ -190,7 +190,7 @@ class Attached:
         self.quiet_us = time.time_ns() // 1000
 
     def heartbeat_due(self, changed: bool, read_bytes: int) -> bool:
-        """Say whether a boundary is published now: see `cdc_reader.beat`."""
+        """Say whether a boundary is published now: see `cdc_reader.publish.beat`."""
         chunks, boundary = self.snapshot.chunks, self.assembler.boundary
         return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
 
@@ -411,7 +411,7 @@ def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:
         lambda: chunk_connection(settings),
         mariadb=server.mariadb,
         gtid=server.newest.gtid_set is not None,
-        translate=lambda error: catalog.translated(error, settings.mysql),
+        translate=lambda error: facts.translated(error, settings.mysql),
     )
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cdc import dead_letters
 from cdc.errors import PermissionDenied, PositionLostError, PreflightError
+from cdc.jetstream import dead_letters
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_verify.checkpoint import Checkpoint

@@ -11,9 +11,9 @@ import dataclasses
 import zlib
 from collections.abc import Collection, Container, Iterator, Sequence
 
-from cdc import role
 from cdc.key import KeyTemplate
 from cdc.own_keys import is_of_cdc
+from cdc.process import role
 from cdc.table import Table
 from cdc_verify.mysql_rows import MySqlRows
 from cdc_verify.parted import expected_of

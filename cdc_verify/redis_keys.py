@@ -17,9 +17,9 @@ from redis.retry import Retry
 
 from cdc import own_keys
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
-from cdc.redis_options import has_tls, naming, redis_options
+from cdc.network.redis_options import has_tls, naming, redis_options
+from cdc.network.tls_probe import explained_by_asking
 from cdc.table import Model
-from cdc.tls_probe import explained_by_asking
 from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
 from cdc_verify.parts import Part, part_of

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cdc import role
 from cdc.errors import UnavailableError
+from cdc.process import role
 from cdc.table import Table
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.select import KeyText

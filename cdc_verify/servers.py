@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cdc import role, stream
 from cdc.errors import CdcError, PreflightError
+from cdc.jetstream import stream
 from cdc.own_keys import position_keys
+from cdc.process import role
 from cdc.settings import Settings
 from cdc_verify.boundary import Applied, positions_of
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from cdc.errors import PreflightError, UnavailableError
-from cdc.list_lookup import Lists
-from cdc.own_messages import OwnMessages
+from cdc.jetstream.list_lookup import Lists
+from cdc.jetstream.own_messages import OwnMessages
+from cdc.jetstream.stream import Connection, close, stream_state
 from cdc.settings import Settings
-from cdc.stream import Connection, close, stream_state
 from cdc_verify.boundary import Boundary, boundary_of
 
 READ_S = 1.0
@@ -59,7 +59,7 @@ class StreamWindow:
         settings: Settings,
         consumer: Callable[..., Any],
     ) -> None:
-        """Ask on one connection; read messages on new ones, by `redis_sink.consumer.Consumer`."""
+        """Ask on one connection; read messages on new ones."""
         self._nc, self._connect, self._consumer = nc, connect, consumer
         self._stream = settings.stream
         self._prefix = settings.subject_prefix

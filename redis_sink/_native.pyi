@@ -14,9 +14,3 @@ def take(
     since: int,
     /,
 ) -> tuple[int, str]: ...
-def deliveries(
-    raws: list[tuple[bytes, bytes, bytes, bytes]],
-    n: int,
-    out: list[tuple[int, bytes, bytes]],
-    /,
-) -> tuple[int, int]: ...

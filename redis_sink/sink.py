@@ -14,15 +14,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from cdc.dead_letters import tables_not_exact
 from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
-from cdc.list_lookup import listed_at
-from cdc.own_keys import counts_key, position_key, position_keys, templates_key
-from cdc.own_messages import OwnMessages
-from cdc.partition import check_partitions, filters
-from cdc.settings import Settings
-from cdc.sink_state import state_subject
-from cdc.stream import (
+from cdc.jetstream.consumer import Consumer
+from cdc.jetstream.dead_letters import tables_not_exact
+from cdc.jetstream.list_lookup import listed_at
+from cdc.jetstream.own_messages import OwnMessages
+from cdc.jetstream.stream import (
     Connection,
     StreamState,
     close,
@@ -32,10 +29,17 @@ from cdc.stream import (
     declare_stream,
     stream_state,
 )
+from cdc.message import Delivery
+from cdc.own_keys import counts_key, position_key, position_keys, templates_key
+from cdc.partition import check_partitions, filters
+from cdc.settings import Settings
+from cdc.sink_state import state_subject
 from cdc.table import Table
 from cdc.table_list import ListMissing
 from cdc.telemetry import names_text
-from redis_sink.applied import (
+from redis_sink.partitions.backoff import Waiting
+from redis_sink.partitions.owner import share_partitions
+from redis_sink.plan.applied import (
     Applied,
     Start,
     at_refresh,
@@ -46,26 +50,23 @@ from redis_sink.applied import (
     refreshed,
     resume,
 )
-from redis_sink.batch import Batch, Delivery, EarlierEpoch
-from redis_sink.consumer import Consumer
-from redis_sink.dead_letter import DeadLetters
-from redis_sink.kinds import refuse_other_kinds
-from redis_sink.lookup import newest_epoch, refresh_behind, standing
-from redis_sink.older_forms import Older, forget, remember
-from redis_sink.owner import share_partitions
-from redis_sink.place import Place
-from redis_sink.plan import Planner
-from redis_sink.preflight import check_server, refuse_foreign_keys
-from redis_sink.state import grounds_of
-from redis_sink.sweep import Sweep
-from redis_sink.telling import Telling
-from redis_sink.waiting import Waiting
-from redis_sink.writer import Fenced, Full, Writer
+from redis_sink.plan.batch import Batch, EarlierEpoch
+from redis_sink.plan.planner import Planner
+from redis_sink.plan.state import grounds_of
+from redis_sink.store.key_types import refuse_other_kinds
+from redis_sink.store.older_forms import Older, forget, remember
+from redis_sink.store.preflight import check_server, refuse_foreign_keys
+from redis_sink.store.sweep import Sweep
+from redis_sink.store.writer import Fenced, Full, Writer
+from redis_sink.stream.dead_letter import DeadLetters
+from redis_sink.stream.kept_position import Place
+from redis_sink.stream.lookup import newest_epoch, refresh_behind, standing
+from redis_sink.stream.sink_report import Telling
 
 IDLE_S = 2.0
 """While nothing comes, Redis is asked so often whether it is still as we left it."""
 DRAIN_S = 8.0
-"""Less than `cdc.role.DRAIN_S`: what hangs is given up before the process is."""
+"""Less than `cdc.process.role.DRAIN_S`: what hangs is given up before the process is."""
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
 

@@ -1,7 +1,7 @@
 /* cdc._native: NATS frames and MACs in bulk, in and out.  docs/adr/0009-compiled-hot-path.md
 
    What is not a whole MSG or HMSG of the one subscription is left to the Python code in
-   cdc/wire.py, which is the reference. */
+   cdc/jetstream/connection.py and consumer.py, which are the reference. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -250,6 +250,63 @@ static PyObject *fits(PyObject *module, PyObject *args)
     return PyBool_FromLong(seal_fits(&seal, body, (size_t)size));
 }
 
+/* -- deliveries ----------------------------------------------------------------------------- */
+
+/* The number before a dot, read backwards from `end`; -1: none. */
+static long long number_before(const char *start, const char **end)
+{
+    long long number = 0, power = 1;
+    const char *at = *end;
+    while (at > start && at[-1] >= '0' && at[-1] <= '9' && *end - at < 18) {
+        number += (*--at - '0') * power;
+        power *= 10;
+    }
+    if (at == *end || at == start || at[-1] != '.')
+        return -1;
+    *end = at - 1;
+    return number;
+}
+
+static PyObject *deliveries_of(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *raws, *out;
+    Py_ssize_t n;
+    long long consumer_seq = -1;
+    if (!PyArg_ParseTuple(args, "O!nO!", &PyList_Type, &raws, &n, &PyList_Type, &out))
+        return NULL;
+    for (; n < PyList_GET_SIZE(raws); n++) {
+        PyObject *raw = PyList_GET_ITEM(raws, n);
+        if (!PyTuple_Check(raw) || PyTuple_GET_SIZE(raw) != 4)
+            break;
+        PyObject *reply = PyTuple_GET_ITEM(raw, 1), *header = PyTuple_GET_ITEM(raw, 2);
+        if (!PyBytes_Check(reply) || !PyBytes_Check(header) || PyBytes_GET_SIZE(header))
+            break;
+        /* …<delivered>.<stream seq>.<consumer seq>.<time>.<pending> */
+        const char *start = PyBytes_AS_STRING(reply), *end = start + PyBytes_GET_SIZE(reply);
+        if (number_before(start, &end) < 0)
+            break;
+        while (end > start && *--end != '.') /* a time has more digits than a number here */
+            ;
+        long long own = number_before(start, &end), seq = own < 0 ? -1 : number_before(start, &end);
+        if (seq < 0)
+            break;
+        PyObject *number = PyLong_FromLongLong(seq);
+        PyObject *delivery = number == NULL ? NULL : PyTuple_Pack(3, number,
+                                                                  PyTuple_GET_ITEM(raw, 0),
+                                                                  PyTuple_GET_ITEM(raw, 3));
+        Py_XDECREF(number);
+        if (delivery == NULL)
+            return NULL;
+        int appended = PyList_Append(out, delivery);
+        Py_DECREF(delivery);
+        if (appended < 0)
+            return NULL;
+        consumer_seq = own;
+    }
+    return Py_BuildValue("nL", n, consumer_seq);
+}
+
 static PyMethodDef METHODS[] = {
     {"sealed", sealed, METH_VARARGS, "sealed(bodies, key): the same, each with its MAC."},
     {"fits", fits, METH_VARARGS, "fits(body, key): whether a body ends with its MAC."},
@@ -257,6 +314,8 @@ static PyMethodDef METHODS[] = {
      "cut(data, at, sid, out) -> at: append (subject, reply, header, body) of each whole frame."},
     {"appends", appends, METH_VARARGS,
      "appends(messages, first, stop, reply): the PUB lines of a batch's steps 1."},
+    {"deliveries", deliveries_of, METH_VARARGS,
+     "deliveries(raws, n, out) -> (n, consumer sequence of the newest, or -1)."},
     {NULL, NULL, 0, NULL},
 };
 

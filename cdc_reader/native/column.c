@@ -1,4 +1,4 @@
-/* The layouts and texts of cdc_reader/column_source.py and value.py, which stay the reference:
+/* The layouts and texts of cdc_reader/rows/column_source.py and value.py, which stay the reference:
    what is not plainly as it should be is UNUSUAL, and carried or refused there. */
 
 #include "column.h"

@@ -1,11 +1,11 @@
 /* Whole packets of the dump, as long as they are the usual ones.
 
    Nearly every transaction is GTID, BEGIN, TABLE_MAP, rows, XID.  These are taken here, each
-   with the effect that cdc_reader/transaction.py gives it; at anything else this stops in front
+   with the effect that cdc_reader/publish/transaction.py gives it; at anything else this stops in front
    of it, with the state as it is there, and the Python code goes on.  So every refusal, every
    rare event and every doubt has one place, and this file none.
 
-   Layouts: as in cdc_reader/packet.py, event.py. */
+   Layouts: as in cdc_reader/binlog/packet.py, event.py. */
 
 #include "crc.h"
 #include "plan.h"

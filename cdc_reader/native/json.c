@@ -1,4 +1,4 @@
-/* The form and the layout are those of cdc_reader/json_binary.py, which stays the reference. */
+/* The form and the layout are those of cdc_reader/rows/json_binary.py, which stays the reference. */
 
 #include "json.h"
 

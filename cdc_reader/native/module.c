@@ -8,7 +8,7 @@ PyObject *cut_rows(PyObject *module, PyObject *args);
 
 static PyMethodDef METHODS[] = {
     {"follow", follow, METH_VARARGS,
-     "Take the usual packets at the front of a dump's bytes in; see cdc_reader.transaction."},
+     "Take the usual packets at the front of a dump's bytes in; see cdc_reader.publish.transaction."},
     {"cut_rows", cut_rows, METH_VARARGS,
      "cut_rows(data, at, columns, rows): take whole, usual rows of a SELECT off the front."},
     {NULL, NULL, 0, NULL},

@@ -1,4 +1,4 @@
-/* Rows -> message bodies, by what cdc_reader/row_plan.py says of a table. */
+/* Rows -> message bodies, by what cdc_reader/rows/row_plan.py says of a table. */
 
 #include "plan.h"
 
@@ -495,7 +495,7 @@ static PyMethodDef METHODS[] = {
 PyTypeObject PlanType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "cdc_reader._native.Plan",
-    .tp_doc = "What the rows of one table become; made by cdc_reader.row_plan.",
+    .tp_doc = "What the rows of one table become; made by cdc_reader.rows.row_plan.",
     .tp_basicsize = sizeof(Plan),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = plan_new,

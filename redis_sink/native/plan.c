@@ -2,7 +2,7 @@
 
    A message is taken here when it is written as our reader writes it, follows the last one, and
    belongs to a captured table.  Anything else is left, with the state as it is in front of it, to
-   redis_sink/plan.py, which is the reference and knows all refusals. */
+   redis_sink/plan/planner.py, which is the reference and knows all refusals. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -404,69 +404,10 @@ static PyObject *take(PyObject *module, PyObject *args)
     return Py_BuildValue("ns#", at, t.last_id, t.last_id_size);
 }
 
-/* -- deliveries ----------------------------------------------------------------------------- */
-
-/* The number before a dot, read backwards from `end`; -1: none. */
-static long long number_before(const char *start, const char **end)
-{
-    long long number = 0, power = 1;
-    const char *at = *end;
-    while (at > start && at[-1] >= '0' && at[-1] <= '9' && *end - at < 18) {
-        number += (*--at - '0') * power;
-        power *= 10;
-    }
-    if (at == *end || at == start || at[-1] != '.')
-        return -1;
-    *end = at - 1;
-    return number;
-}
-
-static PyObject *deliveries_of(PyObject *module, PyObject *args)
-{
-    (void)module;
-    PyObject *raws, *out;
-    Py_ssize_t n;
-    long long consumer_seq = -1;
-    if (!PyArg_ParseTuple(args, "O!nO!", &PyList_Type, &raws, &n, &PyList_Type, &out))
-        return NULL;
-    for (; n < PyList_GET_SIZE(raws); n++) {
-        PyObject *raw = PyList_GET_ITEM(raws, n);
-        if (!PyTuple_Check(raw) || PyTuple_GET_SIZE(raw) != 4)
-            break;
-        PyObject *reply = PyTuple_GET_ITEM(raw, 1), *header = PyTuple_GET_ITEM(raw, 2);
-        if (!PyBytes_Check(reply) || !PyBytes_Check(header) || PyBytes_GET_SIZE(header))
-            break;
-        /* …<delivered>.<stream seq>.<consumer seq>.<time>.<pending> */
-        const char *start = PyBytes_AS_STRING(reply), *end = start + PyBytes_GET_SIZE(reply);
-        if (number_before(start, &end) < 0)
-            break;
-        while (end > start && *--end != '.') /* a time has more digits than a number here */
-            ;
-        long long own = number_before(start, &end), seq = own < 0 ? -1 : number_before(start, &end);
-        if (seq < 0)
-            break;
-        PyObject *number = PyLong_FromLongLong(seq);
-        PyObject *delivery = number == NULL ? NULL : PyTuple_Pack(3, number,
-                                                                  PyTuple_GET_ITEM(raw, 0),
-                                                                  PyTuple_GET_ITEM(raw, 3));
-        Py_XDECREF(number);
-        if (delivery == NULL)
-            return NULL;
-        int appended = PyList_Append(out, delivery);
-        Py_DECREF(delivery);
-        if (appended < 0)
-            return NULL;
-        consumer_seq = own;
-    }
-    return Py_BuildValue("nL", n, consumer_seq);
-}
-
 static PyMethodDef METHODS[] = {
     {"take", take, METH_VARARGS,
      "take(deliveries, at, last_id, ops, is_hash, own, max_bytes, writes, counts, key, since)"
      " -> (at, last_id)."},
-    {"deliveries", deliveries_of, METH_VARARGS,
-     "deliveries(raws, n, out) -> (n, consumer sequence of the newest, or -1)."},
     {NULL, NULL, 0, NULL},
 };
 

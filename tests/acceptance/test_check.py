@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from cdc.demo.servers import MySQL, Nats, Redis, start_together
-from cdc.stream import close, connect
+from cdc.jetstream.stream import close, connect
 from tests.support.checking import QUIET, ask_nats
 from tests.support.pipeline import wait_for
 

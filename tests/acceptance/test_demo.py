@@ -15,7 +15,7 @@ import redis
 
 from cdc.demo.legacy import DAY
 from cdc.errors import PermissionDenied
-from cdc.stream import close, connect
+from cdc.jetstream.stream import close, connect
 from tests.support.checking import QUIET
 from tests.support.pipeline import descendants, wait_for
 

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis
+from cdc.mysql import connection
 from cdc.url import parse_url
-from cdc_reader import connection
 from tests.support.pipeline import Pipeline, wait_for
 
 PASSWORD = "geheim"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from cdc.commands.snapshot import key_of, state_of
 from cdc.message import Heartbeat, KeyRange, TableProgress
-from cdc.snapshot_command import key_of, state_of
 from cdc.table import Column, Table
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import wait_for
-from tests.unit.cdc_reader.test_tables import column, table
+from tests.unit.cdc_reader.catalog.test_tables import column, table
 
 LINES = "shop.order_lines"
 

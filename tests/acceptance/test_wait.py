@@ -16,7 +16,7 @@ import pytest
 
 from cdc.demo.servers import MariaDB
 from cdc.settings import load
-from redis_sink.shown import until_shown
+from redis_sink.queries.wait import until_shown
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
 from tests.support.pipeline import wait_for

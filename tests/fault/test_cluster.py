@@ -12,8 +12,7 @@ import pytest
 
 from cdc.demo.servers import Nats
 from cdc.errors import UnavailableError
-from cdc.settings import Settings
-from cdc.stream import (
+from cdc.jetstream.stream import (
     Connection,
     api,
     close,
@@ -21,6 +20,7 @@ from cdc.stream import (
     declare_dead_letters,
     declare_stream,
 )
+from cdc.settings import Settings
 from cdc.url import parse_url
 from tests.conftest import NewMySQL, NewRedis
 from tests.support.bench import Bench

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from cdc.demo.servers import MySQL, Nats, Redis
-from cdc.stream import close, connect, message_get
+from cdc.jetstream.stream import close, connect, message_get
 from tests.support.checking import QUIET
 from tests.support.pipeline import Pipeline, Process, wait_for
 

@@ -157,7 +157,7 @@ def _sinks_of(process: Process) -> set[int]:
     found = set()
     for pid in descendants(process.pid):
         with suppress(OSError):
-            if b"cdc.role\0sink\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"cdc.process.role\0sink\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.add(pid)
     return found
 

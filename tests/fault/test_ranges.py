@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 import redis
 
-from cdc import preflight
+from cdc.check import servers
 from cdc.message import Refresh
 from cdc.settings import load
 from cdc.telemetry import setup
-from cdc_reader.key_range import Key
-from cdc_reader.refresh import announce, read_to_the_end
+from cdc_reader.snapshot.key_range import Key
+from cdc_reader.snapshot.refresh import announce, read_to_the_end
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
@@ -27,7 +27,7 @@ def ask_for(bench: Bench, *flags: str, ranges: dict[str, list[tuple[Key, Key]]])
     settings = load({"partitions": given.get("--partitions")}, bench.pipeline.environment)
 
     async def ask() -> Refresh:
-        tables = await preflight.check(settings, "reader", setup(settings, "cdc"))
+        tables = await servers.check(settings, "reader", setup(settings, "cdc"))
         refresh, _ = await announce(settings, tables, (), ranges=ranges)
         return refresh
 

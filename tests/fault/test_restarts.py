@@ -9,8 +9,8 @@ import time
 import pytest
 
 from cdc.url import parse_url
-from cdc_reader.server_log import read_server_log
-from cdc_reader.source import Source
+from cdc_reader.binlog.source import Source
+from cdc_reader.resume.server_log import read_server_log
 from tests.support.bench import Bench
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import wait_for

@@ -15,7 +15,7 @@ from cdc.errors import PermissionDenied, PreflightError, UsageError
 from cdc.settings import Settings, load
 from cdc.table import Table
 from cdc.url import parse_url
-from cdc_reader import catalog
+from cdc_reader.catalog import facts as catalog
 
 
 class Source:

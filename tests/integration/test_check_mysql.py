@@ -13,17 +13,17 @@ import pymysql
 import pytest
 from pymysql.constants import COMMAND
 
+from cdc.check.finding import Finding
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, start_together
-from cdc.finding import Finding
+from cdc.mysql.session import SESSION_SQL
 from cdc.position import Position
 from cdc.table import Table
 from cdc.url import parse_url
-from cdc_reader import table_size
-from cdc_reader.select_codec import CONNECTION, SelectCodec
-from cdc_reader.session import SESSION_SQL
-from cdc_reader.source import Source
-from cdc_reader.source_check import ServerFacts, set_variable
-from cdc_reader.table_size import MESSAGE_BYTES
+from cdc_reader.binlog.source import Source
+from cdc_reader.catalog.source_check import ServerFacts, set_variable
+from cdc_reader.rows.select_codec import CONNECTION, SelectCodec
+from cdc_reader.snapshot import table_size
+from cdc_reader.snapshot.table_size import MESSAGE_BYTES
 from tests.conftest import SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
 from tests.support.following import Follower

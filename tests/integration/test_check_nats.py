@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from cdc.check.finding import Finding, Report
+from cdc.check.nats_rights import Refusals, rights_needed, try_rights
 from cdc.demo.ports import free_port
 from cdc.demo.servers import MySQL, Nats, start_together
 from cdc.errors import UnavailableError
-from cdc.finding import Finding, Report
+from cdc.jetstream.stream import close, connect, declare_dead_letters, declare_stream, stream_config
 from cdc.settings import load
-from cdc.stream import close, connect, declare_dead_letters, declare_stream, stream_config
-from cdc.stream_rights import Refusals, rights_needed, try_rights
-from redis_sink.lease import Leases
+from redis_sink.partitions.lease import Leases
 from tests.conftest import NewNats
 from tests.support.checking import QUIET, ask_nats, check, found, publish, stream_edit
 from tests.support.pipeline import wait_for

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
+from cdc.check.finding import Finding
 from cdc.demo.servers import MySQL, Redis, start_together
-from cdc.finding import Finding
 from cdc.settings import Settings
-from redis_sink.applied import Applied, encode
+from redis_sink.plan.applied import Applied, encode
 from tests.support.checking import check, found, redis_cli
 
 ROWS = 2000

@@ -25,11 +25,11 @@ from cdc.demo.servers import (
     start_together,
 )
 from cdc.errors import CdcError, PermissionDenied, SettingsError, UnavailableError, UsageError
-from cdc.stream import close, connect
+from cdc.jetstream.stream import close, connect
+from cdc.mysql import connection as mysql_connection
 from cdc.url import parse_url
-from cdc_reader import connection as mysql_connection
 from cdc_verify.redis_keys import RedisKeys
-from redis_sink.writer import Writer
+from redis_sink.store.writer import Writer
 from tests.support.certificates import Authority, mysql_options, nats_options, redis_options
 from tests.support.mariadb_plugins import plugin_dir
 

@@ -20,8 +20,8 @@ from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80
 from cdc.errors import PositionLostError, PreflightError
 from cdc.message import Change, SnapshotRow
 from cdc.table import Table
-from cdc_reader.charset import Charset, UnknownCharset, charset_of, text
-from cdc_reader.select_codec import SelectCodec
+from cdc_reader.binlog.charset import Charset, UnknownCharset, charset_of, text
+from cdc_reader.rows.select_codec import SelectCodec
 from tests.conftest import SQL_SERVERS
 from tests.support.columns import FAMILIES, Family, text_of_floats
 from tests.support.shapes import shapes_of

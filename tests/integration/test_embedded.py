@@ -11,10 +11,10 @@ import nats
 import pytest
 
 from cdc.demo.servers import Nats
-from cdc.embedded import EmbeddedNats, running
 from cdc.errors import PermissionDenied, SettingsError
+from cdc.jetstream.stream import connect
+from cdc.process.embedded import EmbeddedNats, running
 from cdc.settings import load
-from cdc.stream import connect
 from cdc.telemetry import setup
 from tests.support.checking import QUIET
 from tests.support.pipeline import wait_for

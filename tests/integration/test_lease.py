@@ -10,9 +10,9 @@ import pytest
 
 from cdc.demo.servers import Nats
 from cdc.errors import StreamError, UnavailableError
-from cdc.stream import api, close, connect
-from redis_sink import lease as lease_module
-from redis_sink.lease import Leases
+from cdc.jetstream.stream import api, close, connect
+from redis_sink.partitions import lease as lease_module
+from redis_sink.partitions.lease import Leases
 from tests.support.sinking import LOG, in_a_loop, until
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cdc.demo.servers import Nats
 from cdc.errors import CdcError, PermissionDenied, SettingsError
-from cdc.stream import api, close, connect
+from cdc.jetstream.stream import api, close, connect
 from tests.conftest import NewNats
 from tests.support.certificates import Authority, nats_options
 from tests.support.nats_accounts import Operator

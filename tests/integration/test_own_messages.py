@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from cdc.jetstream.own_messages import OwnMessages
+from cdc.jetstream.stream import api, close, connect, stream_config, stream_state, write_block
 from cdc.message import encode
-from cdc.own_messages import OwnMessages
 from cdc.seal import UNSEALED
 from cdc.settings import Settings
-from cdc.stream import api, close, connect, stream_config, stream_state, write_block
 from cdc.url import parse_url
-from cdc_reader.tail import end_running_batch, read_tail
+from cdc_reader.resume.stream_end import end_running_batch, read_tail
 from tests.conftest import NewNats
 from tests.integration.test_publisher import LOG, attempt, change, heartbeat, run_of
 from tests.support.forger import AHEAD, LOGINS, REST, forged, publish

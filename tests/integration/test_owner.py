@@ -10,7 +10,7 @@ from cdc.demo.servers import Nats
 from cdc.errors import CdcError, PermissionDenied, PositionLostError
 from cdc.settings import Settings
 from cdc.url import parse_url
-from redis_sink.owner import share_partitions
+from redis_sink.partitions.owner import share_partitions
 from tests.support.sinking import LOG, in_a_loop, until
 
 

@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from cdc import stream
 from cdc.demo.servers import Nats
 from cdc.errors import PositionLostError, UnavailableError
+from cdc.jetstream import stream
+from cdc.jetstream.connection import Connection
+from cdc.jetstream.own_messages import OwnMessages
 from cdc.message import Change, Heartbeat, encode
-from cdc.own_messages import OwnMessages
 from cdc.seal import UNSEALED, Seal
 from cdc.settings import Settings
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
-from cdc.wire import Connection
-from cdc_reader.fence import FencedError
-from cdc_reader.flush import fast_block, sequence_fence
-from cdc_reader.lanes import Run
-from cdc_reader.publisher import Publisher
-from cdc_reader.tail import end_running_batch, read_tail
+from cdc_reader.messages.chains import Run
+from cdc_reader.messages.flush import fast_block, sequence_fence
+from cdc_reader.publish.fence import FencedError
+from cdc_reader.publish.publisher import Publisher
+from cdc_reader.resume.stream_end import end_running_batch, read_tail
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages
 

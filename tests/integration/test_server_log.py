@@ -10,9 +10,9 @@ import pytest
 
 from cdc.demo.servers import MySQL
 from cdc.errors import UnavailableError
-from cdc_reader import server_log
-from cdc_reader.resume import ServerLog
-from cdc_reader.server_log import event_at, read_server_log
+from cdc_reader.resume import server_log
+from cdc_reader.resume.resume import ServerLog
+from cdc_reader.resume.server_log import event_at, read_server_log
 from tests.support.pipeline import wait_for
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from cdc.demo.servers import Nats, Redis
 from cdc.errors import PositionLostError, PreflightError
+from cdc.jetstream.stream import StreamState, api, declare_stream, message_get, stream_state
 from cdc.own_keys import position_key
 from cdc.settings import Settings
-from cdc.stream import StreamState, api, declare_stream, message_get, stream_state
-from redis_sink import applied
-from redis_sink.writer import Writer
+from redis_sink.plan import applied
+from redis_sink.store.writer import Writer
 from tests.conftest import NewNats, NewRedis
 from tests.support.sinking import (
     Chain,

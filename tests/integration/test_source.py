@@ -17,10 +17,10 @@ from cdc.demo.servers import PASSWORD, MariaDB, MySQL
 from cdc.errors import UnavailableError
 from cdc.position import GtidSet, Position
 from cdc.url import Url, parse_url
-from cdc_reader import event as ev
-from cdc_reader.resume import Resume, parsed_gtid_set
-from cdc_reader.source import Source
-from cdc_reader.transaction import Assembler
+from cdc_reader.binlog import event as ev
+from cdc_reader.binlog.source import Source
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.resume import Resume, parsed_gtid_set
 from tests.conftest import NewMySQL
 from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
+from cdc.check.finding import Report
+from cdc.check.nats import ask_nats
 from cdc.demo.servers import MySQL, Nats
 from cdc.errors import PermissionDenied, SettingsError, StreamError, UnavailableError
-from cdc.finding import Report
-from cdc.seal import UNSEALED
-from cdc.settings import Settings
-from cdc.stream import (
+from cdc.jetstream.consumer import PULLS, Consumer
+from cdc.jetstream.stream import (
     API_TIMEOUT_S,
     ApiError,
     Connection,
@@ -31,10 +31,10 @@ from cdc.stream import (
     stream_state,
     write_block,
 )
-from cdc.stream_check import ask_nats
+from cdc.message import Delivery
+from cdc.seal import UNSEALED
+from cdc.settings import Settings
 from cdc.url import Url, parse_url
-from redis_sink.batch import Delivery
-from redis_sink.consumer import PULLS, Consumer
 from tests.conftest import NewNats
 from tests.support.proxy import Proxy
 from tests.support.sinking import LOG, in_a_loop, until

@@ -137,7 +137,7 @@ def test_pauses_grow(started: Any) -> None:
 
     assert [line["pause_s"] for line in said[:4]] == [0.2, 0.4, 0.8, 1.6]
     assert "RuntimeError in tests" not in run.text()
-    assert "RuntimeError in cdc/role.py:" in said[0]["why"]
+    assert "RuntimeError in cdc/process/role.py:" in said[0]["why"]
     assert "Kanarienvogel" not in run.text()
     assert "Traceback" not in run.text()
     assert run.end(signal.SIGTERM)[0] == 0

@@ -1,6 +1,6 @@
 """What verify makes of a row is what the pipeline makes of it, for every type, on real servers.
 
-Two codes that share nothing: `cdc_reader.select_codec`, which test_decoders compares with the
+Two codes that share nothing: `cdc_reader.rows.select_codec`, which test_decoders compares with the
 binlog and with the values put in, and `cdc_verify.expected`, written from docs/message.md.
 """
 
@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.key import parse_template
 from cdc.message import SnapshotRow
+from cdc.mysql.session import SESSION_SQL
 from cdc.table import Table
-from cdc_reader.session import SESSION_SQL
 from cdc_verify.expected import Content, Expected
 from cdc_verify.inverse import Inverse
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
 from cdc_verify.parted import expected_of
 from cdc_verify.parts import Part, Places
 from cdc_verify.select import Selects
-from redis_sink.row_hash import hash_fields
+from redis_sink.plan.row_hash import hash_fields
 from tests.support.columns import FAMILIES, Family
 from tests.support.shapes import shapes_of
 from tests.support.sql_bench import SCHEMA, Bench

@@ -13,9 +13,9 @@ import pytest
 from cdc.demo.servers import Redis
 from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
 from cdc.url import Url, parse_url
-from redis_sink.batch import Command
-from redis_sink.preflight import check_server
-from redis_sink.writer import Fenced, Full, Writer
+from redis_sink.plan.batch import Command
+from redis_sink.store.preflight import check_server
+from redis_sink.store.writer import Fenced, Full, Writer
 from tests.conftest import NewRedis
 from tests.support.sinking import LOG, client, in_a_loop
 
@@ -103,7 +103,7 @@ async def test_batch_of_a_dropped_connection_never_lands(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch that timed out never overwrites a newer one, even when Redis gets it later."""
-    monkeypatch.setattr("redis_sink.writer.REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("redis_sink.store.writer.REPLY_TIMEOUT_S", 0.3)
     async with a_writer(redis) as old, a_writer(redis) as new:
         redis.pause()
         try:

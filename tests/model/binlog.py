@@ -13,9 +13,9 @@ from functools import lru_cache
 from cdc.key import parse_template
 from cdc.position import MySqlGtidSet, Position
 from cdc.table import Column, Table
-from cdc_reader import event as ev
-from cdc_reader.event import Event
-from cdc_reader.shape import Target
+from cdc_reader.binlog import event as ev
+from cdc_reader.binlog.event import Event
+from cdc_reader.rows.shape import Target
 
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
 FILE = "b.000001"

@@ -32,18 +32,18 @@ from cdc.own_keys import PREFIX as OWN
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
 from cdc.table_list import Naming
-from cdc_reader.beat import Beat
-from cdc_reader.chunk import Chunk, chunk_of
-from cdc_reader.event import Event
-from cdc_reader.flush import Message, parts
-from cdc_reader.pace import Pace
+from cdc_reader.binlog.event import Event
+from cdc_reader.messages.flush import Message, parts
+from cdc_reader.publish.beat import Beat
+from cdc_reader.publish.transaction import Assembler
 from cdc_reader.reader import Attached
-from cdc_reader.resume import Resume, initial_progress, parsed_gtid_set
-from cdc_reader.select_codec import Row, SelectCodec
-from cdc_reader.snapshot import Snapshot
-from cdc_reader.transaction import Assembler
-from redis_sink.applied import Applied
-from redis_sink.plan import Planner
+from cdc_reader.resume.resume import Resume, initial_progress, parsed_gtid_set
+from cdc_reader.rows.select_codec import Row, SelectCodec
+from cdc_reader.snapshot.chunk import Chunk, chunk_of
+from cdc_reader.snapshot.pace import Pace
+from cdc_reader.snapshot.snapshot import Snapshot
+from redis_sink.plan.applied import Applied
+from redis_sink.plan.planner import Planner
 from tests.model.binlog import TABLE, TARGET, Binlog, gtids, transactions_in
 
 T = TypeVar("T")

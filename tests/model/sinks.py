@@ -11,9 +11,9 @@ from msgspec import UNSET
 
 from cdc.errors import CdcError
 from cdc.message import Refresh, encode, parse_id
-from cdc_reader.flush import Message
-from redis_sink.applied import Applied, decode, first_start, marked, refreshed, resume
-from redis_sink.applied import encode as encode_position
+from cdc_reader.messages.flush import Message
+from redis_sink.plan.applied import Applied, decode, first_start, marked, refreshed, resume
+from redis_sink.plan.applied import encode as encode_position
 from tests.model.sides import BARE_KEY, HEARTBEAT, NAME, Numbered, SinkSide, decoded
 from tests.model.state import (
     STOPPED,
@@ -30,7 +30,7 @@ from tests.model.state import (
 
 
 class Extent(NamedTuple):
-    """A stream as `redis_sink.applied` looks at it."""
+    """A stream as `redis_sink.plan.applied` looks at it."""
 
     first_seq: int
     last_seq: int
@@ -176,7 +176,7 @@ class Sinks:
         return _with(s, n, sink._replace(pending=pending._replace(half=True)))
 
     def _standing(self, s: State, applied: Applied, extent: Extent) -> int:
-        """Do what `redis_sink.lookup.standing` does."""
+        """Do what `redis_sink.stream.lookup.standing` does."""
         for seq, stored_ns in reversed(applied.marks):
             if seq < extent.first_seq:
                 return seq if seq == applied.seq else 0

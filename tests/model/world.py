@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 
 from cdc.errors import CdcError, UnavailableError
+from cdc.jetstream.stream import StoredMessage
 from cdc.message import Heartbeat, Refresh, TableProgress, decode_bare, encode, parse_id
 from cdc.position import MySqlGtidSet, Position
-from cdc.stream import StoredMessage
-from cdc_reader.fence import check_end
-from cdc_reader.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
-from cdc_reader.published import Published
-from cdc_reader.refresh import plan_refresh
-from cdc_reader.resume import ServerLog, Tail, is_by_gtid, resume_from, tail_of
+from cdc_reader.messages.flush import CLAIM_HEADER, Message, batch_of, begins_flush, sequence_fence
+from cdc_reader.publish.fence import check_end
+from cdc_reader.resume.published import Published
+from cdc_reader.resume.resume import ServerLog, Tail, is_by_gtid, resume_from, tail_of
+from cdc_reader.snapshot.refresh import plan_refresh
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
 from tests.model.sides import (
     BARE_KEY,

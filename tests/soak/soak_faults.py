@@ -16,7 +16,7 @@ from pathlib import Path
 import nats
 
 from cdc.demo.server import Server
-from cdc.supervisor import NOT_DRAINED
+from cdc.process.supervisor import NOT_DRAINED
 from tests.support.bench import TABLE, Bench
 from tests.support.pair import Pair
 from tests.support.pipeline import Process, descendants, wait_for

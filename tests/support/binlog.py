@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from zlib import crc32
 
-from cdc_reader import event as ev
+from cdc_reader.binlog import event as ev
 
 SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"

@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cdc import preflight
+from cdc.check import servers as preflight
+from cdc.check.finding import Finding, Report
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
-from cdc.finding import Finding, Report
+from cdc.jetstream.stream import api, close, connect
 from cdc.settings import load
-from cdc.stream import api, close, connect
 
 NOWHERE = {"mysql": "mysql://root@127.0.0.1:1", "nats": "nats://127.0.0.1:1"} | {
     "redis": "redis://127.0.0.1:1/0"

@@ -21,26 +21,26 @@ from cdc.cli import main
 MARK = "crash point reached"
 POINTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "reader": (
-        ("cdc_reader.source:Source.open", ("before", "after")),
-        ("cdc_reader.source:Source.read", ("after",)),
-        ("cdc_reader.transaction:Assembler.take_usual", ("before", "after")),
-        ("cdc_reader.publisher:Publisher.open", ("before", "after")),
-        ("cdc_reader.publisher:Publisher.send", ("before", "after")),
-        ("cdc_reader.publisher:Publisher.settle", ("before", "after")),
-        ("cdc_reader.publisher:write_block", ("before", "half", "after")),
+        ("cdc_reader.binlog.source:Source.open", ("before", "after")),
+        ("cdc_reader.binlog.source:Source.read", ("after",)),
+        ("cdc_reader.publish.transaction:Assembler.take_usual", ("before", "after")),
+        ("cdc_reader.publish.publisher:Publisher.open", ("before", "after")),
+        ("cdc_reader.publish.publisher:Publisher.send", ("before", "after")),
+        ("cdc_reader.publish.publisher:Publisher.settle", ("before", "after")),
+        ("cdc_reader.publish.publisher:write_block", ("before", "half", "after")),
     ),
     "snapshot": (
-        ("cdc_reader.chunk:ChunkReader.read", ("before", "after")),
-        ("cdc_reader.chunk:fetch_rows", ("before", "after")),
-        ("cdc_reader.snapshot:Snapshot.step", ("before", "after")),
+        ("cdc_reader.snapshot.chunk:ChunkReader.read", ("before", "after")),
+        ("cdc_reader.snapshot.chunk:fetch_rows", ("before", "after")),
+        ("cdc_reader.snapshot.snapshot:Snapshot.step", ("before", "after")),
     ),
     "sink": (
-        ("redis_sink.consumer:Consumer.open", ("before", "after")),
-        ("redis_sink.consumer:Consumer.read", ("after",)),
-        ("redis_sink.plan:Planner.plan", ("before", "after")),
-        ("redis_sink.dead_letter:DeadLetters.send", ("before", "after")),
-        ("redis_sink.writer:Writer.arm", ("before", "after")),
-        ("redis_sink.writer:Writer.apply", ("before", "half", "after")),
+        ("cdc.jetstream.consumer:Consumer.open", ("before", "after")),
+        ("cdc.jetstream.consumer:Consumer.read", ("after",)),
+        ("redis_sink.plan.planner:Planner.plan", ("before", "after")),
+        ("redis_sink.stream.dead_letter:DeadLetters.send", ("before", "after")),
+        ("redis_sink.store.writer:Writer.arm", ("before", "after")),
+        ("redis_sink.store.writer:Writer.apply", ("before", "half", "after")),
     ),
 }
 """Steps of each loop, and where in them the process may die."""
@@ -117,7 +117,7 @@ def crash_at(point: str, when: str, k: int) -> None:
     """Wrap a port of this process.
 
     Args:
-        point: ``redis_sink.writer:Writer.apply``, or ``module:function``.
+        point: ``redis_sink.store.writer:Writer.apply``, or ``module:function``.
     """
     module, _, name = point.partition(":")
     owner: Any = importlib.import_module(module)

@@ -12,15 +12,15 @@ from pymysql.constants import COMMAND
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import PositionLostError
+from cdc.mysql.connection import connect
 from cdc.position import Position
 from cdc.settings import load
 from cdc.url import parse_url
-from cdc_reader.connection import connect
-from cdc_reader.resume import Resume
-from cdc_reader.shape import Target, target_of
-from cdc_reader.source import Source
-from cdc_reader.tables import resolve_tables
-from cdc_reader.transaction import Assembler
+from cdc_reader.binlog.source import Source
+from cdc_reader.catalog.tables import resolve_tables
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.resume import Resume
+from cdc_reader.rows.shape import Target, target_of
 
 DEADLINE_S = 30
 

@@ -9,7 +9,7 @@ import sys
 
 from cdc.cli import main
 from cdc_reader import reader
-from redis_sink.waiting import Waiting
+from redis_sink.partitions.backoff import Waiting
 
 PAUSE_S = 0.2
 

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis
-from cdc_reader.dialect import dialect_of
+from cdc_reader.catalog.dialect import dialect_of
 from tests.support.pipeline import Pipeline, wait_for
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from cdc.errors import CdcError, PreflightError, StreamError, UnavailableError
 from cdc.output import hold_standard_descriptors
+from cdc.process.supervisor import jobs, supervise
 from cdc.settings import load
-from cdc.supervisor import jobs, supervise
 from cdc.table import Table
 from cdc.telemetry import setup
 from tests.support.pipeline import wait_for

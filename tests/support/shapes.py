@@ -7,7 +7,7 @@ from dataclasses import replace
 from cdc.key import KeyTemplate, parse_template
 from cdc.mask import Mask, MaskKey
 from cdc.table import Index, Table
-from cdc_reader.models import SCORE_TYPES
+from cdc_reader.catalog.table_of import SCORE_TYPES
 
 
 def shapes_of(table: Table) -> list[Table]:

@@ -15,11 +15,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cdc.demo.servers import Nats, Redis
+from cdc.jetstream.stream import Connection, close, connect, declare_stream, write_block
 from cdc.key import parse_template
 from cdc.message import Change, Heartbeat, Operation, encode
 from cdc.seal import Seal
 from cdc.settings import Settings
-from cdc.stream import Connection, close, connect, declare_stream, write_block
 from cdc.table import Model, Table
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url

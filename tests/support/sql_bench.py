@@ -15,12 +15,12 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, Write
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.key import parse_template
 from cdc.message import Change, SnapshotRow, decode_change
+from cdc.mysql.session import SESSION_SQL
 from cdc.table import Column, Table
-from cdc_reader.row_codec import Op, RowCodec
-from cdc_reader.select_codec import CONNECTION, SelectCodec
-from cdc_reader.session import SESSION_SQL
-from cdc_reader.shape import target_of
-from cdc_reader.table_map import parse_table_map
+from cdc_reader.binlog.table_map import parse_table_map
+from cdc_reader.rows.row_codec import Op, RowCodec
+from cdc_reader.rows.select_codec import CONNECTION, SelectCodec
+from cdc_reader.rows.shape import target_of
 
 SCHEMA = "decoders"
 ROWS_EVENTS: dict[int, Op] = {

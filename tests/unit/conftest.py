@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cdc import wire
-from cdc_reader import flush, result_set, row_plan, transaction
-from redis_sink import consumer, plan
+from cdc.jetstream import connection, consumer
+from cdc_reader.messages import flush
+from cdc_reader.publish import transaction
+from cdc_reader.rows import result_set, row_plan
+from redis_sink.plan import planner
 
-COMPILED = (wire, flush, result_set, row_plan, transaction, consumer, plan)
+COMPILED = (connection, flush, result_set, row_plan, transaction, consumer, planner)
 """The modules that have a compiled way."""
 
 

@@ -22,78 +22,78 @@ MAX_LINES = 450
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 
 PURE = (
-    "cdc_reader.resume",
-    "cdc.account_check",
-    "cdc.check_report",
-    "cdc.stream_size",
+    "cdc_reader.resume.resume",
+    "cdc.check.nats_account",
+    "cdc.check.report",
+    "cdc.jetstream.stream_size",
     "cdc.compiled",
     "cdc.errors",
-    "cdc.estimate",
-    "cdc.finding",
-    "cdc.kept",
+    "cdc.check.estimate",
+    "cdc.check.finding",
+    "cdc.jetstream.kept",
     "cdc.key",
-    "cdc.key_overlap",
-    "cdc.form",
+    "cdc_reader.catalog.key_overlap",
+    "cdc_reader.snapshot.form",
     "cdc.mask",
     "cdc.message",
     "cdc.partition",
     "cdc.position",
     "cdc.own_keys",
     "cdc.printable",
-    "cdc.reasons",
-    "cdc.redis_options",
-    "cdc.room_check",
+    "cdc.check.reasons",
+    "cdc.network.redis_options",
+    "cdc.check.room",
     "cdc.seal",
     "cdc.setting",
     "cdc.sink_state",
-    "cdc.status",
-    "cdc.status_text",
+    "cdc.status.report",
+    "cdc.status.text",
     "cdc.table",
     "cdc.table_list",
     "cdc.table_settings",
-    "cdc_reader.beat",
-    "cdc_reader.body_source",
-    "cdc_reader.charset",
-    "cdc_reader.column_source",
-    "cdc_reader.coordinates",
-    "cdc_reader.dialect",
-    "cdc_reader.engine",
-    "cdc_reader.event",
-    "cdc_reader.identity",
-    "cdc_reader.image_source",
-    "cdc_reader.json_binary",
-    "cdc_reader.key_range",
-    "cdc_reader.lanes",
-    "cdc_reader.long_event",
-    "cdc_reader.models",
-    "cdc_reader.pace",
-    "cdc_reader.oversize",
-    "cdc_reader.packet",
-    "cdc_reader.payload",
-    "cdc_reader.published",
-    "cdc_reader.row_codec",
-    "cdc_reader.row_plan",
-    "cdc_reader.select_codec",
-    "cdc_reader.session",
-    "cdc_reader.shape",
-    "cdc_reader.shaped_rows",
-    "cdc_reader.source_check",
-    "cdc_reader.statement",
-    "cdc_reader.table_map",
-    "cdc_reader.transaction",
-    "cdc_reader.unique_key",
-    "cdc_reader.value",
-    "redis_sink.applied",
-    "redis_sink.batch",
-    "redis_sink.counts",
-    "redis_sink.plan",
-    "redis_sink.planning",
-    "redis_sink.refreshing",
-    "redis_sink.row_hash",
-    "redis_sink.server_check",
-    "redis_sink.share",
-    "redis_sink.state",
-    "redis_sink.verdict",
+    "cdc_reader.publish.beat",
+    "cdc_reader.rows.body_source",
+    "cdc_reader.binlog.charset",
+    "cdc_reader.rows.column_source",
+    "cdc_reader.binlog.coordinates",
+    "cdc_reader.catalog.dialect",
+    "cdc_reader.binlog.engine",
+    "cdc_reader.binlog.event",
+    "cdc_reader.rows.identity",
+    "cdc_reader.rows.image_source",
+    "cdc_reader.rows.json_binary",
+    "cdc_reader.snapshot.key_range",
+    "cdc_reader.messages.chains",
+    "cdc_reader.binlog.long_event",
+    "cdc_reader.catalog.table_of",
+    "cdc_reader.snapshot.pace",
+    "cdc_reader.messages.oversize",
+    "cdc_reader.binlog.packet",
+    "cdc_reader.binlog.payload",
+    "cdc_reader.resume.published",
+    "cdc_reader.rows.row_codec",
+    "cdc_reader.rows.row_plan",
+    "cdc_reader.rows.select_codec",
+    "cdc.mysql.session",
+    "cdc_reader.rows.shape",
+    "cdc_reader.rows.shaped_rows",
+    "cdc_reader.catalog.source_check",
+    "cdc_reader.binlog.statement",
+    "cdc_reader.binlog.table_map",
+    "cdc_reader.publish.transaction",
+    "cdc_reader.catalog.unique_key",
+    "cdc_reader.rows.value",
+    "redis_sink.plan.applied",
+    "redis_sink.plan.batch",
+    "redis_sink.plan.counts",
+    "redis_sink.plan.planner",
+    "redis_sink.plan.planning",
+    "redis_sink.plan.refreshing",
+    "redis_sink.plan.row_hash",
+    "redis_sink.store.server_check",
+    "redis_sink.partitions.share",
+    "redis_sink.plan.state",
+    "redis_sink.store.verdict",
     "cdc_verify.boundary",
     "cdc_verify.checkpoint",
     "cdc_verify.compare",
@@ -122,14 +122,19 @@ IO = {
     "threading",
 }
 TABLES_OF_PYMYSQL = {
-    ("cdc_reader.charset", "pymysql.charset"),
-    ("cdc_reader.select_codec", "pymysql.converters"),
+    ("cdc_reader.binlog.charset", "pymysql.charset"),
+    ("cdc_reader.rows.select_codec", "pymysql.converters"),
 }
 """Data without IO: names of collations, and how Python values are encoded."""
 
-ASKS_A_SIDE = ("cdc.preflight",)
+ENTRIES = ("cdc.cli", "cdc.__main__")
+"""The command's entry points, which load `cdc.commands`."""
+ABOVE_ROOMS = ("cdc_reader", "redis_sink")
+"""Ground floors with the loop, which uses every room of its side."""
+
+ASKS_A_SIDE = ("cdc.check.servers",)
 """The only modules of `cdc` that name a side in an import, inside functions alone."""
-BY_NAME = "cdc.role"
+BY_NAME = "cdc.process.role"
 """Loads a side by its name as a text, when it runs."""
 
 
@@ -293,6 +298,77 @@ def test_modules_do_not_import_in_circles() -> None:
     ]
 
     assert [] == circles
+
+
+def _room(module: str) -> str:
+    """Return the folder that a module is in: ``cdc.check``, or ``cdc`` for the ground floor."""
+    return module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+
+
+def _rooms() -> dict[str, set[str]]:
+    """Return which rooms each room imports; not where `cdc` asks a side inside a function."""
+    rooms: dict[str, set[str]] = {}
+    for module in MODULES:
+        needed = {
+            _room(i.name)
+            for i in _imports(module)
+            if i.name in MODULES and not (i.inside_function and _asks_a_side(module, i.name))
+        }
+        rooms.setdefault(_room(module), set()).update(needed - {_room(module)})
+    return rooms
+
+
+def _asks_a_side(module: str, name: str) -> bool:
+    return _package(module) == "cdc" != _package(name)
+
+
+@pytest.mark.parametrize("room", sorted({_room(module) for module in MODULES}))
+def test_a_room_is_small_enough_to_see_at_once(room: str) -> None:
+    """At most 14 modules side by side; 22 on the ground floor of a package."""
+    inside = [m for m in MODULES if _room(m) == room and m != room and not m.endswith("__main__")]
+
+    assert len(inside) <= (22 if room in PACKAGES else 14)
+
+
+def test_the_contract_imports_no_room() -> None:
+    """What both sides agree on needs nothing else; only the entry points load commands."""
+    ground = [m for m in MODULES if _room(m) == "cdc" and m not in ENTRIES]
+
+    assert [] == [
+        (module, i.name)
+        for module in ground
+        for i in _imports(module)
+        if i.name in MODULES and _room(i.name) != "cdc"
+    ]
+
+
+def test_rooms_do_not_import_in_circles() -> None:
+    """A room never needs itself through others: the data walks one way."""
+    rooms = _rooms()
+    # The contract imports no room; its entry points alone do.
+    waiting = {room: needed - {room, "cdc"} for room, needed in rooms.items()}
+    for loop in ("cdc", *ABOVE_ROOMS):
+        del waiting[loop]
+    while done := [room for room, needed in waiting.items() if not needed & set(waiting)]:
+        for room in done:
+            del waiting[room]
+
+    assert {} == waiting
+
+
+@pytest.mark.parametrize(
+    ("room", "never"),
+    [("cdc_reader.rows", "cdc_reader.publish"), ("redis_sink.plan", "redis_sink.store")],
+)
+def test_a_decision_does_not_know_what_carries_it_out(room: str, never: str) -> None:
+    """Rows do not know how they are published, a plan not how it is written."""
+    assert [] == [
+        (module, name)
+        for module in MODULES
+        if _room(module) == room
+        for name in _needed(module)
+        if _room(name) == never
+    ]
 
 
 def test_a_loop_is_imported_by_nobody() -> None:

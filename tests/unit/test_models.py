@@ -21,18 +21,18 @@ from hypothesis import strategies as st
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.mask import Mask, MaskKey
-from cdc.message import Change, Member, encode
+from cdc.message import Change, Delivery, Member, encode
 from cdc.table import Column, Index, Table
-from cdc_reader import table_map as tm
-from cdc_reader.identity import Identity
-from cdc_reader.lanes import Lanes
-from cdc_reader.row_codec import Op, RowCodec
-from cdc_reader.select_codec import SelectCodec
-from cdc_reader.shape import Target, epoch_text, target_of
-from cdc_reader.table_map import ColumnMap, TableMap
-from redis_sink.applied import Applied
-from redis_sink.batch import Command, Delivery
-from redis_sink.plan import Planner
+from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog.table_map import ColumnMap, TableMap
+from cdc_reader.messages.chains import Lanes
+from cdc_reader.rows.identity import Identity
+from cdc_reader.rows.row_codec import Op, RowCodec
+from cdc_reader.rows.select_codec import SelectCodec
+from cdc_reader.rows.shape import Target, epoch_text, target_of
+from redis_sink.plan.applied import Applied
+from redis_sink.plan.batch import Command
+from redis_sink.plan.planner import Planner
 
 SECRET = MaskKey(b"0123456789abcdef")
 TS = 1795414891568123

@@ -152,7 +152,7 @@ def test_an_unexpected_error_is_one_text_with_70(tmp_path: Path) -> None:
     plain, debug = run(), run("--debug")
 
     assert (plain.returncode, debug.returncode) == (70, 70)
-    assert "RuntimeError in cdc/options.py:" in plain.stderr
+    assert "RuntimeError in cdc/commands/options.py:" in plain.stderr
     assert "Traceback" not in plain.stderr
     assert "Kanarienvogel" not in plain.stderr
     assert "Traceback" in debug.stderr

@@ -19,8 +19,8 @@ from cdc.partition import (
     row_subject,
     row_subjects,
 )
+from cdc.process.supervisor import jobs
 from cdc.settings import load
-from cdc.supervisor import jobs
 
 
 def heartbeat(partitions: int = 1, last_of: tuple[str, ...] = ()) -> Heartbeat:

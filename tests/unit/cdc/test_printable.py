@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cdc.check.exposed import exposed
 from cdc.errors import UnavailableError
-from cdc.exposed import exposed
 from cdc.printable import one_line, printable
 from cdc.settings import load
 from cdc.telemetry import as_words

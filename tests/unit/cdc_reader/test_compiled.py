@@ -16,18 +16,18 @@ from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position
 from cdc.table import Column, Table
-from cdc_reader import event as ev
-from cdc_reader import table_map as tm
-from cdc_reader import transaction
-from cdc_reader.lanes import Lanes
-from cdc_reader.packet import PacketReader
-from cdc_reader.resume import Resume
-from cdc_reader.row_codec import Op, RowCodec
-from cdc_reader.row_plan import OPS
-from cdc_reader.select_codec import SelectCodec
-from cdc_reader.shape import Target
-from cdc_reader.table_map import ColumnMap, TableMap
-from cdc_reader.transaction import Assembler
+from cdc_reader.binlog import event as ev
+from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog.packet import PacketReader
+from cdc_reader.binlog.table_map import ColumnMap, TableMap
+from cdc_reader.messages.chains import Lanes
+from cdc_reader.publish import transaction
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.resume import Resume
+from cdc_reader.rows.row_codec import Op, RowCodec
+from cdc_reader.rows.row_plan import OPS
+from cdc_reader.rows.select_codec import SelectCodec
+from cdc_reader.rows.shape import Target
 from tests.support.binlog import UUID, Binlog
 from tests.support.documents import DOCUMENTS, encode
 

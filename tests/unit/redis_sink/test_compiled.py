@@ -16,6 +16,7 @@ from cdc.key import parse_template
 from cdc.message import (
     Bare,
     Change,
+    Delivery,
     Heartbeat,
     Schema,
     Snapshot,
@@ -25,11 +26,9 @@ from cdc.message import (
 )
 from cdc.seal import Seal
 from cdc.table import Table
-from cdc.wire import Raw
-from redis_sink import plan
-from redis_sink.applied import Applied
-from redis_sink.batch import Delivery
-from redis_sink.plan import Planner
+from redis_sink.plan import planner as plan
+from redis_sink.plan.applied import Applied
+from redis_sink.plan.planner import Planner
 
 KEY = bytes(range(32))
 SEAL = Seal(KEY, since=20)
@@ -204,19 +203,3 @@ def test_what_our_reader_writes_takes_the_compiled_way() -> None:
 
     assert (at, last) == (38, "1.2.39.0")
     assert writes["users:2"] == '{"id":1,"t":"a\\"b\\n"}'
-
-
-def test_deliveries_are_numbered_by_the_end_of_their_reply_subject() -> None:
-    """Domains and accounts may stand before; a status is left to the Python code."""
-    take = native("redis_sink")
-    assert take is not None
-    reply = b"$JS.ACK.hub.acc.MYSQL.cdc-sink.1.%d.%d.1795414891568123456.17"
-    raws: list[Raw] = [(b"mysql.update", reply % (70 + n, 3 + n), b"", b"%d" % n) for n in range(3)]
-    status = (b"_INBOX.x", b"", b"NATS/1.0 100 Idle Heartbeat\r\n\r\n", b"")
-    raws[2:2] = [status]
-    out: list[Delivery] = []
-
-    assert take.deliveries(raws, 0, out) == (2, 4)
-    assert out == [(70, b"mysql.update", b"0"), (71, b"mysql.update", b"1")]
-    assert take.deliveries(raws, 3, out) == (4, 5)
-    assert take.deliveries([(b"s", b"no.numbers", b"", b"")], 0, out) == (0, -1)

@@ -1,0 +1,1 @@
+"""What `cdc check` asks of the three servers, and what it answers."""

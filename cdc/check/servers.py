@@ -1,0 +1,248 @@
+"""Before a role starts, and for ``cdc check``: all three servers asked, all problems told at once.
+
+Only asked: nothing is created, nothing written.  Each side's questions belong to that side and
+are loaded by name.  What takes long (counting, scanning) is asked by ``cdc check`` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from cdc.check.finding import Finding, Report, of_error, together
+from cdc.check.room import check_room
+from cdc.errors import (
+    CdcError,
+    PermissionDenied,
+    SettingsError,
+    UnavailableError,
+    UsageError,
+)
+from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
+from cdc.settings import Settings
+from cdc.table import Index, Table
+from cdc.table_settings import TableSettings
+from cdc.telemetry import names_text
+
+EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
+"""nats-server's default."""
+_ORDER = ("mysql", "nats", "redis")
+
+
+async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
+    """Return the captured tables, once every server that the role needs has said yes.
+
+    Args:
+        role: ``both``, ``reader`` or ``sink``.
+
+    Raises:
+        CdcError: all problems in one, of the class of the first: MySQL's, NATS', Redis'.
+    """
+    report = await _passed(settings, role)
+    for finding in report.warnings:
+        log.warning(finding.sentence(), next=finding.remedy or None)
+    log.info(
+        "starting",
+        tables=names_text([table.qualified for table in report.tables]),
+        mysql=settings.mysql.address,
+        nats=settings.nats.address,
+        redis=settings.redis.address,
+    )
+    return report.tables
+
+
+async def captured_tables(settings: Settings) -> tuple[Table, ...]:
+    """Return the captured tables for a command beside `cdc run`, which has said the warnings.
+
+    Raises:
+        CdcError: as `check`.
+    """
+    return (await _passed(settings, "reader")).tables
+
+
+async def _passed(settings: Settings, role: str) -> Report:
+    report = await ask(settings, role)
+    if report.errors:
+        raise together([finding.error() for finding in report.errors])
+    return report
+
+
+async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:
+    """Ask every server that the role needs, and return all that they said.
+
+    Args:
+        thorough: what takes long as well: sizes of the tables, keys that stand in Redis.
+    """
+    from cdc.check.nats import ask_nats
+
+    report = Report()
+    tables: asyncio.Future[Sequence[Table]] = asyncio.get_running_loop().create_future()
+    asked = []
+    if settings.nats.scheme == "embedded":
+        report.notes.append("NATS: the embedded one starts with cdc run and was not asked")
+        report.max_payload_bytes = EMBEDDED_MAX_PAYLOAD_BYTES
+    else:
+        asked.append(ask_nats(settings, role, report))
+    if role != "reader":
+        from redis_sink.store.preflight import ask_redis
+
+        asked.append(ask_redis(settings, tables, report, thorough=thorough))
+    answers = asyncio.gather(*asked)
+    try:
+        if role == "sink":
+            _ask_settings(settings, report)
+        else:
+            await asyncio.to_thread(_ask_mysql, settings, report, thorough)
+    finally:
+        tables.set_result(report.tables or _named(settings))
+    await answers
+    if thorough:
+        report.findings += check_room(settings, report)
+        report.notes += _could_be_larger(report)
+    report.findings.sort(key=_place)
+    return report
+
+
+def _place(finding: Finding) -> int:
+    return _ORDER.index(finding.id.partition(".")[0])
+
+
+def _ask_settings(settings: Settings, report: Report) -> None:
+    try:
+        report.tables = sink_tables(settings)
+    except CdcError as error:
+        report.findings.append(of_error("mysql.table", error))
+
+
+def _named(settings: Settings) -> Sequence[Table]:
+    """Return what the settings alone say of the tables, for what is asked of Redis."""
+    try:
+        return sink_tables(settings)
+    except CdcError:
+        return ()
+
+
+def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
+    import pymysql
+
+    from cdc_reader.catalog import facts as catalog
+
+    try:
+        connection = catalog.connect(settings.mysql)
+    except CdcError as error:
+        report.findings.append(_of_mysql(error))
+        return
+    try:
+        facts = catalog.server_facts(connection)
+        report.servers["mysql"] = f"{facts.kind} {facts.version_text} at {settings.mysql.address}"
+        report.findings += catalog.check_source(facts)
+        if not thorough:
+            report.findings += catalog.check_retention(facts)
+        report.findings += catalog.check_rights(connection, facts, settings.mysql)
+        report.tables, found = catalog.find_tables(connection, settings)
+        report.findings += found
+        state = catalog.server_state(connection, facts)
+        report.findings += catalog.check_state(facts, state, report.tables, settings.server_id)
+        report.findings += catalog.check_tables(connection, settings, report.tables)
+        if thorough:
+            report.notes += catalog.notes(facts, state, settings.server_id)
+            _size(connection, settings, report)
+            backfill_s = sum(size.backfill_s for size in report.sizes.values())
+            report.findings += catalog.check_retention(facts, backfill_s)
+    except CdcError as error:
+        report.findings.append(_of_mysql(error))
+    except (pymysql.MySQLError, OSError) as error:
+        report.findings.append(_of_mysql(catalog.translated(error, settings.mysql)))
+    finally:
+        connection.close()
+
+
+def _size(connection: Any, settings: Settings, report: Report) -> None:
+    from cdc_reader.snapshot.table_size import check_order, read_size
+
+    for table in report.tables:
+        size = read_size(connection, table)
+        if size is None:
+            report.notes.append(f"{table.qualified}: its rows may not be counted (SELECT)")
+            continue
+        report.sizes[table.qualified] = size
+        if not size.is_exact:
+            report.notes.append(f"{table.qualified}: too large to be counted; estimated")
+        if settings.snapshot:
+            report.findings += check_order(connection, table, size)
+
+
+def _could_be_larger(report: Report) -> list[str]:
+    from cdc_reader.snapshot.table_size import large_columns
+
+    limit = report.max_payload_bytes
+    found = {table.qualified: large_columns(table, limit) for table in report.tables if limit}
+    return [
+        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS takes;\n"
+        "such a row would stop the reader"
+        for name, columns in found.items()
+        if columns
+    ]
+
+
+def _of_mysql(error: CdcError) -> Finding:
+    if isinstance(error, UsageError):
+        return of_error("mysql.database", error)
+    away = isinstance(error, UnavailableError)
+    refused = isinstance(error, PermissionDenied | SettingsError)
+    return of_error(
+        "mysql.unreachable" if away else "mysql.refused" if refused else "mysql.unexpected", error
+    )
+
+
+def sink_tables(settings: Settings) -> tuple[Table, ...]:
+    """Return what the sink needs of the tables; MySQL is not asked, so it may be down.
+
+    Raises:
+        UsageError: a table's database is not named.
+    """
+    if not settings.tables:
+        raise UsageError("no table is named", remedy="cdc run --role sink --table shop.users")
+    return tuple(_sink_table(settings, wanted) for wanted in settings.tables)
+
+
+def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
+    name = wanted.name if "." in wanted.name else f"{settings.mysql.database}.{wanted.name}"
+    schema, _, table = name.partition(".")
+    if not schema:
+        raise UsageError(
+            f"the sink alone does not ask MySQL in which database {wanted.name!r} stands",
+            remedy=f"write it with its database: --table shop.{wanted.name}",
+        )
+
+    def key(text: str, *, is_index: bool = False) -> KeyTemplate:
+        return refuse_own(template(text, is_index=is_index), f"{schema}.{table}")
+
+    def template(text: str, *, is_index: bool = False) -> KeyTemplate:
+        # Keys come ready-made in messages; only the literal parts matter here.
+        return parse_template(
+            text, schema=schema, table=table, pk=("pk",), may_be_constant=is_index
+        )
+
+    return Table(
+        schema=schema,
+        name=table,
+        columns=(),
+        identity=(),
+        chunk_key=(),
+        key=key(wanted.key or DEFAULT_TEMPLATE),
+        value_column=wanted.value,
+        model=wanted.model,
+        field=None if wanted.field is None else template(wanted.field),
+        indexes=tuple(
+            Index(
+                kind=one.kind,
+                key=key(one.key, is_index=True),
+                score=one.score,
+                member=None if one.member is None else template(one.member),
+            )
+            for one in wanted.index
+        ),
+        ttl_s=wanted.ttl_s,
+    )

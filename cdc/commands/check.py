@@ -1,0 +1,86 @@
+"""``cdc check``: asks all three servers everything that can break the promise, changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from cdc.commands.options import WithSettings, joined, settled
+from cdc.errors import UsageError
+
+EXAMPLES = """\
+  cdc check --table your_table
+  cdc check --config cdc.toml --strict
+  cdc check --table shop.users --fix-sql | mysql -u root -p
+  cdc check --table shop.users --json | jq '.findings[].id'
+"""
+ABOUT = """\
+Ask all three servers everything that can break the promise; change nothing.
+
+Each finding comes with what was found, why it matters and the exact statement or command that
+mends it; the tables with their rows, the time that reading them takes and what they need in
+Redis.  Give it the flags and settings that cdc run has.  cdc run asks the same, but for what
+takes long, and does not start where a finding is an error.
+
+Ends with 0; 1 for warnings with --strict; 3 where cdc run cannot start.
+"""
+
+
+def check_command() -> click.Command:
+    """Return the command."""
+    own = [
+        click.Option(
+            ["role", "--role"],
+            type=click.Choice(("both", "reader", "sink")),
+            default="both",
+            help="Ask what this half of cdc run needs [both].",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON."),
+        click.Option(
+            ["as_sql", "--fix-sql"],
+            is_flag=True,
+            help="Print the SQL alone that mends MySQL; all else as comments.",
+        ),
+        click.Option(["strict", "--strict"], is_flag=True, help="End with 1 for warnings."),
+    ]
+    return WithSettings(
+        "check",
+        EXAMPLES,
+        own,
+        callback=_check,
+        help=ABOUT,
+        short_help="Look beforehand: what would go wrong, and what mends it.",
+    )
+
+
+def _check(
+    role: str,
+    as_json: bool,
+    as_sql: bool,
+    strict: bool,
+    config: str | None,
+    debug: bool,
+    **flags: Any,
+) -> None:
+    import asyncio
+
+    from cdc.check import report as check_report
+    from cdc.check import servers as preflight
+
+    if as_json and as_sql:
+        raise UsageError("--json and --fix-sql are two outputs; keep one")
+    settings = joined(settled(config, debug, role, flags)[0])
+    report = asyncio.run(preflight.ask(settings, role, thorough=True))
+    if as_json:
+        click.echo(json.dumps(check_report.as_json(report, strict=strict)))
+    elif as_sql:
+        click.echo(check_report.as_sql(report))
+    else:
+        is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        paint = check_report.COLOURED if is_coloured else check_report.PLAIN
+        click.echo(check_report.as_text(report, paint), color=is_coloured)
+    raise click.exceptions.Exit(check_report.exit_code(report, strict=strict))

@@ -1,0 +1,322 @@
+"""``cdc dead``: what could not be applied is looked at, repaired and removed.
+
+A row is repaired by reading it anew through the normal stream, or its whole table where a letter
+does not say which row it is about: then it is right in Redis again, whatever the letter held.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cdc.commands.options import HELP, Group, WithSettings, prepared
+from cdc.errors import UsageError
+from cdc.settings import Settings
+from cdc.table import Table
+
+if TYPE_CHECKING:
+    from cdc.jetstream.dead_letters import Kept
+
+EXAMPLES = """\
+  cdc dead list                        all of them: number, time, table, key, reason
+  cdc dead show 12                     one, with the message as it came
+  cdc dead retry 12 --table users      read its row anew, then remove the letter
+  cdc dead retry --all --config cdc.toml
+  cdc dead drop 12                     remove it; Redis stays as it is
+"""
+ABOUT = """\
+Dead letters: messages that could never be applied to Redis.
+
+The sink keeps each on cdc.dead.<pipeline> before it goes on.  As long as one of a table is
+kept, that table counts as not exact.  Give these commands the settings that cdc run has.
+"""
+AT_ONCE = 100
+"""Single rows of a table that are read; for more of them the whole table is."""
+SAME_TEXT = frozenset(
+    ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "char", "varchar", "date")
+)
+"""Types whose text in a Redis key is the one that MySQL compares with."""
+Ranges = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
+RETRY = """\
+Repair: read the rows of dead letters anew from MySQL, then remove the letters.
+
+Where each letter of a table says which row it is about, these rows are read; else the whole
+table, and keys of rows that are gone are removed.
+
+The rows go through the normal stream, in line with the changes, so nothing goes back.  A
+running cdc run does it; the command waits for it, and removes the letters when it is done.
+A letter of no followed table cannot be repaired: it says so, and keeps it.
+"""
+
+
+def dead_command() -> click.Command:
+    """Return the command with its parts."""
+    as_json = click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON.")
+    every = click.Option(["every", "--all"], is_flag=True, help="All that are kept.")
+    yes = click.Option(["yes", "--yes"], is_flag=True, help="Do not ask.")
+    numbers = click.Argument(["numbers"], nargs=-1, type=click.IntRange(1), metavar="[NUMBER]...")
+    number = click.Argument(["number"], type=click.IntRange(1))
+    parts = [
+        WithSettings(
+            "list", "  cdc dead list\n  cdc dead list --json | jq .reason\n", [as_json],
+            callback=_list, help="Dead letters that are kept: number, time, table, key, reason.",
+        ),
+        WithSettings(
+            "show", "  cdc dead show 12\n", [number, as_json], callback=_show,
+            help="One dead letter, with the message as it came.",
+        ),
+        WithSettings(
+            "retry", "  cdc dead retry 12 --table users\n  cdc dead retry --all\n",
+            [numbers, every], callback=_retry, help=RETRY,
+            short_help="Read their rows anew, then remove them.",
+        ),
+        WithSettings(
+            "drop", "  cdc dead drop 12 13\n  cdc dead drop --all --yes\n", [numbers, every, yes],
+            callback=_drop, help="Remove dead letters for good; Redis stays as it is.",
+        ),
+    ]  # fmt: skip
+    return Group(
+        "dead",
+        examples=EXAMPLES,
+        commands={part.name or "": part for part in parts},
+        help=ABOUT,
+        short_help="Dead letters: list, show, retry, drop.",
+        invoke_without_command=True,
+        callback=_help,
+        context_settings=HELP,
+    )
+
+
+@click.pass_context
+def _help(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _list(as_json: bool, config: str | None, debug: bool, **flags: Any) -> None:
+    with prepared(config, debug, "both", flags) as (settings, log, _):
+        found = _read(settings, log)
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(about(one)))
+        return
+    if not found:
+        click.echo(f"no dead letters on cdc.dead.{settings.pipeline}")
+        return
+    rows = [("NUMBER", "TIME", "TABLE", "KEY", "REASON")]
+    for kept in found:
+        letter, time = kept.letter, kept.time[:19] + "Z"
+        rows.append((str(kept.number), time, letter.table or "-", letter.key or "-", letter.reason))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[4]]))
+
+
+def about(kept: Kept) -> dict[str, Any]:
+    """Return what `--json` says of a letter."""
+    letter = kept.letter
+    return {
+        "number": kept.number,
+        "time": kept.time,
+        "table": letter.table,
+        "key": letter.key,
+        "reason": letter.reason,
+        "subject": letter.subject,
+        "stream": letter.stream,
+        "sequence": letter.seq,
+        "body_bytes": letter.body_bytes,
+    }
+
+
+def _show(number: int, as_json: bool, config: str | None, debug: bool, **flags: Any) -> None:
+    with prepared(config, debug, "both", flags) as (settings, log, _):
+        (one,) = _chosen(_read(settings, log, number), (number,), every=False)
+    if as_json:
+        click.echo(json.dumps(about(one) | {"body": one.letter.body}))
+        return
+    for name, value in about(one).items():
+        click.echo(f"{name:12}{'-' if value is None else value}")
+    raw = base64.b64decode(one.letter.body)
+    click.echo("body" + (" (its beginning)" if one.letter.truncated else ""))
+    click.echo(raw.decode(errors="backslashreplace"))
+
+
+def _drop(
+    numbers: tuple[int, ...], every: bool, yes: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
+    with prepared(config, debug, "both", flags) as (settings, log, _):
+        chosen = _chosen(_read(settings, log), numbers, every=every)
+        if not chosen:
+            click.echo("nothing to remove")
+            return
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError("nobody is there to be asked", remedy="cdc dead drop … --yes")
+            what = "its row in Redis stays" if len(chosen) == 1 else "their rows in Redis stay"
+            click.confirm(f"remove {len(chosen)} for good? {what} as it is", abort=True, err=True)
+        _remove(settings, log, chosen)
+
+
+def _retry(
+    numbers: tuple[int, ...], every: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
+    import asyncio
+
+    from cdc.check import servers
+
+    with prepared(config, debug, "both", flags) as (settings, log, _):
+        tables = asyncio.run(servers.captured_tables(settings))
+        chosen = _chosen(_read(settings, log), numbers, every=every)
+        homes = {kept: table_of(kept, tables) for kept in chosen}
+        lost = [kept for kept, home in homes.items() if isinstance(home, str)]
+        for kept in lost:
+            click.echo(f"{kept.number} cannot be repaired: {homes[kept]}", err=True)
+        repairable = {kept: home for kept, home in homes.items() if isinstance(home, Table)}
+        for how in whole_and_ranges(repairable) if repairable else ():
+            _read_anew(settings, tables, *how, log)
+        if repairable:
+            _remove(settings, log, list(repairable))
+    if lost and not every:
+        raise UsageError(
+            f"{len(lost)} of {len(chosen)} cannot be repaired", remedy="cdc dead drop removes them"
+        )
+    if not chosen:
+        click.echo("nothing to repair")
+
+
+def _read_anew(
+    settings: Settings,
+    tables: Sequence[Table],
+    only: Sequence[str],
+    ranges: Ranges | None,
+    log: Any,
+) -> None:
+    import asyncio
+
+    from cdc.process import role
+
+    announce, wait = role.loaded(role.ANNOUNCE), role.loaded(role.AWAIT)
+    refresh, _ = asyncio.run(announce(settings, tables, only, log, ranges=ranges))
+    if ranges is None:
+        what = f"{', '.join(only)}: waiting for cdc run to read all rows anew"
+    else:
+        count = sum(map(len, ranges.values()))
+        rows = "a row" if count == 1 else f"{count} rows"
+        what = f"{', '.join(ranges)}: waiting for cdc run to read {rows} anew"
+    click.echo(what, err=True)
+    asyncio.run(wait(settings, refresh, log))
+
+
+def whole_and_ranges(
+    homes: Mapping[Kept, Table],
+) -> list[tuple[Sequence[str], Ranges | None]]:
+    """Return what repairs letters, as `only` and `ranges` of the announcements.
+
+    Single rows where each letter of a table is about one row and says its key; else all of it.
+    """
+    rows: dict[str, set[tuple[str, ...]] | None] = {}
+    for kept, table in homes.items():
+        key, found = row_of(kept, table), rows.get(table.qualified, set())
+        rows[table.qualified] = None if key is None or found is None else found | {key}
+    out: list[tuple[Sequence[str], Ranges | None]] = []
+    if whole := [name for name, keys in rows.items() if keys is None or len(keys) > AT_ONCE]:
+        out.append((whole, None))
+    for name, keys in rows.items():
+        if keys is not None and name not in whole:
+            out.append(((), {name: [(key, key) for key in sorted(keys)]}))
+    return out
+
+
+def row_of(kept: Kept, table: Table) -> tuple[str, ...] | None:
+    """Return the chunk key of the one row that a letter is about; None: it cannot be told.
+
+    A row whose key changed has left another key behind, and a row that is gone its own: those
+    take a whole reading, which removes what is no row.
+    """
+    letter = kept.letter
+    if letter.key is None or letter.truncated or not table.chunk_key:
+        return None
+    if table.model not in ("string", "hash"):
+        return None
+    try:
+        body = json.loads(base64.b64decode(letter.body))
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or body.get("key") != letter.key or "old_key" in body:
+        return None
+    if body.get("op", "update") not in ("insert", "update"):
+        return None
+    texts = table.key.columns_of(letter.key)
+    kinds = {column.name: column.data_type for column in table.columns}
+    if texts is None or any(
+        name not in texts or kinds[name] not in SAME_TEXT for name in table.chunk_key
+    ):
+        return None
+    return tuple(texts[name] for name in table.chunk_key)
+
+
+def table_of(kept: Kept, tables: Sequence[Table]) -> Table | str:
+    """Return the table whose rows repair a letter, or why there is none."""
+    letter = kept.letter
+    for table in tables:
+        if letter.table == table.qualified:
+            return table
+    if letter.table is not None:
+        return f"its table {letter.table} is not followed here"
+    if letter.key is None:
+        return "it names no table and no key, so it is about no row"
+    made = [table for table in tables if table.key.may_have_made(letter.key)]
+    return made[0] if len(made) == 1 else f"its key {letter.key!r} is that of no one table"
+
+
+def _chosen(found: Sequence[Kept], numbers: Sequence[int], *, every: bool) -> list[Kept]:
+    if every == bool(numbers):
+        raise UsageError("name dead letters by their numbers, or all of them with --all")
+    chosen = [kept for kept in found if every or kept.number in numbers]
+    if missing := sorted(set(numbers) - {kept.number for kept in chosen}):
+        raise UsageError(
+            f"there is no dead letter {', '.join(map(str, missing))}", remedy="cdc dead list"
+        )
+    return chosen
+
+
+def _read(settings: Settings, log: Any, number: int = 0) -> list[Kept]:
+    import asyncio
+
+    from cdc.jetstream import dead_letters, stream
+
+    async def read() -> list[Kept]:
+        nc = await stream.connect(
+            settings.nats, name="cdc-dead", inbox_prefix="_INBOX_sink", log=log
+        )
+        try:
+            return [one async for one in dead_letters.kept(nc, settings, number)]
+        finally:
+            await stream.close(nc)
+
+    return asyncio.run(read())
+
+
+def _remove(settings: Settings, log: Any, chosen: Sequence[Kept]) -> None:
+    import asyncio
+
+    from cdc.jetstream import dead_letters, stream
+
+    async def remove() -> None:
+        nc = await stream.connect(
+            settings.nats, name="cdc-dead", inbox_prefix="_INBOX_sink", log=log
+        )
+        try:
+            for kept in chosen:
+                await dead_letters.remove(nc, settings, kept.number)
+        finally:
+            await stream.close(nc)
+
+    asyncio.run(remove())
+    click.echo(f"removed: {', '.join(str(kept.number) for kept in chosen)}")

@@ -1,0 +1,93 @@
+"""``cdc run --dry-run``: what a run would do, as far as it can be seen without writing anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from cdc.settings import Settings
+
+SHOWN_MESSAGES = 5
+WIDTH = 160
+"""Characters of a message or command that are shown."""
+
+
+def run(settings: Settings, role: str, *, as_json: bool) -> int:
+    """Ask, rehearse, say what came of it; return the exit code.
+
+    Raises:
+        CdcError: a server does not answer while it is rehearsed.
+    """
+    import asyncio
+
+    from cdc.check import report as check_report
+    from cdc.check import servers
+
+    report = asyncio.run(servers.ask(settings, role, thorough=True))
+    code = check_report.exit_code(report, strict=False)
+    about: dict[str, Any] = {"check": check_report.as_json(report, strict=False), "rehearsal": None}
+    if not code and role == "both":
+        about["rehearsal"] = asyncio.run(_rehearsed(settings, report.tables))
+    if as_json:
+        click.echo(json.dumps(about))
+        return code
+    click.echo(check_report.as_text(report))
+    if about["rehearsal"]:
+        click.echo("\n".join(_lines(about["rehearsal"])))
+    click.echo("dry run: nothing was written")
+    return code
+
+
+async def _rehearsed(settings: Settings, tables: Sequence[Any]) -> dict[str, Any]:
+    from cdc.process import role
+
+    read = await role.loaded(role.REHEARSE_READER)(settings, tables)
+    planned = await role.loaded(role.REHEARSE_SINK)(settings, tables, read.messages)
+    shown = [*read.messages[: read.changes][-SHOWN_MESSAGES:], *read.messages[read.changes :]]
+    return {
+        "binlog_bytes": read.log_bytes,
+        "changes": read.changes,
+        "rows": read.rows,
+        "notes": read.notes,
+        "messages": [
+            {"subject": f"{settings.subject_prefix}.{op}", "body": body.decode()}
+            for op, body in shown[: 2 * SHOWN_MESSAGES]
+        ],
+        **planned,
+    }
+
+
+def _lines(about: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield (
+        f"the last minutes of the binlog: {about['changes']:,} changes; "
+        f"{about['rows']:,} rows of the tables"
+    )
+    yield from (f"! {note}" for note in about["notes"])
+    yield "messages that would be published, such as"
+    for message in about["messages"]:
+        yield "  " + _short(f"{message['subject']}  {message['body']}")
+    counted = ", ".join(f"{n:,} {verb}" for verb, n in about["commands"].items())
+    yield f"commands that Redis would get: {counted or 'none'}; such as"
+    for command in about["examples"]:
+        yield "  " + _short(" ".join(command))
+    for letter in about["quarantined"]:
+        yield f"! would be quarantined: {letter['key'] or '-'}: {letter['reason']}"
+    redis = about["redis"]
+    if "error" in redis:
+        yield f"! not compared with Redis: {redis['error']}"
+        return
+    yield (
+        f"against what Redis holds now: {redis['same']:,} the same, {redis['other']:,} other, "
+        f"{redis['missing']:,} missing, {redis['surplus']:,} to be removed"
+    )
+    for word, keys in redis["keys"].items():
+        if keys:
+            yield f"  {word}: {', '.join(keys)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

@@ -1,0 +1,117 @@
+"""``cdc purge``: keys of a table that is not followed any more, or of an older template, go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from cdc.commands.options import WithSettings, prepared, settled
+from cdc.errors import UsageError
+
+EXAMPLES = """\
+  cdc purge --table shop.users --dry-run               how many keys there are
+  cdc purge --table shop.users                         the table is not followed any more
+  cdc purge --table shop.users --key 'user:{id}'       keys of an older template
+  cdc purge --table shop.users --key 'of:{team}' --as hash --yes
+"""
+ABOUT = """\
+Remove from Redis the keys of a table: one that is not followed any more, or of an older template.
+
+It counts them, asks, and removes them.  Only keys that the table's template made are removed:
+those that match it, are of the type that it makes, and that no other followed table may have
+made.  A table that a cdc run writes now is refused; keys of an older template (--key) are
+removed while it runs.
+
+Give it the settings that cdc run has, so that it knows the keys that stay.  MySQL is not asked.
+"""
+
+
+def purge_command() -> click.Command:
+    """Return the command."""
+    own = [
+        click.Option(["dry_run", "--dry-run"], is_flag=True, help="Count them; remove nothing."),
+        click.Option(["yes", "--yes"], is_flag=True, help="Do not ask."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Say what was done as JSON."),
+    ]
+    return WithSettings(
+        "purge",
+        EXAMPLES,
+        own,
+        callback=_purge,
+        help=ABOUT,
+        short_help="Remove the keys of a table, or of an older template.",
+    )
+
+
+def _purge(
+    dry_run: bool, yes: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
+    import asyncio
+
+    from cdc.check import servers
+    from cdc.process import role
+    from cdc.progress import Progress
+
+    if not flags.get("tables"):
+        raise UsageError("name the table: cdc purge --table shop.users")
+    others = {name: value for name, value in flags.items() if name not in _OF_TABLES}
+    with prepared(config, debug, "both", flags) as (settings, log, _):
+        followed = settled(config, debug, "both", others)[0]
+        kept = servers.sink_tables(followed) if followed.tables else ()
+        tables = servers.sink_tables(settings)
+        progress = Progress("purge", unit="keys")
+
+        def agreed(found: Sequence[Any]) -> bool:
+            progress.clear()
+            return not dry_run and (yes or _asked(found))
+
+        found, removed = asyncio.run(
+            role.loaded(role.PURGE)(
+                settings,
+                tables,
+                kept,
+                keys_alone=flags.get("key") is not None,
+                agreed=agreed,
+                shown=lambda what, looked: progress.show(looked, what),
+                log=log,
+            )
+        )
+        progress.clear()
+    if as_json:
+        about = [
+            {"table": one.ground.table, "template": one.ground.template.text, "keys": one.keys}
+            for one in found
+        ]
+        click.echo(json.dumps({"templates": about, "removed": removed, "dry_run": dry_run}))
+    else:
+        if dry_run or not any(one.keys for one in found):
+            click.echo("\n".join(_counted(found)))
+        click.echo(f"{removed} keys removed")
+
+
+_OF_TABLES = ("tables", "key", "value", "as")
+
+
+def _counted(found: Sequence[Any]) -> list[str]:
+    """Return a line for each template.
+
+    ``shop.users  users:{id}  3 keys, such as 'users:1', 'users:2', 'users:7'``
+    """
+    return [
+        f"{one.ground.table}  {one.ground.template.text}  {one.keys} keys"
+        + (f", such as {', '.join(map(repr, one.samples))}" if one.samples else "")
+        for one in found
+    ]
+
+
+def _asked(found: Sequence[Any]) -> bool:
+    click.echo("\n".join(_counted(found)), err=True)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "nobody is there to be asked", safe="nothing was removed", remedy="cdc purge --yes …"
+        )
+    return click.confirm("remove them?", abort=True, err=True)

@@ -1,0 +1,94 @@
+"""``cdc wait``: until Redis shows a transaction (read your writes)."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+
+from cdc.commands.options import WithSettings, settled
+from cdc.settings import Settings
+
+EXAMPLES = """\
+  cdc wait --gtid 7271e0ec-e705-11f1-8850-02fc00000001:8003
+  cdc wait --gtid 0-1-100 --timeout 5          MariaDB
+  cdc wait                                     all that is committed now
+"""
+ABOUT = """\
+Return when Redis shows a transaction, with exit code 0; 1: not within the time.
+
+The answer is exact: all rows of the transaction are in Redis, in every partition, and what it
+read there is not older.  A transaction that changed no followed table is shown with the next
+heartbeat.  The same in a few lines for an application: docs/read-your-writes.md.
+
+Give it the settings that cdc run has; it asks Redis alone, and MySQL where no --gtid is given.
+"""
+NOT_SHOWN = 1
+
+
+def wait_command() -> click.Command:
+    """Return the command."""
+    own = [
+        click.Option(
+            ["gtid", "--gtid"],
+            metavar="GTID",
+            help="The transaction, or a set of them [all that MySQL has committed now].",
+        ),
+        click.Option(
+            ["timeout_s", "--timeout"],
+            type=click.FloatRange(0),
+            default=10.0,
+            metavar="SECONDS",
+            help="Longest wait; 0: look once [10].",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON."),
+    ]
+    return WithSettings(
+        "wait",
+        EXAMPLES,
+        own,
+        callback=_wait,
+        help=ABOUT,
+        short_help="Return when Redis shows a transaction.",
+    )
+
+
+def _wait(
+    gtid: str | None,
+    timeout_s: float,
+    as_json: bool,
+    config: str | None,
+    debug: bool,
+    **flags: Any,
+) -> None:
+    settings, _ = settled(config, debug, "both", flags)
+    is_shown = run(settings, gtid, timeout_s, as_json=as_json)
+    raise click.exceptions.Exit(0 if is_shown else NOT_SHOWN)
+
+
+def run(settings: Settings, gtid: str | None, timeout_s: float, *, as_json: bool) -> bool:
+    """Wait, say what came of it, and return whether Redis shows the transaction.
+
+    Raises:
+        CdcError: it is no GTID, or a server refuses.
+    """
+    import asyncio
+
+    from cdc.process import role
+
+    began_s = time.monotonic()
+    gtid = role.loaded(role.EXECUTED)(settings) if gtid is None else gtid
+    shown, positions = asyncio.run(role.loaded(role.SHOWN)(settings, gtid, timeout_s))
+    waited_s = round(time.monotonic() - began_s, 3)
+    sets = [None if position is None else position.gtid_set for position in positions]
+    if as_json:
+        about = {"shown": shown, "gtid": gtid, "waited_s": waited_s, "redis_gtid_sets": sets}
+        click.echo(json.dumps(about))
+    elif not shown:
+        has = "; ".join("nothing yet" if of is None else of or "nothing yet" for of in sets)
+        click.echo(f"not shown within {timeout_s:g} s: {gtid}", err=True)
+        click.echo(f"  Redis has: {has}", err=True)
+        click.echo("  next: cdc status says which side is behind", err=True)
+    return bool(shown)

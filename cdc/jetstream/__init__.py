@@ -1,0 +1,1 @@
+"""The one connection to NATS, and what cdc keeps there."""

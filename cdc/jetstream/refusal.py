@@ -1,0 +1,42 @@
+"""Why NATS could not be connected to, from what nats-py says of it."""
+
+from __future__ import annotations
+
+import ssl
+
+import nats.errors
+
+from cdc.errors import CdcError, PermissionDenied, UnavailableError
+from cdc.network.no_connection import client_certificate
+from cdc.network.tls_probe import explained_by_asking
+from cdc.printable import one_line
+from cdc.url import Url
+
+
+def refusal(
+    url: Url, error: BaseException, seen: list[BaseException], certificate_wanted: bool
+) -> CdcError:
+    """Return why a connection to NATS was not made.
+
+    Args:
+        seen: what nats-py told on the way, oldest first.
+        certificate_wanted: the server asks for one of the client, and TLS stood.
+    """
+    for cause in (error, *reversed(seen)):
+        text = str(cause).lower()
+        if isinstance(cause, nats.errors.Error) and "auth" in text:
+            login = "the file of ?creds=" if url.option("creds") else "user and password (or token)"
+            return PermissionDenied(
+                f"NATS at {url.address} refuses the login: {one_line(str(cause))}",
+                remedy=f"check {login} in the NATS URL",
+            )
+        is_other = isinstance(cause, ValueError) and not isinstance(cause, ssl.SSLError)
+        if "expecting info" in text or is_other:
+            return UnavailableError(
+                f"what answers at {url.address} is not NATS",
+                remedy="correct host and port in the nats setting",
+            )
+    if certificate_wanted:
+        # The connection ends behind the handshake, and the alert is lost on the way here.
+        return client_certificate(url, "tls_verify")
+    return explained_by_asking(url, error, *reversed(seen))

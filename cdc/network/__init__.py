@@ -1,0 +1,1 @@
+"""What every connection shares: options, and why one could not be made."""

@@ -1,0 +1,298 @@
+"""``cdc run``'s parent: both roles as processes, started again when one dies.
+
+A role that ends by itself with an error that waiting does not heal ends the whole run with
+that error.  A role that dies in another way (a signal, a bug) is started again after a pause
+that doubles, with jitter; it reads from the stream and from Redis where to go on.  With
+``on_gap = "refresh"`` a role that meets a gap is started again too, after a refresh.
+
+The processes start while the servers are still being asked, and load their code meanwhile;
+none is told its job before every check has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import pickle
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cdc.errors import CdcError, InternalError, PositionLostError
+from cdc.process.role import (
+    DRAIN_S,
+    ENTRY_POINTS,
+    REFRESH,
+    VERIFY,
+    Job,
+    from_json,
+    remember,
+    stop_on_signals,
+)
+from cdc.settings import Settings
+from cdc.table import Table
+
+PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.2, 30.0
+STEADY_S = 60.0
+"""A process that lived this long begins with the shortest pause again."""
+REFRESHES_IN_A_ROW = 3
+"""So many that do not last `STEADY_S`, and the next gap ends the run."""
+NOT_DRAINED = 128 + signal.SIGTERM
+
+
+def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tuple[Job, ...]:
+    """Return the jobs of both roles: one reader, as many sinks as the settings say; and verify's.
+
+    Their tables are not known yet.
+    """
+    out = []
+    for role, entry_point in (entry_points or ENTRY_POINTS).items():
+        for number in range(settings.sinks if role == "sink" else 1):
+            name = f"{role}-{number}" if role == "sink" and settings.sinks > 1 else role
+            out.append(Job(role=role, name=name, settings=settings, entry_point=entry_point))
+    if settings.verify_every_s:
+        out.append(Job(role="verify", name="verify", settings=settings, entry_point=VERIFY))
+    return tuple(out)
+
+
+def supervise(
+    todo: Sequence[Job],
+    tables: Awaitable[tuple[Table, ...]],
+    log: Any,
+    companions: Iterable[Any] = (),
+) -> int:
+    """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
+
+    Args:
+        tables: gives the captured tables once every server has said yes, such as
+            `cdc.check.servers.check`; the jobs begin then, and never where it raises.
+        companions: coroutines that run beside the jobs for as long, such as that of
+            `cdc.process.embedded.Server.keep`; they end when cancelled.
+
+    0 after a drain, 130 at a second signal, 143 when the drain took longer than `DRAIN_S`.
+
+    Raises:
+        CdcError: of `tables`, or of the role that could not go on; the other is drained first.
+    """
+    # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
+    loop = asyncio.new_event_loop()
+    return loop.run_until_complete(_supervise(todo, tables, log, tuple(companions)))
+
+
+async def _supervise(
+    todo: Sequence[Job],
+    tables: Awaitable[tuple[Table, ...]],
+    log: Any,
+    companions: tuple[Any, ...],
+) -> int:
+    stop = asyncio.Event()
+    healing = _Healing(log)
+    keepers = [_Keeper(job, stop, log, healing) for job in todo]
+
+    def kill() -> None:
+        for keeper in keepers:
+            keeper.kill()
+
+    running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+    try:
+        captured = await tables
+    except BaseException:
+        stop.set()
+        kill()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+    for keeper in keepers:
+        keeper.begin(captured)
+    stop_on_signals(stop, log, kill)
+    beside = [asyncio.ensure_future(work) for work in companions]
+    told = asyncio.create_task(stop.wait())
+    try:
+        ended, _ = await asyncio.wait(
+            [told, *running, *beside], return_when=asyncio.FIRST_COMPLETED
+        )
+        stop.set()
+        for keeper in keepers:
+            keeper.terminate()
+        drained = await _drained(running, keepers)
+    finally:
+        kill()
+        for task in [told, *beside]:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    for task in [*running, *ended]:
+        if task.done() and not task.cancelled():
+            task.result()
+    return 0 if drained else NOT_DRAINED
+
+
+async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Keeper]) -> bool:
+    _, late = await asyncio.wait(running, timeout=DRAIN_S)
+    for task, keeper in zip(running, keepers, strict=True):
+        if task in late:
+            keeper.log.warning(
+                "a role did not stop in time and is killed; nothing is lost",
+                which=keeper.job.name,
+                after_s=DRAIN_S,
+            )
+        keeper.kill()
+    await asyncio.wait(running)
+    return not late and not any(keeper.was_late for keeper in keepers)
+
+
+@dataclass(slots=True)
+class _Healing:
+    """Announces a refresh where a role cannot go on, if the settings say so."""
+
+    log: Any
+    announced_s: float = -math.inf
+    in_a_row: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def heals(
+        self, error: CdcError | None, keeper: _Keeper, began_s: float, stopping: asyncio.Task[Any]
+    ) -> bool:
+        """Say whether the role may be started again.
+
+        Args:
+            began_s: when the role's process began; a refresh since then is one for it too.
+
+        Raises:
+            CdcError: the refresh is refused.
+        """
+        if keeper.job.settings.on_gap != "refresh" or not isinstance(error, PositionLostError):
+            return False
+        async with self.lock:
+            if not error.heals_by_refresh or self.in_a_row >= REFRESHES_IN_A_ROW:
+                return False
+            if self.announced_s > began_s or stopping.done():
+                return True
+            self.log.warning(
+                "a gap: all tables are read anew", which=keeper.job.name, why=error.seen
+            )
+            since_s = time.monotonic() - self.announced_s
+            self.in_a_row = self.in_a_row + 1 if since_s < STEADY_S else 1
+            refresh = replace(keeper.job, role="refresh", name="refresh", entry_point=REFRESH)
+            exit_code, refusal = await keeper.once(refresh)
+            if refusal is not None and not refusal.retryable:
+                raise refusal
+            if exit_code == 0:
+                self.announced_s = time.monotonic()
+            return True
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Keeps one role's process alive."""
+
+    job: Job
+    stop: asyncio.Event
+    log: Any
+    healing: _Healing
+    was_late: bool = False
+    _process: asyncio.subprocess.Process | None = field(default=None, init=False)
+    _allowed: bool = field(default=False, init=False)
+
+    def begin(self, tables: tuple[Table, ...]) -> None:
+        """Let the process do its job, on these tables."""
+        self.job, self._allowed = replace(self.job, tables=tables), True
+        if self._process is not None:
+            self._hand_over(self._process, self.job)
+
+    async def keep(self) -> None:
+        """Run the role's process, again and again, until `stop`.
+
+        Raises:
+            CdcError: the role ended with an error that waiting does not heal.
+        """
+        pause_s = PAUSE_FIRST_S
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            while not self.stop.is_set():
+                began_s = time.monotonic()
+                exit_code, error = await self.once(self.job)
+                if error is not None:
+                    await remember(self.job, error)
+                if self.stop.is_set():
+                    self.was_late = exit_code == NOT_DRAINED
+                    self._raise_lasting(error)
+                    return
+                if not await self.healing.heals(error, self, began_s, stopping):
+                    self._raise_lasting(error)
+                pause_s = PAUSE_FIRST_S if time.monotonic() - began_s > STEADY_S else pause_s
+                self._say(exit_code, error, pause_s)
+                with suppress(TimeoutError):
+                    shielded = asyncio.shield(stopping)
+                    await asyncio.wait_for(shielded, pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, PAUSE_LONGEST_S)
+        finally:
+            stopping.cancel()
+
+    def _raise_lasting(self, error: CdcError | None) -> None:
+        if error is not None and not error.retryable and not isinstance(error, InternalError):
+            raise error
+
+    def _say(self, exit_code: int, error: CdcError | None, pause_s: float) -> None:
+        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        self.log.error(
+            "a role died and is started again",
+            which=self.job.name,
+            how=how,
+            why=error.seen if error else None,
+            pause_s=round(pause_s, 1),
+        )
+
+    async def once(self, job: Job) -> tuple[int, CdcError | None]:
+        """Run one process for the job, which is asked to drain and killed as the role's is."""
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                # Without the working directory: an application's own cdc/ may stand there.
+                "-P",
+                "-m",
+                "cdc.process.role",
+                job.role,
+                job.entry_point,
+                str(write_end),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(write_end,),
+                # Out of the terminal's group: Ctrl-C reaches the parent alone.
+                process_group=0,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._process = process
+        if self.stop.is_set():
+            self.terminate()
+        with os.fdopen(read_end, "rb") as words:
+            if self._allowed:
+                # The tables may have come while the process was started.
+                self._hand_over(process, replace(job, tables=self.job.tables))
+            exit_code = await process.wait()
+            # A grandchild could hold the other end: take what is there, do not wait for its end.
+            os.set_blocking(words.fileno(), False)
+            return exit_code, from_json(words.read() or b"")
+
+    def _hand_over(self, process: asyncio.subprocess.Process, job: Job) -> None:
+        # stdin stays open: its end is how the child learns that we are gone.
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(job))
+
+    def terminate(self) -> None:
+        """Ask the process to drain."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process now; what it had in flight is read again at the next start."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

@@ -1,0 +1,1 @@
+"""What MySQL says about itself and its tables."""

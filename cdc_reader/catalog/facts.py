@@ -1,0 +1,210 @@
+"""What MySQL says about itself: version, binlog, replication, rights.
+
+Read alone; nothing is changed on the source.  What follows from it is in `source_check`; the
+tables are in `tables` and `table_check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import DictCursor
+
+from cdc.check.finding import Finding, Fix, of_error
+from cdc.errors import PermissionDenied, PositionLostError, PreflightError, UnavailableError
+from cdc.mysql.connection import (
+    STATEMENT_REFUSED,
+    connect,
+    connection_settings,
+    current_user,
+    translated,
+)
+from cdc.url import Url
+from cdc_reader.binlog.dump_check import OLDEST, try_dump
+from cdc_reader.catalog.dialect import dialect_of
+from cdc_reader.catalog.source_check import (
+    ServerFacts,
+    ServerState,
+    check_retention,
+    check_source,
+    check_state,
+    notes,
+)
+from cdc_reader.catalog.table_check import check_tables
+from cdc_reader.catalog.tables import find_tables, resolve_tables
+
+__all__ = [
+    "ServerFacts",
+    "ServerState",
+    "check_retention",
+    "check_rights",
+    "check_source",
+    "check_state",
+    "check_tables",
+    "connect",
+    "connection_settings",
+    "find_tables",
+    "notes",
+    "resolve_tables",
+    "server_facts",
+    "server_state",
+    "translated",
+]
+
+_VARIABLES = (
+    "version",
+    "server_id",
+    "server_uuid",
+    "log_bin",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_row_metadata",
+    "binlog_row_value_options",
+    "binlog_transaction_compression",
+    "log_bin_compress",
+    "binlog_expire_logs_seconds",
+    "binlog_expire_logs_auto_purge",
+    "log_replica_updates",
+    "log_slave_updates",
+    "gtid_mode",
+    "max_allowed_packet",
+    "lower_case_table_names",
+    "basedir",
+)
+_NOT_ASKED = {*STATEMENT_REFUSED, 1401, 1142, 1146}
+"""A right is missing: also ER_XAER_RMERR, which XA RECOVER answers without XA_RECOVER_ADMIN, and
+a table that may not be read or that MariaDB does not have."""
+_SESSIONS = """
+SELECT DISTINCT t.processlist_id AS id FROM performance_schema.variables_by_thread v
+ JOIN performance_schema.threads t ON t.thread_id = v.thread_id
+ WHERE (v.variable_name = 'binlog_format' AND v.variable_value <> 'ROW')
+ OR (v.variable_name = 'binlog_row_image' AND v.variable_value <> 'FULL')
+ OR (v.variable_name = 'binlog_row_value_options' AND v.variable_value <> '')
+ ORDER BY id"""
+
+
+def server_facts(connection: Connection[Any]) -> ServerFacts:
+    """Return what the server says about itself, in one query that needs no right.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    names = ",".join(["%s"] * len(_VARIABLES))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})", _VARIABLES)
+        found = {name.lower(): value for name, value in cursor.fetchall()}
+    version_text = found["version"]
+    dialect = dialect_of(version_text)
+    mariadb = dialect.mariadb
+    return ServerFacts(
+        mariadb=mariadb,
+        version=dialect.version,
+        version_text=version_text,
+        gtid=mariadb or found.get("gtid_mode") == "ON",
+        server=found["server_id"] if mariadb else found["server_uuid"],
+        variables=found,
+    )
+
+
+def server_state(connection: Connection[Any], facts: ServerFacts) -> ServerState:
+    """Return what the server says of its replication, as far as this login may ask.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    (log,) = _asked(connection, _log_status(facts)) or [{}]
+    new_words = not facts.mariadb and facts.version >= (8, 0, 22)
+    sources = _asked(
+        connection,
+        "SHOW ALL SLAVES STATUS"
+        if facts.mariadb
+        else f"SHOW {'REPLICA' if new_words else 'SLAVE'} STATUS",
+    )
+    replicas = _asked(connection, f"SHOW {'REPLICAS' if new_words else 'SLAVE HOSTS'}")
+    prepared = _asked(
+        connection, "XA RECOVER FORMAT='SQL'" if facts.mariadb else "XA RECOVER CONVERT XID"
+    )
+    sessions = _asked(connection, _SESSIONS)
+    return ServerState(
+        do_dbs=_names(log.get("Binlog_Do_DB")),
+        ignore_dbs=_names(log.get("Binlog_Ignore_DB")),
+        source=None if sources is None else (sources[0] if sources else {}),
+        replica_ids=None
+        if replicas is None
+        else frozenset(int(next(iter(row.values()))) for row in replicas),
+        prepared=None if prepared is None else tuple(map(_xid, prepared)),
+        odd_sessions=None if sessions is None else tuple(row["id"] for row in sessions),
+    )
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(name for name in (listed or "").split(",") if name)
+
+
+def _xid(row: Mapping[str, Any]) -> str:
+    """Return a transaction's id as XA COMMIT takes it: ``X'61',X'',1``."""
+    data = str(row["data"])
+    if not data.startswith("0x"):  # MariaDB's FORMAT='SQL' writes it out
+        return data
+    cut = 2 + 2 * int(row["gtrid_length"])
+    return f"X'{data[2:cut]}',X'{data[cut:]}',{row['formatID']}"
+
+
+def _asked(connection: Connection[Any], statement: str) -> list[dict[str, Any]] | None:
+    """Return the rows of a statement; None: this login may not ask."""
+    try:
+        with connection.cursor(DictCursor) as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in _NOT_ASKED:
+            return None
+        raise
+
+
+def _log_status(facts: ServerFacts) -> str:
+    new_words = not facts.mariadb and facts.version >= (8, 2)
+    return "SHOW BINARY LOG STATUS" if new_words else "SHOW MASTER STATUS"
+
+
+def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> list[Finding]:
+    """Return the rights that the login lacks, and why no binlog comes, by trying what needs them.
+
+    Roles and wildcards are thereby counted as the server counts them.  To be called in a thread
+    without a loop.
+
+    Raises:
+        UnavailableError: the dump's connection breaks; PermissionDenied: its login is refused.
+        pymysql.MySQLError: the connection broke; see `translated`.
+    """
+    client = "BINLOG MONITOR" if facts.mariadb else "REPLICATION CLIENT"
+    log = _asked(connection, _log_status(facts))
+    missing = [client] if log is None else []
+    place = (str(log[0]["File"]), int(log[0]["Position"])) if log else OLDEST
+    found: list[Finding] = []
+    try:
+        try_dump(url, place)
+    except PermissionDenied:
+        missing.append("REPLICATION SLAVE")
+    except (PositionLostError, UnavailableError) as error:
+        if check_source(facts):
+            pass  # which says why there is no binlog to be had
+        elif isinstance(error, UnavailableError):
+            raise
+        else:
+            found.append(of_error("mysql.dump", PreflightError(error.seen)))
+    if missing:
+        rights = ", ".join(missing)
+        user, login = current_user(connection)
+        found.append(
+            Finding(
+                id="mysql.rights",
+                seen=f"MySQL at {url.address}: the user {user!r} lacks {rights}",
+                fix=Fix(sql=(f"GRANT {rights} ON *.* TO {login};",)),
+                kind=PermissionDenied,
+            )
+        )
+    return found

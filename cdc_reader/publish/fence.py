@@ -1,0 +1,35 @@
+"""Whether a reader whose flush was refused may go on at the stream's end.
+
+No IO of its own.  See docs/adr/0007-fence.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cdc.errors import UnavailableError
+from cdc.jetstream.stream import StoredMessage
+from cdc.message import REFRESH, subject_for
+
+
+class FencedError(UnavailableError):
+    """Somebody else publishes our messages: read the tail again and go on from there."""
+
+
+def check_end(
+    sequence: int, last_sequence: int, prefix: str, ours: Collection[StoredMessage]
+) -> None:
+    """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
+
+    Args:
+        ours: messages of ours that stand behind `sequence`.
+
+    Raises:
+        FencedError: as `Publisher` says it.
+    """
+    if last_sequence < sequence:
+        raise FencedError("the stream lost its tail; going back to what it holds")
+    if any(stored.subject == subject_for(prefix, REFRESH) for stored in ours):
+        raise FencedError("rows are to be read anew; going on at the announcement")
+    if ours:
+        raise FencedError("another reader publishes to the stream; reading its end again")

@@ -1,0 +1,441 @@
+"""From events to messages: the state of the transaction that is being read.
+
+Pure.  `Assembler.take` appends finished message bodies to `runs` and moves `position`
+at transaction ends only (invariant 2).  What it cannot carry exactly it refuses with the
+place, the reason and the remedy (invariants 3 and 6); nothing is skipped but what the
+stream already holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from cdc.compiled import native
+from cdc.errors import FIRST, REFRESH, PositionLostError
+from cdc.message import SNAPSHOT, Schema, encode, parse_id
+from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
+from cdc_reader.binlog import event as ev
+from cdc_reader.binlog.coordinates import Coordinates
+from cdc_reader.binlog.engine import refusal_of
+from cdc_reader.binlog.event import Event
+from cdc_reader.binlog.payload import expand_payload
+from cdc_reader.binlog.statement import changed_tables, control_of, parse_statement
+from cdc_reader.binlog.table_map import parse_table_map
+from cdc_reader.messages.chains import WHOLE, Lanes, Run, packed
+from cdc_reader.resume.resume import Resume
+from cdc_reader.rows.identity import refusal_of_statements
+from cdc_reader.rows.row_codec import RowCodec
+from cdc_reader.rows.shape import Target
+
+if TYPE_CHECKING:
+    from cdc_reader._native import Followed
+
+_native = native("cdc_reader")
+
+
+class Assembler:
+    """Turns one connection's events into messages; made anew for each connection."""
+
+    def __init__(
+        self,
+        *,
+        resume: Resume,
+        gtid_set: GtidSet | None,
+        targets: Mapping[str, Target],
+        mariadb: bool,
+        on_schema_change: Literal["stop", "continue"],
+    ) -> None:
+        """Begin at `resume`.
+
+        Args:
+            gtid_set: the parsed ``resume.position.gtid_set``; owned from now on.
+            targets: ``{"shop.users": Target(...)}``: what is captured.
+        """
+        self.runs: list[Run] = []
+        self.last = resume.last
+        """`id` of the newest message, published or in `runs`."""
+        self.lanes = Lanes(list(resume.last_of)) if resume.last_of else None
+        """The chains of several partitions; None with one."""
+        self.event_us = 0
+        """Commit time of the newest transaction seen."""
+        self.in_transaction = False
+        self._epoch = resume.epoch
+        self._skip = parse_id(resume.last)
+        self._published = resume.published
+        self._is_place_known = resume.is_place_known
+        self._targets = targets
+        self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
+        self._mariadb = mariadb
+        self._stop_at_schema_change = on_schema_change == "stop"
+        self._gtid_set = gtid_set
+        self._gtid: str | None = None
+        self._at = Coordinates(resume.position)
+        self._begun = self._xa = False
+        self._transaction_messages = 0
+        self._context = self._suffix = ""
+        self._payload_row: int | None = None
+        self._by_id: dict[bytes, RowCodec | None] = {}
+        self._by_map: dict[bytes, RowCodec | None] = {}
+        self._steps: dict[int, Callable[[Event], None]] = {
+            **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
+            **dict.fromkeys(ev.GTIDS, self._begin),
+            **dict.fromkeys(ev.QUERIES, self._query),
+            **dict.fromkeys(ev.ROWS, self._rows),
+            ev.TABLE_MAP: self._table_map,
+            ev.XID: self._commit,
+            ev.XA_PREPARE: self._commit,
+            ev.ROTATE: self._rotate,
+            ev.TRANSACTION_PAYLOAD: self._payload,
+            ev.FORMAT_DESCRIPTION: self._file_begins,
+        }
+
+    @property
+    def position(self) -> Position:
+        """The newest transaction boundary."""
+        gtid_set = None if self._gtid_set is None else str(self._gtid_set)
+        return Position(file=self._at.boundary_file, offset=self.boundary[1], gtid_set=gtid_set)
+
+    @property
+    def boundary(self) -> tuple[int, int]:
+        """File number and offset of that."""
+        return self._at.boundary
+
+    def seen(self) -> Watermark:
+        """Return all that has been read, the open transaction included."""
+        seen = self._gtid_set.copy() if isinstance(self._gtid_set, MySqlGtidSet) else None
+        if seen is not None and self._gtid:
+            seen.add(self._gtid)
+        return Watermark(gtid_set=seen, place=self._at.place)
+
+    def is_behind_the_stream(self) -> bool:
+        """Say whether the stream has more than was read here, which no SELECT may show yet."""
+        here = (self._epoch, *self._at.boundary)
+        return self._published is not None or bool(self._skip and here < self._skip[:3])
+
+    def has_passed(self, watermark: Watermark) -> bool:
+        """Say whether the newest boundary is at or after the watermark, by place and by GTIDs."""
+        if self._at.boundary < watermark.place:
+            return False
+        own, other = self._gtid_set, watermark.gtid_set
+        return other is None or (isinstance(own, MySqlGtidSet) and own.issuperset(other))
+
+    def take(self, event: Event) -> None:
+        """Take one event in.
+
+        Raises:
+            PositionLostError: it cannot be carried exactly.
+        """
+        if self._payload_row is None and event.kind not in ev.WITHOUT_PLACE:
+            self._at.advance(event, in_transaction=self.in_transaction)
+        self._steps.get(event.kind, self._unknown)(event)
+
+    def needs(self, kind: int, table_id: bytes) -> bool:
+        """Say whether a large event is to be held: see `cdc_reader.binlog.event.Needs`."""
+        return ev.is_of_use(kind, self._by_id.get(table_id, "refused when it is whole"))
+
+    def take_usual(self, buffer: bytes, at: int, checksum: bool) -> int:
+        """Take the usual packets in that stand whole at ``buffer[at:]``; return the place after.
+
+        The compiled path does to this state what `take` would do, event by event, and stops in
+        front of the first that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
+        """
+        if _native is None or self._skip or self._xa or self._published is not None:
+            return at
+        where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
+        state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
+        texts = (self._gtid or "", self._context, self._suffix, self.last)
+        followed: Followed | None = _native.follow(
+            buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id,
+            self.lanes.last_of if self.lanes else None,
+        )  # fmt: skip
+        return at if followed is None else self._go_on(followed)
+
+    def _go_on(self, followed: Followed) -> int:
+        """Take over the state that the compiled path came to."""
+        (
+            at, self._at.end, self.in_transaction, self._begun, self._transaction_messages,
+            self.event_us, gtid, self._context, self._suffix, self.last, committed, commits, runs,
+        ) = followed  # fmt: skip
+        self._gtid = gtid or None
+        for op, table, bodies, addresses in runs:
+            if bodies:
+                run = self._run(op, table)
+                run.bodies.extend(bodies)
+                if run.addresses is not None:
+                    run.addresses.extend(addresses or ())
+        for commit in commits:
+            if isinstance(self._gtid_set, MySqlGtidSet) and not isinstance(commit, str):
+                self._gtid_set.add_range(*commit)
+            elif self._gtid_set is not None:
+                self._gtid_set.add(str(commit))
+        if committed >= 0:
+            self._at.move_boundary(committed)
+            self._is_place_known = True
+        return at
+
+    def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
+        """Return messages with rows of the snapshot, put in line behind the newest message.
+
+        Their ids are that of the message before them with one more counter, from `read_us` on:
+        none of those that are read again, when NATS lost its end, gets an id that was applied.
+
+        Args:
+            rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.
+            read_us: when they were read, in microseconds since 1970.
+        """
+        parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
+        counter = max(read_us - 1, parts[4] if len(parts) == 5 else 0)
+        prefix = ".".join(map(str, parts[:4]))
+        lanes = self.lanes
+        run = Run(SNAPSHOT, table, [], [] if lanes else None, len(rows))
+        about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
+        for partition, some in packed(rows, lanes.partitions if lanes else 1):
+            counter += 1
+            prev = lanes.last_of[partition] if lanes else self.last
+            self.last = f"{prefix}.{counter}"
+            place = f'{self.last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
+            run.bodies.append(b'{"rows":[' + b",".join(some) + about + place)
+            if lanes and run.addresses is not None:
+                lanes.last_of[partition] = self.last
+                run.addresses.append(f"{SNAPSHOT}.{partition}".encode())
+        return run
+
+    def place(self) -> str:
+        """Return the place in words, for errors: file, offset and GTID."""
+        return f"{self._at.file}:{self._at.end}" + (f", GTID {self._gtid}" if self._gtid else "")
+
+    # -- coordinates ---------------------------------------------------------------
+
+    def _rotate(self, event: Event) -> None:
+        self._by_id.clear()
+        self._at.go_to(*ev.rotate_to(event))
+        # The first ROTATE after connecting is invented by the server (timestamp 0) and
+        # names the file that it will send from; with GTIDs that is not where we are.
+        # Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event.
+        if not self.in_transaction and event.timestamp_s:
+            self._at.move_boundary()
+
+    def _file_begins(self, event: Event) -> None:
+        self._by_id.clear()
+        self._between(event)
+
+    def _between(self, event: Event) -> None:
+        """Move the boundary over what stands between transactions."""
+        is_outside = self._is_place_known and not self.in_transaction
+        if is_outside and event.end_offset and event.kind != ev.HEARTBEAT:
+            self._at.move_boundary()
+
+    # -- transactions ---------------------------------------------------------------
+
+    def _begin(self, event: Event) -> None:
+        gtid, commit_us, standalone, self._xa = ev.parse_gtid(event)
+        self._gtid, self.event_us = gtid, commit_us
+        self.in_transaction = True
+        self._begun = event.kind == ev.MARIADB_GTID and not standalone
+        self._transaction_messages = 0
+        self._context = f'"gtid":"{gtid}",' if gtid else ""
+        self._suffix = f',"ts":{commit_us},"v":1}}'
+
+    def _commit(self, _: Event | None = None) -> None:
+        if self._payload_row is not None:
+            return  # the boundary is the end of the payload event, which has a place
+        self.in_transaction = self._begun = self._xa = False
+        self._is_place_known = True
+        if self._gtid and self._gtid_set is not None:
+            self._gtid_set.add(self._gtid)
+        if self._published is not None:
+            self._published = self._published.after(self._gtid)
+        self._at.move_boundary()
+
+    def _query(self, event: Event) -> None:
+        if ev.is_begin(event):
+            self._begun = True
+            return
+        query = ev.parse_query(event)
+        control = control_of(query.text)
+        if control is None:
+            self._statement(query)
+            if not self._begun:
+                self._commit()
+        elif control == "begin":
+            self._begun = True
+        elif control == "xa start":
+            self._begun = self._xa = True
+        elif control == "commit" or (control == "xa end" and not self._xa):
+            self._commit()
+        elif control in ("rollback", "rollback to"):
+            self._rollback(control)
+
+    def _rollback(self, control: str) -> None:
+        if self._transaction_messages:
+            raise self._refuse(
+                f"the binlog holds a {control.upper()} after changes of a captured table "
+                "(a transaction over transactional and other tables)",
+                "make the table InnoDB;\n" + FIRST + REFRESH,
+            )
+        if control == "rollback":
+            self._commit()
+
+    def _payload(self, event: Event) -> None:
+        self._payload_row = 0
+        try:
+            for inner in expand_payload(event, self.needs):
+                self.take(inner)
+        finally:
+            self._payload_row = None
+        self._commit()
+
+    # -- statements -----------------------------------------------------------------
+
+    def _statement(self, query: ev.QueryEvent) -> None:
+        readings = [parse_statement(text, query.schema) for text in query.readings]
+        statement = readings[0]
+        changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
+        tables = {table for tables in changed for table in tables}
+        refusal = refusal_of(statement, sorted(tables), is_servers=query.is_servers)
+        if refusal is not None:
+            raise self._refuse(*refusal)
+        for row, table in enumerate(sorted(tables)):
+            identity, stops = self._targets[table].identity, self._stop_at_schema_change
+            if refused := refusal_of_statements(readings, table, identity, stops=stops):
+                raise self._refuse(*refused)
+            self._schema_change(statement.kind, table, row)
+
+    def _schema_change(self, kind: str, table: str, row: int) -> None:
+        numbers = (self._epoch, self._at.file_number, self._at.end, row)
+        known = self._published is not None and self._published.passes_one(self._gtid, table)
+        if known or numbers <= self._skip[:4]:
+            return
+        message = Schema(
+            table=table,
+            statement=kind,
+            gtid=self._gtid,
+            id=".".join(map(str, numbers)),
+            prev=self.last,
+            prev_of=tuple(self.lanes.last_of) if self.lanes else None,
+            ts=self.event_us,
+        )
+        self._run("schema", table).bodies.append(encode(message))
+        self.last = message.id
+        if self.lanes:
+            self.lanes.barrier(message.id)
+
+    # -- rows -----------------------------------------------------------------------
+
+    def _table_map(self, event: Event) -> None:
+        buffer, start = event.buffer, event.start
+        body = buffer[start + 8 : event.end]
+        try:
+            codec = self._by_map[body]
+        except KeyError:
+            codec = self._by_map[body] = self._codec(event)
+        self._by_id[buffer[start : start + 6]] = codec
+
+    def _codec(self, event: Event) -> RowCodec | None:
+        table_map = parse_table_map(event.buffer[event.start : event.end], mariadb=self._mariadb)
+        target = self._targets.get(f"{table_map.schema}.{table_map.table}")
+        if target is None:
+            return None
+        try:
+            return RowCodec(table_map, target, self.lanes.partitions if self.lanes else 1)
+        except PositionLostError as error:
+            raise self._placed(error) from None
+
+    def _rows(self, event: Event) -> None:
+        op = ev.ROWS[event.kind]
+        buffer, start, end = event.buffer, event.start, event.end
+        try:
+            codec = self._by_id[buffer[start : start + 6]]
+        except KeyError:
+            raise self._refuse("a rows event without its TABLE_MAP", "start cdc again") from None
+        if codec is None:
+            return
+        first_row = self._payload_row or 0
+        offset = self._at.end - event.size_bytes
+        skip_rows = 0
+        if self._skip:
+            place, newest = (self._epoch, self._at.file_number, offset), self._skip[:3]
+            if place < newest:
+                return
+            skip_rows = self._skip[3] + 1 if place == newest else 0
+            if self.lanes:
+                # Behind a row's own message that of its old key may be missing.
+                is_half = place == newest and len(self._skip) == 4
+                self.lanes.half = self._skip[3] if is_half else WHOLE
+            if place > newest:
+                self._skip = ()
+        published, table = self._published, codec.target.table
+        if published is not None:
+            skip_rows = published.skip(self._gtid, table, first_row, self.lanes)
+        if self._xa:
+            raise self._refuse(
+                f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
+                "yet when its rows are in the binlog",
+                "let the application commit these changes without XA;\n" + FIRST + REFRESH,
+            )
+        at = ev.rows_at(event)
+        if event.kind in ev.ROWS_COMPRESSED:
+            buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
+        run = self._run(op, codec.target.table)
+        before = len(run.bodies)
+        try:
+            rows, self.last = codec.messages(
+                op,
+                buffer,
+                at,
+                end,
+                first_row=first_row,
+                id_prefix=f"{self._epoch}.{self._at.file_number}.{offset}.",
+                prev=self.last,
+                context=self._context,
+                suffix=self._suffix,
+                skip_rows=skip_rows,
+                out=run.bodies,
+                lanes=self.lanes,
+                addresses=run.addresses,
+            )
+        except PositionLostError as error:
+            raise self._placed(error) from None
+        self._transaction_messages += len(run.bodies) - before
+        if published is not None:
+            published.passed(self._gtid, table, rows - first_row)
+        if self._payload_row is not None:
+            self._payload_row = rows
+
+    def _run(self, op: str, table: str) -> Run:
+        runs = self.runs
+        if runs and runs[-1].op == op and runs[-1].table == table:
+            return runs[-1]
+        runs.append(Run(op, table, [], [] if self.lanes and op != "schema" else None))
+        return runs[-1]
+
+    # -- refusals -------------------------------------------------------------------
+
+    def _unknown(self, event: Event) -> None:
+        if event.kind == ev.INCIDENT:
+            raise self._refuse("MySQL says that events were lost here (INCIDENT)", REFRESH)
+        if event.kind == ev.PARTIAL_UPDATE_ROWS:
+            if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
+                return
+            raise self._refuse(
+                "a partial JSON update of a captured table",
+                "SET PERSIST binlog_row_value_options = '';\n" + FIRST + REFRESH,
+            )
+        if not event.flags & ev.IGNORABLE_FLAG:
+            raise self._refuse(
+                f"a binlog event of type {event.kind}, which this version cannot read",
+                "look for a newer version of binlog-cdc",
+            )
+
+    def _refuse(self, seen: str, remedy: str) -> PositionLostError:
+        return PositionLostError(
+            f"{seen} (at {self.place()})",
+            safe="all changes before it were published; nothing was skipped",
+            remedy=remedy,
+        )
+
+    def _placed(self, error: PositionLostError) -> PositionLostError:
+        return self._refuse(error.seen, error.remedy)

@@ -1,0 +1,194 @@
+"""Changes as MySQL's binlog brings them, for `cdc tail`: no NATS, no Redis, no state.
+
+The same source, packets, transactions and codecs as the reader's, so what is shown is what would be
+published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+
+from cdc.check.finding import together
+from cdc.errors import PositionLostError, UsageError
+from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc_reader.binlog import event as ev
+from cdc_reader.binlog.source import Source
+from cdc_reader.catalog import facts as catalog
+from cdc_reader.catalog.facts import ServerFacts
+from cdc_reader.messages.chains import Run
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.resume import Resume
+from cdc_reader.resume.server_log import read_server_log
+from cdc_reader.rows.shape import target_of
+
+READ_TIMEOUT_S = 0.25
+FIRST_EVENT = 4
+"""Offset of a file's first event, behind its magic number."""
+NOW, EARLIEST = "now", "earliest"
+_LIST = re.compile(r"\d+-\d+-\d+")
+
+
+class Begin:
+    """Where a tail begins: a place, and the transaction that is waited for there."""
+
+    def __init__(self, position: Position, gtid: str = "") -> None:
+        self.position = position
+        self.gtid = gtid
+        """What stands before it is passed over; empty: nothing is."""
+
+
+async def live(
+    settings: Settings, begin: str, stop: asyncio.Event, take: Callable[[Run], None]
+) -> None:
+    """Give what comes to `take`, in binlog order, until `stop`.
+
+    Args:
+        begin: ``now``, ``earliest``, or the GTID of a transaction.
+
+    Raises:
+        UsageError: there is no such table or transaction.
+        PositionLostError: an event cannot be carried; what stood before it was given.
+        UnavailableError: MySQL closes the connection, or does not answer.
+        CdcError: the server's configuration or rights do not suffice.
+    """
+    facts, tables, start = await asyncio.to_thread(_prepare, settings, begin)
+    source, assembler = await opened(settings, facts, tables, start.position)
+    try:
+        async with aclosing(follow(source, assembler, start.gtid)) as runs:
+            async for some in runs:
+                for run in some:
+                    take(run)
+                if stop.is_set():
+                    return
+    finally:
+        source.close()
+
+
+async def opened(
+    settings: Settings, facts: ServerFacts, tables: Sequence[Table], position: Position
+) -> tuple[Source, Assembler]:
+    """Open the binlog at a place, with what makes messages of it; the source is to be closed.
+
+    Raises:
+        CdcError: MySQL refuses, or does not answer.
+    """
+    # By place: a server that has GTIDs gives them in the events all the same.
+    place = Position(file=position.file, offset=position.offset, gtid_set=None)
+    assembler = Assembler(
+        resume=Resume(epoch=1, position=place, last=""),
+        gtid_set=None,
+        targets={table.qualified: target_of(table) for table in tables},
+        mariadb=facts.mariadb,
+        on_schema_change="continue",
+    )
+    source = await Source.open(
+        settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id
+    )
+    return source, assembler
+
+
+async def follow(
+    source: Source, assembler: Assembler, gtid: str = ""
+) -> AsyncGenerator[list[Run], None]:
+    """Yield what came with each read, which may be nothing; never ends by itself.
+
+    Args:
+        gtid: what stands before this transaction is passed over.
+
+    Raises:
+        CdcError: as `live`.
+    """
+    is_behind = not gtid
+    while True:
+        data = await source.read(READ_TIMEOUT_S)
+        refused = None
+        try:
+            usual = assembler.take_usual if is_behind else None
+            for event in source.packets.feed(data, usual, assembler.needs) if data else ():
+                if not is_behind and event.kind in ev.GTIDS:
+                    is_behind = ev.parse_gtid(event)[0] == gtid
+                assembler.take(event)
+                if not is_behind:
+                    assembler.runs.clear()
+        except PositionLostError as error:
+            refused = error
+        runs, assembler.runs = assembler.runs, []
+        yield runs
+        if refused is not None:
+            raise refused
+
+
+def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, ...], Begin]:
+    connection = catalog.connect(settings.mysql)
+    try:
+        facts = catalog.server_facts(connection)
+        found = catalog.check_source(facts)
+        found += catalog.check_rights(connection, facts, settings.mysql)
+        if errors := [finding.error() for finding in found if finding.stops]:
+            raise together(errors)
+        tables = catalog.resolve_tables(connection, settings)
+        return facts, tables, _begin(connection, facts, begin)
+    except (pymysql.MySQLError, OSError) as error:
+        raise catalog.translated(error, settings.mysql) from None
+    finally:
+        connection.close()
+
+
+def _begin(connection: Connection[Any], facts: ServerFacts, begin: str) -> Begin:
+    log = read_server_log(connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server)
+    if begin == NOW:
+        return Begin(log.newest)
+    files = [name for name, _ in binlog_files(connection)]
+    if begin == EARLIEST:
+        return Begin(Position(file=files[0], offset=FIRST_EVENT, gtid_set=None))
+    gtid = begin.strip().lower()
+    try:
+        _parsed(gtid, mariadb=facts.mariadb)
+        executed = log.state or MySqlGtidSet.parse(log.newest.gtid_set or "")
+        is_there = gtid in executed
+    except ValueError:
+        raise UsageError(
+            f"{begin!r} is no place to begin at",
+            remedy="now, earliest, or the GTID of one transaction (SELECT @@gtid_executed)",
+        ) from None
+    if not is_there:
+        raise UsageError(f"MySQL has no transaction {begin}", remedy="SELECT @@gtid_executed")
+    for file in reversed(files):
+        if gtid not in _parsed(_before(connection, file), mariadb=facts.mariadb):
+            return Begin(Position(file=file, offset=FIRST_EVENT, gtid_set=None), gtid)
+    raise PositionLostError(
+        f"MySQL has removed the binlog with transaction {begin}",
+        remedy="cdc tail --from earliest begins at the oldest that it has",
+    )
+
+
+def _parsed(text: str, *, mariadb: bool) -> MySqlGtidSet | MariaDbGtidSet:
+    return MariaDbGtidSet.parse(text) if mariadb else MySqlGtidSet.parse(text)
+
+
+def binlog_files(connection: Connection[Any]) -> list[tuple[str, int]]:
+    """Return name and size in bytes of all binlog files, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW BINARY LOGS")
+        return [(str(row[0]), int(row[1])) for row in cursor.fetchall()]
+
+
+def _before(connection: Connection[Any], file: str) -> str:
+    """Return the transactions that stand before a file, as its second event lists them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW BINLOG EVENTS IN %s LIMIT 2", (file,))
+        for row in cursor.fetchall():
+            if row[2] == "Previous_gtids":
+                return str(row[5]).replace("\n", "")
+            if row[2] == "Gtid_list":
+                return ",".join(_LIST.findall(str(row[5])))
+    return ""

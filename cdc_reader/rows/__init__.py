@@ -1,0 +1,1 @@
+"""Rows of events and of SELECTs to message bodies."""

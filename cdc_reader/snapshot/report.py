@@ -1,0 +1,64 @@
+"""What a person reads of a snapshot while it goes on: a line at both ends, and every 5 s."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cdc.progress import LINE_EVERY_S, Pace
+from cdc_reader.snapshot.snapshot import Snapshot
+
+
+class BackfillReport:
+    """Looks at a snapshot once in a round of the loop."""
+
+    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        """Have said nothing yet."""
+        self._log, self._clock = log, clock
+        self._chunks = 0
+        self._what: tuple[object, ...] = ()
+        self._pace = Pace(clock=clock)
+        self._began_s = self._said_s = 0.0
+        self._paused, self._paused_s = "", 0.0
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Say what is new; cheap where nothing is."""
+        if snapshot.paused != self._paused:
+            self._say_pause(snapshot.paused)
+        if snapshot.chunks != self._chunks:
+            self._chunks = snapshot.chunks
+            self._look(snapshot)
+
+    def _look(self, snapshot: Snapshot) -> None:
+        read = snapshot.newest
+        about = {"table": read.table}
+        if read.part is not None:
+            first, last = ",".join(read.part.first), ",".join(read.part.last)
+            about |= {"first": first or "(begin)", "last": last or "(end)"}
+        what = (read.table, read.part)
+        if what != self._what:
+            self._what = what
+            # The first chunk is not known by its time: it was begun before.
+            self._pace = Pace(read.rows, self._clock)
+            self._began_s = self._said_s = self._clock()
+            if not read.done:
+                total = read.about_rows or None
+                self._log.info("reading rows", **about, rows=read.rows, of_about=total)
+        self._pace.note(read.rows)
+        if read.done:
+            took_s = self._clock() - self._began_s
+            self._log.info("rows read", **about, rows=read.rows, seconds=round(took_s, 1))
+            self._what = ()
+        elif self._clock() - self._said_s >= LINE_EVERY_S:
+            self._said_s = self._clock()
+            self._log.info("reading rows", **about, **self._pace.fields(read.about_rows or None))
+
+    def _say_pause(self, why: str) -> None:
+        now_s = self._clock()
+        if not why:
+            self._log.info("the snapshot goes on", after_s=round(now_s - self._paused_s, 1))
+        elif not self._paused:
+            self._paused_s = now_s
+            self._log.warning("the snapshot waits, changes go on", reason=why)
+        self._paused = why

@@ -1,0 +1,1 @@
+"""Which sink applies which partition."""

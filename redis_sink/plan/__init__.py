@@ -1,0 +1,1 @@
+"""Messages to Redis commands: pure decisions."""

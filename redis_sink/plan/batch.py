@@ -1,0 +1,97 @@
+"""What comes in, and what one Redis transaction does with it.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from cdc.errors import REFRESH, PositionLostError
+from cdc.message import Refresh, Schema
+from redis_sink.plan.applied import Applied
+from redis_sink.plan.counts import Counts
+
+OWN_KEY = "its key is one of cdc's own, which begin with cdc:"
+Command = tuple[str | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that can never be applied."""
+
+    seq: int
+    subject: str
+    reason: str
+    table: str | None = None
+    key: str | None = None
+    body: bytes = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What one Redis transaction does.
+
+    ``Batch(commands=[("MSET", "users:1", "{…}"), ("UNLINK", "users:2")], …)``
+    """
+
+    commands: list[Command]
+    applied: Applied
+    counts: Counts
+    """Rows that are in here, by table and operation."""
+    dead: list[DeadLetter]
+    consumed: int
+    """How many of the deliveries are in here; the rest follows a barrier."""
+    changes: int
+    skipped: int
+    """Messages of ours that were applied before."""
+    barrier: Schema | None
+    refresh: Refresh | None
+    """Tables are read anew from here."""
+    read_anew: dict[str, int]
+    """Tables that are read to their end, with the number of the refresh."""
+    has_strange_mac: bool = False
+    """A message says that it is ours, and its MAC does not fit."""
+    copies: int = 0
+    """Messages of an earlier epoch that somebody published a second time; passed over."""
+    lost_refreshes: Sequence[str] = ()
+    """Tables whose announcement of a refresh the stream has lost."""
+    shared: Mapping[str, str] = field(default_factory=dict)
+    """Keys that hold several rows, and what TYPE has to say of each: ``{"o:of:7": "set"}``."""
+
+
+def cause_of(error: Exception) -> str:
+    """Return what is wrong, without a piece of the body: msgspec names types and paths only."""
+    return str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+
+
+class EarlierEpoch(PositionLostError):
+    """A message of an earlier epoch: the stream lost a later one, or somebody sent a copy."""
+
+    epoch = 0
+    """The epoch that was applied."""
+
+
+def missing(
+    applied: Applied,
+    last_id: str,
+    seq: int,
+    seen: str,
+    kind: type[PositionLostError] = PositionLostError,
+) -> PositionLostError:
+    """Return why it cannot go on: a message of ours is missing at or before a sequence."""
+    return kind(
+        f"a message is missing in the stream {applied.stream} at or before sequence {seq}: {seen}, "
+        f"but the last one here is {last_id or 'none'}",
+        safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
+        remedy=REFRESH,
+    )
+
+
+def why_not(hashed: bool | None, body: bytes, max_bytes: int) -> str:
+    """Return why a message can never be applied."""
+    if hashed is None:
+        return "its table is not captured here"
+    if len(body) > max_bytes:
+        return f"{len(body)} bytes: Redis takes {max_bytes} at most"
+    return OWN_KEY

@@ -1,0 +1,96 @@
+"""Templates that a table's keys were once made by: what a refresh has to remove besides.
+
+Settings change, keys stay.  So the templates of each table stand in the hash
+``cdc:<pipeline>:templates`` from before the first key is written under them until a refresh has
+swept them; with several partitions one for each.  A login that may not keep it goes without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from cdc.errors import CdcError
+from cdc.key import parse_template
+from cdc.table import Table
+from redis_sink.plan.state import Ground, Kind, grounds_of
+from redis_sink.store.writer import Writer
+
+Form = tuple[Kind | None, str]
+"""``("set", "orders:of:{user_id}")``; None: a key for each row."""
+
+_decode = msgspec.json.Decoder(list[Form]).decode
+Older = dict[str, list[Ground]]
+"""Table -> grounds that its settings do not name any more."""
+
+
+def forms_of(table: Table) -> list[Form]:
+    """Return a table's forms as its settings say them now."""
+    return [(ground.kind, ground.template.text) for ground in grounds_of(table)]
+
+
+def merged(
+    kept: Mapping[str, Sequence[Form]], tables: Sequence[Table]
+) -> tuple[dict[str, list[Form]], Older]:
+    """Return what has to be kept anew, by table, and the older grounds of each.
+
+    Args:
+        kept: as it stands in Redis.
+    """
+    anew: dict[str, list[Form]] = {}
+    older: Older = {}
+    for table in tables:
+        before, now = list(kept.get(table.qualified, ())), forms_of(table)
+        if more := [form for form in now if form not in before]:
+            anew[table.qualified] = before + more
+        grounds = [_ground(table, form) for form in before if form not in now]
+        if any(grounds):
+            older[table.qualified] = [ground for ground in grounds if ground is not None]
+    return anew, older
+
+
+async def remember(writer: Writer, key: str, tables: Sequence[Table]) -> Older:
+    """Keep the tables' forms, before a key is written under them; return the older ones.
+
+    Raises:
+        CdcError: Redis does not answer.
+    """
+    reply = await writer.ask_for("HGETALL", key)
+    if reply is None:
+        return {}
+    kept: dict[str, list[Form]] = {}
+    for name, forms in zip(reply[::2], reply[1::2], strict=True):
+        with suppress(msgspec.DecodeError):
+            kept[name.decode(errors="replace")] = _decode(forms)
+    anew, older = merged(kept, tables)
+    if anew:
+        await writer.ask_for("HSET", key, *_fields(anew))
+    return older
+
+
+async def forget(writer: Writer, key: str, table: Table) -> None:
+    """Keep the forms of now alone: keys of the older ones are gone.
+
+    Raises:
+        CdcError: Redis does not answer.
+    """
+    await writer.ask_for("HSET", key, *_fields({table.qualified: forms_of(table)}))
+
+
+def _fields(forms: Mapping[str, Sequence[Form]]) -> list[str]:
+    return [
+        text for table, of in forms.items() for text in (table, msgspec.json.encode(of).decode())
+    ]
+
+
+def _ground(table: Table, form: Form) -> Ground | None:
+    kind, text = form
+    with suppress(CdcError):
+        template = parse_template(
+            text, schema=table.schema, table=table.name, pk=("pk",), may_be_constant=True
+        )
+        if template.literal_prefix:
+            return Ground(table.qualified, template, kind)
+    return None

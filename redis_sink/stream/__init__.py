@@ -1,0 +1,1 @@
+"""What the sink reads and writes in NATS beside the messages."""

@@ -1,0 +1,410 @@
+"""The assembler: which messages events become, and where a restart may begin."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Literal
+
+import msgspec
+import pytest
+import zstandard
+
+from cdc.errors import PositionLostError
+from cdc.key import parse_template
+from cdc.message import Placed
+from cdc.position import MySqlGtidSet, Position, Watermark
+from cdc_reader.binlog import event as ev
+from cdc_reader.publish.transaction import Assembler
+from cdc_reader.resume.published import Published
+from cdc_reader.resume.resume import Resume, parsed_gtid_set
+from cdc_reader.rows.shape import Target
+
+pytestmark = pytest.mark.usefixtures("path")
+
+SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
+UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
+USERS, OTHER = b"\x01\0\0\0\0\0", b"\x02\0\0\0\0\0"
+
+
+class Log:
+    """A binlog file that is written event by event, as a server would."""
+
+    def __init__(self, offset: int = 1000) -> None:
+        self.end = offset
+
+    def event(self, kind: int, body: bytes = b"", **how: Any) -> ev.Event:
+        """Append an event; return it as `PacketReader` does."""
+        size = 19 + len(body) + 4
+        self.end += size
+        fields = {"end_offset": self.end & 0xFFFFFFFF, "timestamp_s": 7, "flags": 0} | how
+        return ev.Event(
+            kind=kind,
+            buffer=body,
+            start=0,
+            end=len(body),
+            size_bytes=size,
+            server_id=1,
+            **fields,
+        )
+
+    def gtid(self, number: int) -> ev.Event:
+        """Begin a MySQL transaction."""
+        body = b"\1" + SID + struct.pack("<Q", number) + b"\2" + bytes(16)
+        return self.event(ev.GTID, body + (number * 1000).to_bytes(7, "little") + b"\5")
+
+    def query(self, text: str, schema: str = "shop") -> ev.Event:
+        """Append a statement."""
+        name = schema.encode()
+        head = struct.pack("<IIBHH", 1, 0, len(name), 0, 0)
+        return self.event(ev.QUERY, head + name + b"\0" + text.encode())
+
+    def table_map(self, table: str = "users", table_id: bytes = USERS) -> ev.Event:
+        """Append the map of a table with one column, id INT."""
+        name = table.encode()
+        body = table_id + b"\1\0\4shop\0" + bytes([len(name)]) + name + b"\0"
+        body += b"\1\x03\0\0" + b"\1\1\0" + b"\4\3\2id"
+        return self.event(ev.TABLE_MAP, body)
+
+    def insert(self, *ids: int, table_id: bytes = USERS) -> ev.Event:
+        """Append rows."""
+        rows = b"".join(b"\0" + struct.pack("<i", i) for i in ids)
+        return self.event(ev.WRITE_ROWS, table_id + b"\1\0\2\0\1\xff" + rows)
+
+    def xid(self) -> ev.Event:
+        """End a transaction."""
+        return self.event(ev.XID, bytes(8))
+
+    def transaction(self, number: int, *ids: int) -> list[ev.Event]:
+        """Append a whole transaction that inserts rows."""
+        begin = [self.gtid(number), self.query("BEGIN")]
+        return [*begin, self.table_map(), self.insert(*ids), self.xid()]
+
+
+def assembler(
+    *,
+    offset: int = 1000,
+    last: str = "",
+    gtid_set: str | None = "",
+    mariadb: bool = False,
+    resume: Resume | None = None,
+    on_schema_change: Literal["stop", "continue"] = "stop",
+) -> Assembler:
+    """Return an assembler that captures shop.users and begins at b.000001:1000."""
+    key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
+    position = Position(file="b.000001", offset=offset, gtid_set=gtid_set)
+    resume = resume or Resume(epoch=1, position=position, last=last)
+    return Assembler(
+        resume=resume,
+        gtid_set=parsed_gtid_set(resume.position, mariadb=mariadb),
+        targets={"shop.users": Target(table="shop.users", key=key, value_column=None)},
+        mariadb=mariadb,
+        on_schema_change=on_schema_change,
+    )
+
+
+def feed(a: Assembler, *events: ev.Event) -> list[dict[str, Any]]:
+    """Take events in; return the messages that came of them."""
+    for event in events:
+        a.take(event)
+    runs, a.runs = a.runs, []
+    return [msgspec.json.decode(body) for run in runs for body in run.bodies]
+
+
+def test_every_row_is_a_message_and_the_boundary_is_the_transactions_end() -> None:
+    """Ids are places in the binlog, chained; the position moves at XID alone (invariant 2)."""
+    log, a = Log(), assembler()
+    *events, xid = log.transaction(5, 7, 8)
+    rows_at = 1000 + sum(e.size_bytes for e in events[:-1])
+    got = feed(a, *events)
+
+    assert [(m["key"], m["id"], m["prev"]) for m in got] == [
+        ("users:7", f"1.1.{rows_at}.0", ""),
+        ("users:8", f"1.1.{rows_at}.1", f"1.1.{rows_at}.0"),
+    ]
+    assert (got[0]["gtid"], got[0]["ts"]) == (f"{UUID}:5", 5000)
+    assert a.position == Position(file="b.000001", offset=1000, gtid_set="")
+    feed(a, xid)
+    assert a.position == Position(file="b.000001", offset=log.end, gtid_set=f"{UUID}:5")
+
+
+def test_rows_that_the_stream_has_are_skipped_to_the_row() -> None:
+    """A restart in the middle of a transaction goes on at the next row, with the same ids."""
+    events = Log().transaction(5, 7, 8, 9)
+    whole = feed(assembler(), *events)
+    rest = feed(assembler(last=whole[1]["id"]), *events)
+
+    assert rest == [whole[2]]
+    assert feed(assembler(last=whole[2]["id"]), *events) == []
+
+
+def test_a_restart_behind_a_snapshot_row_skips_up_to_the_change_before_it() -> None:
+    """A snapshot row's id is that of the change before it with one more counter."""
+    log = Log()
+    events = [*log.transaction(5, 7), *log.transaction(6, 8)]
+    whole = feed(assembler(), *events)
+    rest = feed(assembler(last=whole[0]["id"] + ".12"), *events)
+
+    assert [m["key"] for m in rest] == ["users:8"]
+    assert rest[0]["prev"] == whole[0]["id"] + ".12"
+
+
+def test_on_another_server_the_rows_that_the_stream_has_are_passed_over() -> None:
+    """The newest transaction goes on at its next row; the place is known from its end on."""
+    log, published = Log(4), Published()
+    message = {"key": "users:7", "op": "insert", "table": "shop.users", "prev": "", "ts": 1}
+    published.note(msgspec.convert({**message, "gtid": f"{UUID}:5", "id": "1.9.9.0"}, Placed))
+    resume = Resume(
+        epoch=2,
+        position=Position(file="b.000001", offset=4, gtid_set=f"{UUID}:1-4"),
+        last="1.9.9.0",
+        published=published,
+        is_place_known=False,
+    )
+    a = assembler(resume=resume)
+    feed(a, log.event(ev.FORMAT_DESCRIPTION, bytes(100)), log.event(ev.PREVIOUS_GTIDS, b"x"))
+    assert a.is_behind_the_stream()
+    assert a.position.offset == 4
+    got = feed(a, *log.transaction(5, 7, 8), *log.transaction(6, 9))
+
+    assert [m["key"] for m in got] == ["users:8", "users:9"]
+    assert (got[0]["prev"], got[0]["id"].split(".")[0]) == ("1.9.9.0", "2")
+    assert not a.is_behind_the_stream()
+    assert a.position == Position(file="b.000001", offset=log.end, gtid_set=f"{UUID}:1-6")
+
+
+def test_tables_that_are_not_captured_cost_a_look_and_move_the_boundary() -> None:
+    """Their transactions are passed over, and a restart begins behind them."""
+    log, a = Log(), assembler()
+    events = [log.gtid(1), log.query("BEGIN"), log.table_map("other", OTHER)]
+    events += [log.insert(1, table_id=OTHER), log.xid()]
+
+    assert feed(a, *events) == []
+    assert a.position.gtid_set == f"{UUID}:1"
+
+
+def test_a_compressed_transaction_gives_ids_at_its_own_place() -> None:
+    """Inner events have no place: all rows are counted through at the payload's."""
+    inner, log, a = Log(0), Log(), assembler()
+    gtid = log.gtid(5)
+    parts = [inner.query("BEGIN"), inner.table_map(), inner.insert(7, 8)]
+    parts += [inner.table_map(), inner.insert(9), inner.xid()]
+    raw = b"".join(
+        struct.pack("<IBIIIH", 7, e.kind, 1, 19 + len(e.buffer), 0, 0) + e.buffer for e in parts
+    )
+    packed = zstandard.compress(raw)
+    body = b"\2\1\0" + b"\1\3\xfc" + struct.pack("<H", len(packed)) + b"\0" + packed
+    got = feed(a, gtid, log.event(ev.TRANSACTION_PAYLOAD, body))
+    place = 1000 + gtid.size_bytes
+
+    assert [m["id"] for m in got] == [f"1.1.{place}.{row}" for row in range(3)]
+    assert a.position == Position(file="b.000001", offset=log.end, gtid_set=f"{UUID}:5")
+
+
+def test_a_file_longer_than_four_gib_keeps_its_places_apart() -> None:
+    """An event's header has 32 bits for the offset; ids go on growing."""
+    offset = (1 << 32) - 60
+    log, a = Log(offset), assembler(offset=offset)
+    got = feed(a, *log.transaction(5, 7), *log.transaction(6, 8))
+
+    assert int(got[0]["id"].split(".")[2]) > offset
+    assert int(got[1]["id"].split(".")[2]) > 1 << 32
+    assert a.position.offset == log.end > 1 << 32
+
+
+def test_a_dump_by_gtid_that_begins_at_its_files_start_does_not_move_us_back() -> None:
+    """Format description and earlier sets of a file lie behind the boundary (invariant 2)."""
+    a, early = assembler(), Log(0)
+    feed(a, early.event(ev.ROTATE, struct.pack("<Q", 4) + b"b.000001", timestamp_s=0))
+    feed(a, early.event(ev.FORMAT_DESCRIPTION, bytes(100)), early.event(ev.PREVIOUS_GTIDS, b"x"))
+
+    assert a.position.offset == 1000
+
+
+def test_rotation_between_transactions_moves_the_boundary_to_the_next_file() -> None:
+    """Without GTIDs a restart must find the file, also when nothing was written since."""
+    log, a = Log(), assembler(gtid_set=None)
+    feed(a, log.event(ev.ROTATE, struct.pack("<Q", 4) + b"b.000002"))
+    feed(a, Log(4).event(ev.FORMAT_DESCRIPTION, bytes(100)))
+
+    assert (a.position.file, a.position.offset) == ("b.000002", 127)
+
+
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [
+        (["ALTER TABLE users ADD c INT"], "ALTER TABLE of the captured table shop.users"),
+        (["TRUNCATE users"], "TRUNCATE of the captured table"),
+        (["DROP TABLE `users`"], "DROP TABLE of the captured table"),
+        (["RENAME TABLE users TO x"], "RENAME TABLE of the captured table"),
+        (["BEGIN", "UPDATE users SET id = 1"], "UPDATE on shop.users is in the binlog as a stat"),
+        (["BEGIN", "DELETE FROM shop.users"], "DELETE on shop.users is in the binlog as a state"),
+    ],
+)
+def test_a_statement_on_a_captured_table_stops_with_its_place(
+    statements: list[str], says: str
+) -> None:
+    """Definition changes, and rows changed by a statement, are never passed over."""
+    log, a = Log(), assembler()
+    with pytest.raises(PositionLostError) as error:
+        feed(a, log.gtid(5), *map(log.query, statements))
+
+    assert says in error.value.seen
+    assert f"b.000001:{log.end}, GTID {UUID}:5" in error.value.seen
+    assert error.value.safe
+    assert error.value.remedy
+
+
+def test_a_schema_change_may_be_a_barrier_instead() -> None:
+    """With on_schema_change = continue it is a message in line, and is skipped when stored."""
+    log = Log()
+    events = [log.gtid(5), log.query("ALTER TABLE users ADD c INT"), *log.transaction(6, 7)]
+    got = feed(assembler(on_schema_change="continue"), *events)
+    again = feed(assembler(on_schema_change="continue", last=got[0]["id"]), *events)
+
+    assert [m["op"] for m in got] == ["schema", "insert"]
+    assert (got[0]["statement"], got[1]["prev"]) == ("ALTER TABLE", got[0]["id"])
+    assert again == got[1:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (ev.INCIDENT, "events were lost"),
+        (77, "event of type 77"),
+        (20, "event of type 20"),
+    ],
+)
+def test_what_cannot_be_read_stops(kind: int, says: str) -> None:
+    """An incident or an unknown event is never skipped (invariant 3)."""
+    with pytest.raises(PositionLostError, match=says):
+        feed(assembler(), Log().event(kind, b"x"))
+
+
+def test_an_unknown_event_that_may_be_ignored_is_ignored() -> None:
+    """The server marks what a reader may leave out."""
+    assert feed(assembler(), Log().event(77, b"x", flags=ev.IGNORABLE_FLAG)) == []
+
+
+def test_partial_json_stops_for_a_captured_table_only() -> None:
+    """A JSON difference is no value; another table's is none of our business."""
+    log, a = Log(), assembler()
+    begin = [log.gtid(1), log.query("BEGIN")]
+    other = [log.table_map("other", OTHER), log.event(ev.PARTIAL_UPDATE_ROWS, OTHER + b"\1\0")]
+
+    assert feed(a, *begin, *other) == []
+    with pytest.raises(PositionLostError, match="partial JSON"):
+        feed(a, log.table_map(), log.event(ev.PARTIAL_UPDATE_ROWS, USERS + b"\1\0"))
+
+
+def test_rows_of_an_xa_transaction_stop_and_its_outcome_alone_does_not() -> None:
+    """They are in the log before it is known whether they are committed."""
+    log, a = Log(), assembler()
+    start = [log.gtid(1), log.query("XA START X'61',X'',1")]
+    prepared = [log.query("XA END X'61',X'',1"), log.event(ev.XA_PREPARE, b"x")]
+    feed(a, *start, *prepared, log.gtid(2), log.query("XA COMMIT X'61',X'',1"))
+
+    assert a.position.gtid_set == f"{UUID}:1-2"
+    with pytest.raises(PositionLostError, match="XA transaction"):
+        feed(a, log.gtid(3), log.query("XA START X'62',X'',1"), log.table_map(), log.insert(7))
+
+
+def test_prepared_rows_of_mariadb_stop_and_those_of_other_tables_do_not() -> None:
+    """There the GTID event's flags say it: XA START stands in no event."""
+    log, a = Log(), assembler(mariadb=True)
+    prepared = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 5, 0, 64) + bytes(6))
+    completed = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 6, 0, 128) + bytes(6))
+    xa_prepare = log.event(ev.XA_PREPARE, b"x")
+    other = [log.table_map("other", OTHER), log.insert(7, table_id=OTHER)]
+
+    assert feed(a, prepared, *other, xa_prepare, completed, log.query("XA COMMIT X'61'")) == []
+    assert a.position.gtid_set == "0-1-6"
+    with pytest.raises(PositionLostError, match="XA transaction"):
+        feed(a, prepared, log.table_map(), log.insert(7))
+
+
+def test_a_rollback_behind_published_rows_stops() -> None:
+    """Only tables without transactions bring one into the log; the rows are already out."""
+    log, a = Log(), assembler()
+    begin = [log.gtid(1), log.query("BEGIN")]
+    feed(a, *begin, log.query("ROLLBACK"))
+
+    assert a.position.gtid_set == f"{UUID}:1"
+    with pytest.raises(PositionLostError, match="ROLLBACK"):
+        feed(
+            a,
+            log.gtid(2),
+            log.query("BEGIN"),
+            log.table_map(),
+            log.insert(7),
+            log.query("ROLLBACK"),
+        )
+
+
+def test_rows_without_their_table_map_stop() -> None:
+    """Another connection's table ids mean nothing: they are never guessed."""
+    log = Log()
+    with pytest.raises(PositionLostError, match="without its TABLE_MAP"):
+        feed(assembler(), log.gtid(1), log.query("BEGIN"), log.insert(7))
+
+
+def test_mariadb_transactions_begin_with_their_gtid_and_have_no_places_inside() -> None:
+    """From 11.4 on only a transaction's first and last event say where they are."""
+    log, a = Log(), assembler(gtid_set="0-1-4", mariadb=True)
+    gtid = log.event(ev.MARIADB_GTID, struct.pack("<QI", 5, 0) + b"\0")
+    table_map, rows = log.table_map(), log.insert(7)
+    inside = [e._replace(end_offset=0) for e in (table_map, rows)]
+    got = feed(a, gtid, *inside, log.xid())
+
+    assert got[0]["id"] == f"1.1.{1000 + gtid.size_bytes + table_map.size_bytes}.0"
+    assert got[0]["gtid"] == "0-1-5"
+    assert a.position == Position(file="b.000001", offset=log.end, gtid_set="0-1-5")
+
+
+def test_a_watermark_is_passed_at_a_boundary_that_has_all_of_it() -> None:
+    """A snapshot's rows wait for the reader to have passed what the SELECT may have seen."""
+    log, a = Log(), assembler()
+    high = Watermark(gtid_set=MySqlGtidSet.parse(f"{UUID}:5"), place=(0, 0))
+    *events, xid = log.transaction(5, 7)
+    feed(a, *events)
+
+    assert not a.has_passed(high)
+    feed(a, xid)
+    assert a.has_passed(high)
+    for gtid_set in (None, high.gtid_set):
+        assert a.has_passed(Watermark(gtid_set=gtid_set, place=(1, log.end)))
+        assert not a.has_passed(Watermark(gtid_set=gtid_set, place=(1, log.end + 1)))
+
+
+def test_a_reader_is_behind_the_stream_until_it_has_read_all_of_it_again() -> None:
+    """Its SELECT need not show a published row before; skipped rows touch keys too."""
+    events = Log().transaction(5, 7, 8)
+    rows = events[-2]
+    a = assembler(last=f"1.1.{rows.end_offset - rows.size_bytes}.0")
+    for event in events:
+        assert a.is_behind_the_stream()
+        a.take(event)
+
+    assert not a.is_behind_the_stream()
+
+
+def test_what_was_seen_includes_the_open_transaction() -> None:
+    """Its rows may be out already: a SELECT must not be older than them."""
+    log, a = Log(), assembler()
+    feed(a, *log.transaction(5, 7)[:-1])
+    seen = a.seen()
+
+    assert str(seen.gtid_set) == f"{UUID}:5"
+    assert a.position.gtid_set == ""
+
+
+def test_only_what_is_read_of_a_large_event_is_held() -> None:
+    """Rows of a table that is not captured, and texts of statements, may be passed over."""
+    log, a = Log(), assembler()
+    feed(a, log.gtid(1), log.query("BEGIN"), log.table_map(), log.table_map("other", OTHER))
+    rows = (*ev.ROWS, ev.PARTIAL_UPDATE_ROWS)
+
+    assert [kind for kind in range(256) if not a.needs(kind, USERS)] == sorted(ev.WITHOUT_ROWS)
+    passed_over = [kind for kind in range(256) if not a.needs(kind, OTHER)]
+    assert passed_over == sorted((*ev.WITHOUT_ROWS, *rows))
+    # Without its TABLE_MAP it is refused when it is whole.
+    assert all(a.needs(kind, b"\3\0\0\0\0\0") for kind in rows)
