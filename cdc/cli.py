@@ -37,7 +37,7 @@ RUN_EXAMPLES = """\
 """
 EXAMPLES = """\
   cdc demo                       see it work, on servers of its own
-  cdc check --table your_table   what would go wrong, and what mends it; changes nothing
+  cdc check --table your_table   what would go wrong, and what fixes it; changes nothing
   cdc run --table your_table     keep Redis right
   cdc verify --table your_table  whether Redis is what MySQL is
   cdc refresh                    after exit code 65: read the tables anew and go on
@@ -99,7 +99,7 @@ def _run(
         settings, _ = settled(config, debug, role, flags)
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
     if as_json:
-        raise UsageError("--json belongs to --dry-run", remedy="cdc run --dry-run --json")
+        raise UsageError("--json belongs to --dry-run", fix="cdc run --dry-run --json")
     with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
         tables = preflight.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
@@ -183,7 +183,7 @@ def _usage(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "cdc"
     seen = error.format_message()
-    return UsageError(seen[:1].lower() + seen[1:].rstrip("."), remedy=f"{path} --help")
+    return UsageError(seen[:1].lower() + seen[1:].rstrip("."), fix=f"{path} --help")
 
 
 def _say(error: CdcError) -> int:

@@ -24,7 +24,7 @@ REFRESH = (
     "cdc refresh   with the flags and settings of cdc run, then start cdc run again:\n"
     "it goes on from now, reads the tables anew and removes what is no longer there"
 )
-"""What heals every gap; a remedy that begins with it asks for nothing else."""
+"""What heals every gap; a fix that begins with it asks for nothing else."""
 FIRST = "then  "
 """Before `REFRESH`, where something else has to be done first."""
 
@@ -33,19 +33,19 @@ class CdcError(Exception):
     """What was seen, whether the data is safe, what to do.
 
     >>> print(UnavailableError("NATS at 127.0.0.1:4222 refuses the connection",
-    ...       remedy="start it: nats-server -js").text())
+    ...       fix="start it: nats-server -js").text())
     error: NATS at 127.0.0.1:4222 refuses the connection
-      next: start it: nats-server -js
+      fix:  start it: nats-server -js
     """
 
     exit_code = 1
     retryable = False
 
-    def __init__(self, seen: str, *, safe: str = "", remedy: str = "") -> None:
+    def __init__(self, seen: str, *, safe: str = "", fix: str = "") -> None:
         super().__init__(seen)
         self.seen = seen
         self.safe = safe
-        self.remedy = remedy
+        self.fix = fix
 
     def text(self) -> str:
         """Return the lines that a person sees; never a value of a row or a password.
@@ -55,17 +55,17 @@ class CdcError(Exception):
         lines = [f"error: {self.seen}"]
         if self.safe:
             lines.append(f"  data: {self.safe}")
-        if self.remedy:
-            lines += ["  next: " + self.remedy.replace("\n", "\n        ")]
+        if self.fix:
+            lines += ["  fix:  " + self.fix.replace("\n", "\n        ")]
         return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle whole, so that a child process can hand its error to its parent."""
-        return (_rebuild, (type(self), self.seen, self.safe, self.remedy))
+        return (_rebuild, (type(self), self.seen, self.safe, self.fix))
 
 
-def _rebuild(kind: type[CdcError], seen: str, safe: str, remedy: str) -> CdcError:
-    return kind(seen, safe=safe, remedy=remedy)
+def _rebuild(kind: type[CdcError], seen: str, safe: str, fix: str) -> CdcError:
+    return kind(seen, safe=safe, fix=fix)
 
 
 class UsageError(CdcError):
@@ -88,7 +88,7 @@ class PositionLostError(CdcError):
     @property
     def heals_by_refresh(self) -> bool:
         """Whether `cdc refresh` alone makes it go on."""
-        return self.remedy.startswith(REFRESH)
+        return self.fix.startswith(REFRESH)
 
 
 class UnavailableError(CdcError):

@@ -176,14 +176,14 @@ def parse_template(
     if not names and not may_be_constant:
         raise UsageError(
             f"key template {text!r} of {schema}.{table} names no column",
-            remedy="name the columns that identify a row: --key '{table}:{pk}'",
+            fix="name the columns that identify a row: --key '{table}:{pk}'",
         )
     for name in names:
         if columns is not None and name not in columns:
             raise UsageError(
                 f"key template {text!r}: {schema}.{table} has no column {name!r}"
                 + nearest(name, columns),
-                remedy="its columns are " + ", ".join(columns),
+                fix="its columns are " + ", ".join(columns),
             )
     _refuse_neighbours(text, pieces)
     escapes = _escapes(pieces) if len(names) > 1 else ()
@@ -202,7 +202,7 @@ def refuse_own(template: KeyTemplate, table: str) -> KeyTemplate:
             f"key template {template.text!r} of {table}: keys that begin with {PREFIX} are for "
             "cdc's own",
             safe="nothing was written",
-            remedy="begin the template with another text: --key 'rows:{table}:{pk}'",
+            fix="begin the template with another text: --key 'rows:{table}:{pk}'",
         )
     return template
 
@@ -223,7 +223,7 @@ def _pieces(text: str, *, schema: str, table: str, pk: tuple[str, ...]) -> list[
         fields = list(string.Formatter().parse(text))
     except ValueError as error:
         raise UsageError(
-            f"key template {text!r}: {error}", remedy="write a literal brace twice: {{ or }}"
+            f"key template {text!r}: {error}", fix="write a literal brace twice: {{ or }}"
         ) from None
     for literal, name, spec, conversion in fields:
         add("text", literal)
@@ -232,7 +232,7 @@ def _pieces(text: str, *, schema: str, table: str, pk: tuple[str, ...]) -> list[
         if spec or conversion or not name:
             raise UsageError(
                 f"key template {text!r}: a placeholder is a column's name in braces",
-                remedy="for example --key 'user:{id}'",
+                fix="for example --key 'user:{id}'",
             )
         if name == "pk":
             for i, column in enumerate(pk):
@@ -254,7 +254,7 @@ def _refuse_neighbours(text: str, pieces: list[_Piece]) -> None:
             raise UsageError(
                 f"key template {text!r}: no separator between {name!r} and {next_name!r}, "
                 "so different rows could share a key",
-                remedy=f"put a sign between them: {{{name}}}:{{{next_name}}}",
+                fix=f"put a sign between them: {{{name}}}:{{{next_name}}}",
             )
 
 

@@ -86,7 +86,7 @@ def check_partitions(heartbeat: Heartbeat | None, partitions: int, stream: str) 
         f"the stream {stream} has partitions = {heartbeat.partitions}, the settings say "
         f"{partitions}: a key's changes would be in two orders",
         safe="nothing was published, nothing written",
-        remedy=f"run with --partitions {heartbeat.partitions}; or begin a new stream with the "
+        fix=f"run with --partitions {heartbeat.partitions}; or begin a new stream with the "
         "number you want:\nstop cdc, name another --stream, --subject-prefix and --pipeline, and "
         "start with --adopt",
     )

@@ -174,7 +174,7 @@ class Problems:
         raise kind(
             head + listed,
             safe="nothing was connected to, nothing written",
-            remedy="every setting: docs/configuration.md, or cdc run --help",
+            fix="every setting: docs/configuration.md, or cdc run --help",
         )
 
 

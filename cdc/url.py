@@ -188,7 +188,7 @@ class Url:
         return SettingsError(
             f"{files} of the {server} URL {why}",
             safe="nothing was connected to",
-            remedy="check ssl-ca, ssl-cert and ssl-key in it: files in PEM that cdc may read",
+            fix="check ssl-ca, ssl-cert and ssl-key in it: files in PEM that cdc may read",
         )
 
     @property

@@ -209,7 +209,7 @@ class Attached:
 
     def heartbeat(self) -> Heartbeat:
         """Return the heartbeat that stands behind everything taken so far."""
-        position, lanes = self.assembler.position, self.assembler.lanes
+        position, chains = self.assembler.position, self.assembler.chains
         self.naming.moved(self.snapshot.moved)
         self.snapshot.moved.clear()
         heartbeat = Heartbeat(
@@ -220,8 +220,8 @@ class Attached:
             offset=position.offset,
             gtid_set=position.gtid_set,
             last=self.assembler.last,
-            partitions=lanes.partitions if lanes else 1,
-            last_of=tuple(lanes.last_of) if lanes else (),
+            partitions=chains.partitions if chains else 1,
+            last_of=tuple(chains.last_of) if chains else (),
             snapshot=self.naming.of(self.snapshot.progress),
             listed=self.naming.at,
             # Of a transaction that is open, a part may be missing still.
@@ -341,7 +341,7 @@ def _say_older_forms(progress: Mapping[str, TableProgress], log: Any) -> None:
             log.warning(
                 "the settings of a table changed: rows that did not change since keep their form",
                 table=table,
-                next=f"cdc refresh --only {table}",
+                fix=f"cdc refresh --only {table}",
             )
 
 

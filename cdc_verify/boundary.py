@@ -90,7 +90,7 @@ def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[Appl
         except msgspec.DecodeError:
             raise PreflightError(
                 f"the value of the Redis key {key} is not a position of cdc",
-                remedy="give this pipeline's name: --pipeline",
+                fix="give this pipeline's name: --pipeline",
             ) from None
     return out
 

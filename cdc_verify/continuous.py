@@ -91,5 +91,5 @@ def tell(report: Report, log: Any) -> None:
         **about,
         **{kind: tally.counts[kind] or None for kind in KINDS},
         keys=" ".join(keys),
-        next=f"cdc verify --only {report.table} --repair",
+        fix=f"cdc verify --only {report.table} --repair",
     )

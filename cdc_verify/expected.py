@@ -113,7 +113,7 @@ def null_in_key(table: Table, column: str) -> PreflightError:
     return PreflightError(
         f"a row of {table.qualified} has NULL in {column!r}, a column of its key",
         safe="nothing was written",
-        remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
+        fix="make the key of columns that are NOT NULL: --key TEMPLATE",
     )
 
 

@@ -18,7 +18,7 @@ from cdc_verify.servers import Servers, opened
 from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
 
 REPAIRS = 2
-"""So many, and what is wrong after the last will not be mended by one more."""
+"""So many, and what is wrong after the last will not be fixed by one more."""
 
 
 async def verify(
@@ -106,7 +106,7 @@ async def _repair(
             f"{shared} keys of {outcome.table.qualified} are shared by several rows: only one of "
             "these can be there, whatever is read anew",
             safe="nothing was written",
-            remedy="let the key template contain a primary or unique key: --key '{table}:{pk}',\n"
+            fix="let the key template contain a primary or unique key: --key '{table}:{pk}',\n"
             "then cdc refresh",
         )
     for _ in range(REPAIRS):
@@ -120,6 +120,6 @@ async def _repair(
         f"{left.tally.differences} keys of {outcome.table.qualified} are wrong still after "
         f"{REPAIRS} repairs, such as {first}",
         safe="Redis was written to by the normal stream alone",
-        remedy="see whether somebody else writes these keys, and cdc dead list;\n"
+        fix="see whether somebody else writes these keys, and cdc dead list;\n"
         "a key that changes between two looks is no fault of cdc",
     )

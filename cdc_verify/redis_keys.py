@@ -148,13 +148,13 @@ class RedisKeys:
         if isinstance(error, AuthenticationError | NoPermissionError):
             return PermissionDenied(
                 f"Redis at {self.address} refuses: {text[:120]}",
-                remedy="rights that verify needs: docs/operations.md, least privilege",
+                fix="rights that verify needs: docs/operations.md, least privilege",
             )
         if isinstance(error, ResponseError):
             return PreflightError(f"Redis at {self.address} refuses: {text[:120]}")
         return UnavailableError(
             f"Redis at {self.address} does not answer",
-            remedy="check the redis setting and that the server runs; cdc verify goes on\n"
+            fix="check the redis setting and that the server runs; cdc verify goes on\n"
             "where it was",
         )
 

@@ -84,6 +84,6 @@ async def read_anew(
                 f"the repair of {name} is announced, and no {who} does it: nothing has moved "
                 f"for {wait_s:.0f} s",
                 safe="the rows will be read anew as soon as cdc run follows the stream",
-                remedy="start cdc run, then cdc verify again",
+                fix="start cdc run, then cdc verify again",
             )
         await asyncio.sleep(LOOK_S)

@@ -131,7 +131,7 @@ def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:
                 f"Redis holds what came from the stream {applied.stream} in {applied.partitions} "
                 f"partitions; the settings say {settings.stream}, {several}",
                 safe="nothing was compared",
-                remedy="give the settings of cdc run: --stream, --partitions, --pipeline",
+                fix="give the settings of cdc run: --stream, --partitions, --pipeline",
             )
     return found
 
@@ -149,6 +149,6 @@ def _no_position(settings: Settings, redis: RedisKeys, keys: Sequence[str]) -> C
         f"Redis at {settings.redis.address}, database {database}, has no position of the pipeline "
         f"{settings.pipeline!r} ({keys[0]}): nothing was ever applied here",
         safe="nothing was compared",
-        remedy="check the database at the end of the redis setting and --pipeline, or start cdc "
+        fix="check the database at the end of the redis setting and --pipeline, or start cdc "
         "run first" + hint,
     )

@@ -126,7 +126,7 @@ class Settling:
             raise UnavailableError(
                 f"the stream follows the server {boundary.server}, this MySQL is {self._server}",
                 safe="nothing was compared with it",
-                remedy="name the MySQL that cdc run follows; after a failover, wait for cdc run",
+                fix="name the MySQL that cdc run follows; after a failover, wait for cdc run",
             )
         return boundary
 
@@ -178,5 +178,5 @@ def _stands_still(
     return UnavailableError(
         f"{', and '.join(who)}; nothing has moved for {wait_s:.0f} s",
         safe="what was compared so far is kept; nothing was reported that may be on its way",
-        remedy="start cdc run, or look at what it says; then cdc verify goes on where it was",
+        fix="start cdc run, or look at what it says; then cdc verify goes on where it was",
     )

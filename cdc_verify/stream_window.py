@@ -77,7 +77,7 @@ class StreamWindow:
         if heartbeat is None:
             raise PreflightError(
                 f"the stream {self._stream} has no heartbeat: no reader has begun on it",
-                remedy="start cdc run; or name the pipeline's stream and subject_prefix",
+                fix="start cdc run; or name the pipeline's stream and subject_prefix",
             )
         heartbeat = await Lists(own).whole(heartbeat)
         return boundary_of(heartbeat, sequence, state.created)

@@ -233,7 +233,7 @@ class Verifier:
             raise UsageError(
                 f"{self._table.qualified} has more than {WHOLE_TABLE_MAX_ROWS:,} rows and no "
                 "primary or unique NOT NULL key, so its rows cannot be read in parts",
-                remedy="add a primary key",
+                fix="add a primary key",
             )
 
     def _adapted(self, limit: int, rows: Sequence[Row]) -> int:

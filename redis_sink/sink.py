@@ -394,7 +394,7 @@ class _Sink:
                     "dead letters are kept: their tables are not exact",
                     n=sum(found.values()),
                     tables=names_text(sorted(filter(None, found))) or None,
-                    next="cdc dead list, then cdc dead retry or drop",
+                    fix="cdc dead list, then cdc dead retry or drop",
                 )
 
     async def _dead_letters(self, nc: Connection, state: StreamState) -> DeadLetters:
@@ -440,7 +440,7 @@ class _Sink:
             self._log.warning(
                 "the stream lost a refresh with its newest messages: these tables are not read",
                 tables=names_text(batch.lost_refreshes),
-                next="cdc refresh --only TABLE",
+                fix="cdc refresh --only TABLE",
             )
         if batch.barrier is not None:
             self._log.warning(

@@ -1,4 +1,4 @@
-"""What a look at a server found: one thing each, with its reason and its mend.
+"""What a look at a server found: one thing each, with its reason and its fix.
 
 Pure.  `cdc.check.servers` collects findings of all three servers; `cdc run` refuses to start on one
 that stops, and ``cdc check`` prints all of them.  Why each matters stands in `cdc.check.reasons`.
@@ -19,7 +19,7 @@ NOTHING_WRITTEN = "nothing was written"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
-    """What mends a finding: each part complete in itself, the first that fits is enough.
+    """What fixes a finding: each part complete in itself, the first that fits is enough.
 
     ``Fix(sql=("SET PERSIST binlog_format = 'ROW';",), advice="then let applications connect")``
     """
@@ -82,25 +82,18 @@ class Finding:
         """Why it matters."""
         return REASONS[self.id]
 
-    @property
-    def remedy(self) -> str:
-        """What mends it, as text."""
-        return self.fix.text()
-
     def sentence(self) -> str:
         """Return what was seen and why it matters, in one sentence."""
         return f"{self.seen}; {self.why}" if self.why else self.seen
 
     def error(self) -> CdcError:
         """Return the finding as an error."""
-        return self.kind(self.sentence(), safe=NOTHING_WRITTEN, remedy=self.remedy)
+        return self.kind(self.sentence(), safe=NOTHING_WRITTEN, fix=self.fix.text())
 
 
 def of_error(id: str, error: CdcError, table: str = "") -> Finding:
     """Return an error that a question ended with as a finding."""
-    return Finding(
-        id=id, seen=error.seen, fix=Fix(advice=error.remedy), kind=type(error), table=table
-    )
+    return Finding(id=id, seen=error.seen, fix=Fix(advice=error.fix), kind=type(error), table=table)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,10 +132,10 @@ def together(errors: Sequence[CdcError]) -> CdcError:
     """Return several errors as one, of the first one's class.
 
     >>> from cdc.errors import UsageError
-    >>> print(together([UsageError("no table a", remedy="b?"), PreflightError("no binlog")]).text())
+    >>> print(together([UsageError("no table a", fix="b?"), PreflightError("no binlog")]).text())
     error: 2 problems
       1. no table a
-         next: b?
+         fix:  b?
       2. no binlog
       data: nothing was written
     """
@@ -150,7 +143,7 @@ def together(errors: Sequence[CdcError]) -> CdcError:
         return errors[0]
     lines = [f"{len(errors)} problems"]
     for number, error in enumerate(errors, 1):
-        alone = type(error)(error.seen, remedy=error.remedy).text().removeprefix("error: ")
+        alone = type(error)(error.seen, fix=error.fix).text().removeprefix("error: ")
         first, *rest = alone.split("\n")
         lines += [f"  {number}. {first}", *(f"   {line}" for line in rest)]
     return type(errors[0])("\n".join(lines), safe=NOTHING_WRITTEN)

@@ -193,7 +193,7 @@ async def _flushed(nc: Connection) -> None:
     except nats.errors.TimeoutError:
         raise UnavailableError(
             f"NATS at {nc.address} accepts connections and then does not answer within {FLUSH_S} s",
-            remedy="look at that server: it may be stopped, out of disk, or overloaded",
+            fix="look at that server: it may be stopped, out of disk, or overloaded",
         ) from None
     except (nats.errors.Error, OSError):
         raise lost(nc) from None

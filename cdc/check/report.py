@@ -34,7 +34,7 @@ def exit_code(report: Report, *, strict: bool) -> int:
 
 
 def as_text(report: Report, paint: Paint = PLAIN) -> str:
-    """Return lines for people: what is wrong first, each with its mend, then what is fine."""
+    """Return lines for people: what is wrong first, each with its fix, then what is fine."""
     lines: list[str] = []
     for finding in (*report.errors, *report.warnings):
         lines += _finding(finding, paint)
@@ -52,7 +52,7 @@ def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
     yield f"{mark} {finding.seen.replace(chr(10), chr(10) + '  ')}"
     yield f"    why:  {finding.why}  [{finding.id}]"
     head = "    fix:  "
-    for line in finding.remedy.splitlines():
+    for line in finding.fix.text().splitlines():
         yield head + line
         head = "          "
     for where, what in finding.fix.managed:
@@ -153,7 +153,7 @@ def as_sql(report: Report) -> str:
         else:
             if fix.sql:
                 lines.append("-- changes more than a setting; read it, then take the dashes away:")
-            lines += _comment(finding.remedy)
+            lines += _comment(finding.fix.text())
         lines.append("")
     return "\n".join(lines).rstrip()
 

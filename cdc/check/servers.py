@@ -41,7 +41,7 @@ async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
     """
     report = await _passed(settings, role)
     for finding in report.warnings:
-        log.warning(finding.sentence(), next=finding.remedy or None)
+        log.warning(finding.sentence(), fix=finding.fix.text() or None)
     log.info(
         "starting",
         tables=names_text([table.qualified for table in report.tables]),
@@ -203,7 +203,7 @@ def sink_tables(settings: Settings) -> tuple[Table, ...]:
         UsageError: a table's database is not named.
     """
     if not settings.tables:
-        raise UsageError("no table is named", remedy="cdc run --role sink --table shop.users")
+        raise UsageError("no table is named", fix="cdc run --role sink --table shop.users")
     return tuple(_sink_table(settings, wanted) for wanted in settings.tables)
 
 
@@ -213,7 +213,7 @@ def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
     if not schema:
         raise UsageError(
             f"the sink alone does not ask MySQL in which database {wanted.name!r} stands",
-            remedy=f"write it with its database: --table shop.{wanted.name}",
+            fix=f"write it with its database: --table shop.{wanted.name}",
         )
 
     def key(text: str, *, is_index: bool = False) -> KeyTemplate:

@@ -22,7 +22,7 @@ ABOUT = """\
 Ask all three servers everything that can break the promise; change nothing.
 
 Each finding comes with what was found, why it matters and the exact statement or command that
-mends it; the tables with their rows, the time that reading them takes and what they need in
+fixes it; the tables with their rows, the time that reading them takes and what they need in
 Redis.  Give it the flags and settings that cdc run has.  cdc run asks the same, but for what
 takes long, and does not start where a finding is an error.
 
@@ -43,7 +43,7 @@ def check_command() -> click.Command:
         click.Option(
             ["as_sql", "--fix-sql"],
             is_flag=True,
-            help="Print the SQL alone that mends MySQL; all else as comments.",
+            help="Print the SQL alone that fixes MySQL; all else as comments.",
         ),
         click.Option(["strict", "--strict"], is_flag=True, help="End with 1 for warnings."),
     ]
@@ -53,7 +53,7 @@ def check_command() -> click.Command:
         own,
         callback=_check,
         help=ABOUT,
-        short_help="Look beforehand: what would go wrong, and what mends it.",
+        short_help="Look beforehand: what would go wrong, and what fixes it.",
     )
 
 

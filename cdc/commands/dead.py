@@ -157,7 +157,7 @@ def _drop(
             return
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError("nobody is there to be asked", remedy="cdc dead drop … --yes")
+                raise UsageError("nobody is there to be asked", fix="cdc dead drop … --yes")
             what = "its row in Redis stays" if len(chosen) == 1 else "their rows in Redis stay"
             click.confirm(f"remove {len(chosen)} for good? {what} as it is", abort=True, err=True)
         _remove(settings, log, chosen)
@@ -184,7 +184,7 @@ def _retry(
             _remove(settings, log, list(repairable))
     if lost and not every:
         raise UsageError(
-            f"{len(lost)} of {len(chosen)} cannot be repaired", remedy="cdc dead drop removes them"
+            f"{len(lost)} of {len(chosen)} cannot be repaired", fix="cdc dead drop removes them"
         )
     if not chosen:
         click.echo("nothing to repair")
@@ -281,7 +281,7 @@ def _chosen(found: Sequence[Kept], numbers: Sequence[int], *, every: bool) -> li
     chosen = [kept for kept in found if every or kept.number in numbers]
     if missing := sorted(set(numbers) - {kept.number for kept in chosen}):
         raise UsageError(
-            f"there is no dead letter {', '.join(map(str, missing))}", remedy="cdc dead list"
+            f"there is no dead letter {', '.join(map(str, missing))}", fix="cdc dead list"
         )
     return chosen
 

@@ -124,8 +124,8 @@ def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -
     given = Path(config) if config else None
     settings = load(flags, os.environ, given)
     log = setup(settings, "cdc" if role == "both" else role)
-    for seen, remedy in exposed(settings, flags, settings_file(os.environ, given)):
-        log.warning(seen, next=remedy)
+    for seen, fix in exposed(settings, flags, settings_file(os.environ, given)):
+        log.warning(seen, fix=fix)
     return settings, log
 
 
@@ -137,7 +137,7 @@ def _embedded(settings: Any, role: str, stack: contextlib.ExitStack) -> tuple[An
     if role != "both":
         raise UsageError(
             f"--role {role} cannot start the embedded NATS, which lives with both roles",
-            remedy="start nats-server -js by itself and give its address: --nats nats://HOST:4222",
+            fix="start nats-server -js by itself and give its address: --nats nats://HOST:4222",
         )
     nats = stack.enter_context(EmbeddedNats(Path(settings.nats.database)))
     return replace(settings, nats=nats.url), nats

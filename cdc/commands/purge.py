@@ -112,6 +112,6 @@ def _asked(found: Sequence[Any]) -> bool:
     click.echo("\n".join(_counted(found)), err=True)
     if not sys.stdin.isatty():
         raise UsageError(
-            "nobody is there to be asked", safe="nothing was removed", remedy="cdc purge --yes …"
+            "nobody is there to be asked", safe="nothing was removed", fix="cdc purge --yes …"
         )
     return click.confirm("remove them?", abort=True, err=True)

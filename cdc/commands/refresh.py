@@ -110,7 +110,7 @@ def captured(name: str, tables: Sequence[Table]) -> Table:
         f"table {name!r} stands in several databases"
         if found
         else f"table {name!r} is not followed{nearest(name, names)}",
-        remedy="followed are " + ", ".join(names),
+        fix="followed are " + ", ".join(names),
     )
 
 
@@ -124,5 +124,5 @@ def _ask(names: Sequence[str], tables: Sequence[Table]) -> None:
     if prefixes:
         click.echo(f"keys {', '.join(prefixes)} in Redis that are no rows are removed", err=True)
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked", remedy="cdc refresh --yes …")
+        raise UsageError("nobody is there to be asked", fix="cdc refresh --yes …")
     click.confirm("go on?", abort=True, err=True)

@@ -92,7 +92,7 @@ def run(
 
     tables = asyncio.run(servers.captured_tables(settings))
     if len(tables) != 1 and (first or last):
-        raise UsageError("--from and --to are for one table", remedy="name it with --table")
+        raise UsageError("--from and --to are for one table", fix="name it with --table")
     ranges = {t.qualified: [(key_of(first, t), key_of(last, t))] for t in tables}
     began_s = time.monotonic()
     about = role.loaded(role.ABOUT_ROWS)(settings, tables, ranges)
@@ -162,9 +162,7 @@ def key_of(text: str | None, table: Table) -> Sequence[str]:
         try:
             (parts,) = csv.reader([text], strict=True)
         except (csv.Error, ValueError):
-            raise UsageError(
-                f"{text!r} is no key", remedy="quote as in  --from 'a,\"b,c\"'"
-            ) from None
+            raise UsageError(f"{text!r} is no key", fix="quote as in  --from 'a,\"b,c\"'") from None
     hexes = {column.name for column in table.columns if column.data_type in BYTES}
     for n, name in enumerate(table.chunk_key[: len(parts)]):
         if name in hexes and parts[n][:2].lower() == "0x":

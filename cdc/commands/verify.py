@@ -18,7 +18,7 @@ EXAMPLES = """\
   cdc verify --table shop.users
   cdc verify --config cdc.toml --only orders --show-values
   cdc verify --table shop.users --sample 5          a random 5 % of it
-  cdc verify --table shop.users --repair            and mend what is wrong
+  cdc verify --table shop.users --repair            and fix what is wrong
 """
 ABOUT = """\
 Compare every row of MySQL with Redis, exactly, while both move.

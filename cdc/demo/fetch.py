@@ -69,7 +69,7 @@ class Recipe:
     packages: tuple[str, ...]
     """Debian packages to unpack; empty where there is no such package."""
 
-    remedy: str
+    fix: str
     """What a person can install instead."""
 
     suite: str = NEWEST
@@ -205,7 +205,7 @@ def bring(name: str, say: Say | None = None) -> Program:
     if program is not None:
         return program
     if not recipe.packages:
-        raise ServerMissing(f"{recipe.binary} is not on this machine", remedy=recipe.remedy)
+        raise ServerMissing(f"{recipe.binary} is not on this machine", fix=recipe.fix)
     with locked(f"{name}.lock"):
         program = _unpacked(recipe)
         return program or _download(recipe, say or _say)
@@ -275,7 +275,7 @@ def _download(recipe: Recipe, say: Say) -> Program:
         (work / "root").rename(root)
     except (PackageError, OSError) as error:
         raise ServerMissing(
-            f"{recipe.binary} cannot be brought: {error}", remedy=recipe.remedy
+            f"{recipe.binary} cannot be brought: {error}", fix=recipe.fix
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

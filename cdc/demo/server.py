@@ -188,5 +188,5 @@ class Server(ABC):
     def _failed(self, what: str) -> ServerFailed:
         return ServerFailed(
             f"{self.program.binary.name} on port {self.port} {what}\n{self.log_tail()}",
-            remedy="read its log above",
+            fix="read its log above",
         )

@@ -226,7 +226,7 @@ class MariaDB(_SqlServer):
             if not found:
                 raise ServerFailed(
                     f"MariaDB's {names[0]} is not there",
-                    remedy="install the package mariadb-server",
+                    fix="install the package mariadb-server",
                 )
             script.append(found[0].read_text())
         command = self.program.command(*self._common_arguments(folder), "--bootstrap")

@@ -219,7 +219,7 @@ def _read(text: str) -> Url:
         return parse_url(text, ("nats", "tls"))
     except ValueError as error:
         raise SettingsError(
-            f"the NATS URL {error}", remedy="it looks like nats://127.0.0.1:4222"
+            f"the NATS URL {error}", fix="it looks like nats://127.0.0.1:4222"
         ) from None
 
 
@@ -266,7 +266,7 @@ def _refuse_plain(nc: Connection, url: Url) -> None:
         raise PermissionDenied(
             f"NATS at {nc.address} offers no TLS, but its URL asks for it",
             safe="no password, token or signature was sent",
-            remedy="switch TLS on in the server, or write nats:// in the URL",
+            fix="switch TLS on in the server, or write nats:// in the URL",
         )
 
 

@@ -41,7 +41,7 @@ async def listed_at(own: OwnMessages, at: ListedAt) -> Listed:
         f"stream {own.stream} does not hold the list of tables that a heartbeat names any more "
         f"(it began at sequence {at.seq})",
         safe="nothing was published or skipped",
-        remedy=REFRESH,
+        fix=REFRESH,
     )
 
 

@@ -94,6 +94,6 @@ def _unusable(path: str, why: str) -> SettingsError:
     return SettingsError(
         f"the credentials file of the NATS URL {why}: {path}",
         safe="nothing was sent",
-        remedy="name a file with a user's JWT and seed: ?creds=FILE in the NATS URL; such a file\n"
+        fix="name a file with a user's JWT and seed: ?creds=FILE in the NATS URL; such a file\n"
         "is written by nsc generate creds, or downloaded from who runs the server",
     )

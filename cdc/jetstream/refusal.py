@@ -28,13 +28,13 @@ def refusal(
             login = "the file of ?creds=" if url.option("creds") else "user and password (or token)"
             return PermissionDenied(
                 f"NATS at {url.address} refuses the login: {one_line(str(cause))}",
-                remedy=f"check {login} in the NATS URL",
+                fix=f"check {login} in the NATS URL",
             )
         is_other = isinstance(cause, ValueError) and not isinstance(cause, ssl.SSLError)
         if "expecting info" in text or is_other:
             return UnavailableError(
                 f"what answers at {url.address} is not NATS",
-                remedy="correct host and port in the nats setting",
+                fix="correct host and port in the nats setting",
             )
     if certificate_wanted:
         # The connection ends behind the handshake, and the alert is lost on the way here.

@@ -76,8 +76,8 @@ _JETSTREAM_OFF = (10039, 10076)
 class ApiError(StreamError):
     """JetStream refuses a request; `err_code` is one of nats-server's errors.json."""
 
-    def __init__(self, seen: str, *, safe: str = "", remedy: str = "", err_code: int = 0) -> None:
-        super().__init__(seen, safe=safe, remedy=remedy)
+    def __init__(self, seen: str, *, safe: str = "", fix: str = "", err_code: int = 0) -> None:
+        super().__init__(seen, safe=safe, fix=fix)
         self.err_code = err_code
 
 
@@ -174,7 +174,7 @@ def _jetstream_off(address: str) -> StreamError:
     return StreamError(
         f"JetStream is off in NATS{' at ' + address if address else ''}",
         safe="nothing was written",
-        remedy="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
+        fix="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
         "configuration; with accounts, allow JetStream in this login's account",
     )
 
@@ -183,7 +183,7 @@ def right_refused(subject: str) -> PermissionDenied:
     """Return the error of a login that may not publish to a subject."""
     return PermissionDenied(
         f"NATS refuses this login the right to publish to {subject}",
-        remedy="allow that subject in the user's permissions",
+        fix="allow that subject in the user's permissions",
     )
 
 
@@ -256,7 +256,7 @@ async def _with_key(nc: Client, state: StreamState) -> StreamState:
             f"NATS does not keep metadata of the stream {state.name}, where the key of our "
             "messages stands",
             safe="nothing was written",
-            remedy="nats-server 2.10 or newer is needed",
+            fix="nats-server 2.10 or newer is needed",
         )
     return state
 
@@ -280,7 +280,7 @@ async def _created(
         raise StreamError(
             f"the stream {name} cannot be created: {error.seen}",
             safe="nothing was written",
-            remedy="see the reason above; name and subjects are the settings stream and\n"
+            fix="see the reason above; name and subjects are the settings stream and\n"
             "subject_prefix, size and copies are stream_max_bytes and stream_replicas",
         ) from None
 
@@ -325,7 +325,7 @@ def _mismatch(wanted: dict[str, Any], found: dict[str, Any], different: list[str
         f"the stream {wanted['name']} exists with another configuration; '>' marks what differs\n"
         + table,
         safe="nothing was written",
-        remedy="change the settings to match, change the stream (nats stream edit), or choose\n"
+        fix="change the settings to match, change the stream (nats stream edit), or choose\n"
         "another name with the setting stream",
     )
 

@@ -65,7 +65,7 @@ class RefusedPlugin:
         raise PermissionDenied(
             "MySQL asks for the password in clear text, or hardly hidden, and nothing encrypts it",
             safe="no password was sent",
-            remedy="switch TLS on (?ssl-mode=required or better in the mysql setting), or give\n"
+            fix="switch TLS on (?ssl-mode=required or better in the mysql setting), or give\n"
             "the user another login plugin; where the network is yours alone:\n"
             "?enable-cleartext-plugin=1",
         )
@@ -156,7 +156,7 @@ def translated(error: BaseException, url: Url) -> CdcError:
     if number == _NO_PASSWORD_HELPS:
         return PermissionDenied(
             f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
-            remedy="its account logs in without a password (auth_socket, unix_socket), on the\n"
+            fix="its account logs in without a password (auth_socket, unix_socket), on the\n"
             "server's own machine: make one for cdc, CREATE USER … IDENTIFIED BY 'PASSWORD'",
         )
     if text.startswith("Packet sequence number wrong"):
@@ -164,20 +164,20 @@ def translated(error: BaseException, url: Url) -> CdcError:
     if number in _LOGIN_REFUSED:
         return PermissionDenied(
             f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
-            remedy="check user and password in the mysql setting (CDC_MYSQL_URL,\n"
+            fix="check user and password in the mysql setting (CDC_MYSQL_URL,\n"
             "CDC_MYSQL_PASSWORD_FILE), and from which hosts MySQL lets that user in"
             + ("; one with REQUIRE SSL\nneeds ?ssl-mode=required or better" if plain else ""),
         )
     if number in _RIGHT_MISSING:
         return PermissionDenied(
             f"MySQL at {url.address} refuses {url.user!r} a right: {text} ({number})",
-            remedy="GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the user, and\n"
+            fix="GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the user, and\n"
             "GRANT SELECT ON each captured table",
         )
     if number == _UNKNOWN_DATABASE:
         return UsageError(
             f"MySQL at {url.address} has no database {url.database!r}",
-            remedy="change the database at the end of the mysql setting, or leave it out",
+            fix="change the database at the end of the mysql setting, or leave it out",
         )
     if number in _PLAIN_REFUSED or number == _TLS_FAILED:
         return _tls_refused(url, text)
@@ -185,7 +185,7 @@ def translated(error: BaseException, url: Url) -> CdcError:
         return _unreachable(url, f"{text} ({number})")
     return InternalError(
         f"MySQL at {url.address} refuses a statement of ours: {text} ({number})",
-        remedy="please report this with the server's version",
+        fix="please report this with the server's version",
     )
 
 
@@ -203,7 +203,7 @@ def _tls_refused(url: Url, why: str) -> PermissionDenied:
     return PermissionDenied(
         f"MySQL at {url.address}: no TLS connection as ssl-mode={url.tls_mode} asks: {why}",
         safe="no password was sent in plain text" if url.tls_mode != "disabled" else "",
-        remedy="give the authority's certificate with ?ssl-ca=FILE in the mysql setting,\n"
+        fix="give the authority's certificate with ?ssl-ca=FILE in the mysql setting,\n"
         "or say what is wanted: ?ssl-mode=verify-identity, verify-ca, required\n"
         "(encrypted, not verified) or disabled (plain text, for a network that is yours)",
     )
@@ -216,7 +216,7 @@ def _unknown_plugin(url: Url, text: str) -> PermissionDenied:
         f"MySQL at {url.address} wants {url.user!r} to log in by the plugin {plugin}, which cdc\n"
         "does not have",
         safe="no password was sent",
-        remedy="give cdc a user with another one: MySQL, CREATE USER … IDENTIFIED WITH\n"
+        fix="give cdc a user with another one: MySQL, CREATE USER … IDENTIFIED WITH\n"
         "caching_sha2_password BY 'PASSWORD'; MariaDB, CREATE USER … IDENTIFIED VIA ed25519\n"
         "USING PASSWORD('PASSWORD')",
     )
@@ -225,12 +225,12 @@ def _unknown_plugin(url: Url, text: str) -> PermissionDenied:
 def _not_mysql(url: Url) -> UnavailableError:
     return UnavailableError(
         f"what answers at {url.address} is not MySQL",
-        remedy="correct host and port in the mysql setting",
+        fix="correct host and port in the mysql setting",
     )
 
 
 def _unreachable(url: Url, why: str) -> UnavailableError:
     return UnavailableError(
         f"MySQL at {url.address} does not answer: {why}",
-        remedy="start it, or correct the mysql setting (--mysql, CDC_MYSQL_URL)",
+        fix="start it, or correct the mysql setting (--mysql, CDC_MYSQL_URL)",
     )

@@ -78,51 +78,51 @@ def explained(url: Url, *errors: BaseException, speaks_tls: bool | None = None) 
         return PermissionDenied(
             f"{where} speaks TLS from the first byte on, and the {setting} setting asks for none",
             safe="no password was sent",
-            remedy=_encrypted(url),
+            fix=_encrypted(url),
         )
     if url.tls_mode != "disabled" and speaks_tls is False:
         return _no_tls(url, name)
     if any(NO_DATABASE in str(cause) for cause in causes):
         return UsageError(
             f"{where} has no database {url.database}",
-            remedy="end the redis setting in a smaller number, such as /0, or raise databases in\n"
+            fix="end the redis setting in a smaller number, such as /0, or raise databases in\n"
             "redis.conf",
         )
     for cause in causes:
         if isinstance(cause, socket.gaierror):
             return UnavailableError(
                 f"{name}: the host name of {url.address} cannot be resolved: {_words(cause)}",
-                remedy=f"correct the host in the {setting} setting, or the DNS or /etc/hosts of\n"
+                fix=f"correct the host in the {setting} setting, or the DNS or /etc/hosts of\n"
                 "this machine (getent hosts NAME has to answer)",
             )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return UnavailableError(
             f"{where} refuses the connection",
-            remedy=f"{_START[name]}, or correct host and port in the {setting} setting",
+            fix=f"{_START[name]}, or correct host and port in the {setting} setting",
         )
     known = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
     silent = known is None and any(isinstance(cause, TimeoutError) for cause in causes)
     why = "in time" if silent else f": {_words(known)}" if known else ""
     return UnavailableError(
         f"{where} does not answer {why}".replace(" :", ":").rstrip(),
-        remedy=f"check that it runs, host and port in the {setting} setting, and firewalls between",
+        fix=f"check that it runs, host and port in the {setting} setting, and firewalls between",
     )
 
 
 def _certificate(url: Url, name: str, cause: ssl.SSLCertVerificationError) -> CdcError:
     code = getattr(cause, "verify_code", 0)
     why = getattr(cause, "verify_message", "") or str(cause)
-    remedy = (
+    fix = (
         "name the authority that signed it: ?ssl-ca=FILE in the URL; or say what is wanted:\n"
         "?ssl-mode=verify-identity, verify-ca, or required (encrypted, not verified)"
     )
     if code in _EXPIRED:
-        why, remedy = "it has expired", "give the server a new certificate (and check the clocks)"
+        why, fix = "it has expired", "give the server a new certificate (and check the clocks)"
     elif code in _NOT_YET:
-        why, remedy = "it is not valid yet", "check the clocks of this machine and of the server"
+        why, fix = "it is not valid yet", "check the clocks of this machine and of the server"
     elif code in _OTHER_NAME:
         why = f"it is not for this host: {why}"
-        remedy = (
+        fix = (
             "write a host in the URL that the certificate names, or ask for the authority\n"
             "alone: ?ssl-mode=verify-ca"
         )
@@ -133,7 +133,7 @@ def _certificate(url: Url, name: str, cause: ssl.SSLCertVerificationError) -> Cd
     return PermissionDenied(
         f"{name} at {url.address}: its TLS certificate is refused: {printable(why)}",
         safe="no password was sent",
-        remedy=remedy,
+        fix=fix,
     )
 
 
@@ -148,14 +148,14 @@ def _handshake(url: Url, name: str, cause: ssl.SSLError) -> CdcError | None:
         return PermissionDenied(
             f"{where} speaks no TLS of 1.2 or newer ({reason})",
             safe="no password was sent",
-            remedy="switch TLS 1.2 or 1.3 on in the server",
+            fix="switch TLS 1.2 or 1.3 on in the server",
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or "EOF" in reason:
         return None  # the connection ended; TLS as such is not at fault
     return PermissionDenied(
         f"{where}: no TLS connection comes about: {printable(reason or str(cause))}",
         safe="no password was sent",
-        remedy="compare ssl-mode, ssl-ca, ssl-cert and ssl-key of the URL with the server's TLS",
+        fix="compare ssl-mode, ssl-ca, ssl-cert and ssl-key of the URL with the server's TLS",
     )
 
 
@@ -170,7 +170,7 @@ def client_certificate(url: Url, why: str) -> CdcError:
     return PermissionDenied(
         f"{_NAMES[url.scheme]} at {url.address} {seen} ({why})",
         safe="no password was sent",
-        remedy="give one that the server's authority signed and that has not expired:\n"
+        fix="give one that the server's authority signed and that has not expired:\n"
         "?ssl-cert=FILE&ssl-key=FILE in the URL",
     )
 
@@ -180,7 +180,7 @@ def _no_tls(url: Url, name: str) -> CdcError:
     return PermissionDenied(
         f"{name} at {url.address} speaks no TLS there, and the {setting} setting asks for it",
         safe="no password was sent",
-        remedy="switch TLS on in the server, or correct the port, or ask for plain text:\n"
+        fix="switch TLS on in the server, or correct the port, or ask for plain text:\n"
         + _plain(url),
     )
 

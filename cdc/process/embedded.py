@@ -155,13 +155,13 @@ class EmbeddedNats:
             self.__exit__()
             raise SettingsError(
                 f"another cdc runs its embedded NATS in {self._folder}",
-                remedy="stop it, or give this one another folder: --nats embedded:DIR",
+                fix="stop it, or give this one another folder: --nats embedded:DIR",
             ) from None
         except OSError as error:
             self.__exit__()
             raise SettingsError(
                 f"the folder of the embedded NATS cannot be used: {self._folder}: {error.strerror}",
-                remedy="give a folder that this user may write: --nats embedded:DIR",
+                fix="give a folder that this user may write: --nats embedded:DIR",
             ) from None
 
     def _start(self) -> None:
@@ -186,7 +186,7 @@ class EmbeddedNats:
         except OSError as error:
             raise UnavailableError(
                 f"the embedded nats-server does not start: {self._folder}: {error.strerror}",
-                remedy="make room on its disk",
+                fix="make room on its disk",
             ) from None
         self._child = Child(program.command("--config", str(path)), log, folder=self._folder)
         self._wait_until_it_answers()
@@ -221,7 +221,7 @@ class EmbeddedNats:
             time.sleep(_PROBE_PAUSE_S)
         raise UnavailableError(
             f"the embedded nats-server does not start:\n{self._child.log_tail(5)}",
-            remedy=f"read its log: {self._child.log}",
+            fix=f"read its log: {self._child.log}",
         )
 
 
@@ -238,7 +238,7 @@ def running(folder: Path) -> Url | None:
     except PermissionError:
         raise PermissionDenied(
             f"the folder of the embedded NATS is its owner's alone: {folder}",
-            remedy="run this as the user who runs cdc run",
+            fix="run this as the user who runs cdc run",
         ) from None
     # Whatever else has the port by now does not call itself so.
     is_ours = f'"server_name":"{_NAME}'.encode() in _greeting(port)

@@ -204,7 +204,7 @@ def in_words(error: BaseException) -> CdcError:
     return InternalError(
         f"{type(error).__name__} in {_place(error)}: {_first_line(error)}",
         safe="positions move only with the data; nothing was skipped",
-        remedy=f"please report this; {DEBUG}=1 shows the whole trace",
+        fix=f"please report this; {DEBUG}=1 shows the whole trace",
     )
 
 
@@ -230,16 +230,16 @@ def _first_line(error: BaseException) -> str:
 def to_json(error: CdcError) -> bytes:
     """Return an error as it goes up to the parent."""
     seen = error.seen[:WORDS_LONGEST]
-    return json.dumps([error.exit_code, seen, error.safe, error.remedy]).encode()
+    return json.dumps([error.exit_code, seen, error.safe, error.fix]).encode()
 
 
 def from_json(text: bytes) -> CdcError | None:
     """Return the child's error; None: it left without a word."""
     try:
-        exit_code, seen, safe, remedy = json.loads(text)
+        exit_code, seen, safe, fix = json.loads(text)
     except ValueError:
         return None
-    return EXIT_CODES.get(exit_code, InternalError)(seen, safe=safe, remedy=remedy)
+    return EXIT_CODES.get(exit_code, InternalError)(seen, safe=safe, fix=fix)
 
 
 def main() -> None:

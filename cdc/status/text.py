@@ -98,7 +98,7 @@ def _holders(stream: Mapping[str, Any]) -> list[str]:
         out.append(f"held: {one['name']} has {one['behind']:,} messages to apply{since}")
     if stream["full"] and held_by and held_by[0]["consumer"]:
         out += [
-            "  next: start it; or, if it is gone for good:",
+            "  fix:  start it; or, if it is gone for good:",
             f"  nats consumer rm {stream['name']} {held_by[0]['consumer']} --force",
         ]
     return out
@@ -173,17 +173,17 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
             if dead
             else (f"{said['dead_letters']} dead letters of no table are kept")
         )
-        out += [of, "  next: cdc dead list"]
+        out += [of, "  fix:  cdc dead list"]
     if older := [t["table"] for t in said["tables"] if t["older_forms"]]:
         only = "".join(f" --only {table}" for table in older)
-        out += [f"{OLDER_FORMS}: {', '.join(older)}", f"  next: cdc refresh{only}"]
+        out += [f"{OLDER_FORMS}: {', '.join(older)}", f"  fix:  cdc refresh{only}"]
     out += _holders(said["stream"])
     if error := said["last_error"]:
         age = _age(said["ts"], str(error.get("ts", "")))
         head = f"last error: {error.get('role')}, {age} ago, exit code {error.get('exit_code')}: "
         out += textwrap.wrap(head + str(error.get("seen", "")), WIDTH)
-        if error.get("remedy"):
-            out.append("  next: " + str(error["remedy"]).splitlines()[0])
+        if error.get("fix"):
+            out.append("  fix:  " + str(error["fix"]).splitlines()[0])
     return ["", *out] if out else []
 
 

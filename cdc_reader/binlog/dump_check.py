@@ -48,5 +48,5 @@ async def _first_event(url: Url, position: Position) -> None:
         source.close()
     raise UnavailableError(
         f"MySQL at {url.address} takes the binlog dump and sends nothing for {FIRST_EVENT_S:g} s",
-        remedy="look for a proxy or a firewall between cdc and MySQL, and in MySQL's log",
+        fix="look for a proxy or a firewall between cdc and MySQL, and in MySQL's log",
     )

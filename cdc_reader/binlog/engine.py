@@ -59,7 +59,7 @@ def engine_finding(table: str, sql_name: str, engine: str) -> Finding | None:
 def refusal_of(
     statement: Statement, tables: Sequence[str], *, is_servers: bool
 ) -> tuple[str, str] | None:
-    """Return why a statement in the binlog stops the reader, and the remedy; None: it does not.
+    """Return why a statement in the binlog stops the reader, and the fix; None: it does not.
 
     Args:
         tables: the captured ones that it changes.

@@ -158,7 +158,7 @@ def damaged(what: str) -> PositionLostError:
     return PositionLostError(
         f"the binlog stream is damaged: {what}",
         safe="nothing after the last whole transaction was published",
-        remedy="start cdc again; if it stops at the same place, check the file on the server:\n"
+        fix="start cdc again; if it stops at the same place, check the file on the server:\n"
         "mysqlbinlog --verify-binlog-checksum FILE",
     )
 

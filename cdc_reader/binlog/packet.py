@@ -234,11 +234,11 @@ def dump_error(payload: bytes) -> CdcError:
         return PositionLostError(
             f"MySQL cannot continue the binlog at our position. {seen}",
             safe="nothing was skipped; Redis shows the state of that position",
-            remedy=REFRESH,
+            fix=REFRESH,
         )
     if code in _DENIED_ERRORS:
         return PermissionDenied(
             f"MySQL gives this login no binlog. {seen}",
-            remedy="GRANT REPLICATION SLAVE ON *.* TO the user of the mysql setting",
+            fix="GRANT REPLICATION SLAVE ON *.* TO the user of the mysql setting",
         )
     return UnavailableError(seen)

@@ -100,13 +100,13 @@ class TableMap:
             raise PositionLostError(
                 f"table {self.qualified}: {self.unreadable}",
                 safe="nothing of this table was published from here on",
-                remedy="capture the table without that column's type, or use a newer cdc",
+                fix="capture the table without that column's type, or use a newer cdc",
             )
         if any(column.name is None for column in self.columns):
             raise PositionLostError(
                 f"the binlog does not name the columns of {self.qualified}",
                 safe="nothing of this table was published from here on",
-                remedy="SET PERSIST binlog_row_metadata = 'FULL';\n"
+                fix="SET PERSIST binlog_row_metadata = 'FULL';\n"
                 "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,
             )
 
@@ -126,7 +126,7 @@ def parse_table_map(body: bytes, *, mariadb: bool) -> TableMap:
         raise PositionLostError(
             f"a TABLE_MAP event cannot be read: {error}",
             safe="nothing after the last whole transaction was published",
-            remedy="check the file on the server: mysqlbinlog --verify-binlog-checksum FILE",
+            fix="check the file on the server: mysqlbinlog --verify-binlog-checksum FILE",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What of a server's configuration and state breaks the promise, and what mends it.
+"""What of a server's configuration and state breaks the promise, and what fixes it.
 
 Pure.  MySQL's and MariaDB's defaults differ, and so do the statements.  The forms for managed
 servers were not tried; their documentation is Amazon RDS "Working with DB parameter groups" and

@@ -43,7 +43,7 @@ class Refused(PreflightError):
     def by(cls, findings: Sequence[Finding]) -> Refused:
         """Return the findings as one error."""
         said = together([finding.error() for finding in findings])
-        refused = cls(said.seen, safe=said.safe, remedy=said.remedy)
+        refused = cls(said.seen, safe=said.safe, fix=said.fix)
         refused.findings = tuple(findings)
         return refused
 
@@ -132,7 +132,7 @@ class Modelling:
             UsageError(
                 f"table {self.qualified} has no column {wanted!r}{nearest(wanted, self._names)}"
                 + ("" if where == "value" else f" ({where})"),
-                remedy="its columns are " + ", ".join(self._names),
+                fix="its columns are " + ", ".join(self._names),
             )
         )
         return None
@@ -189,7 +189,7 @@ class Modelling:
                 UsageError(
                     f"table {self.qualified}: mask = 'hash' needs a secret",
                     safe="nothing was written",
-                    remedy="openssl rand -hex 32 > mask.key, then CDC_MASK_KEY_FILE=mask.key; keep "
+                    fix="openssl rand -hex 32 > mask.key, then CDC_MASK_KEY_FILE=mask.key; keep "
                     "it: with another\none all hashes are others",
                 )
             )
@@ -336,7 +336,7 @@ class Modelling:
             UsageError(
                 f"table {self.qualified}: {what}",
                 safe="nothing was written",
-                remedy="see docs/models.md",
+                fix="see docs/models.md",
             )
         )
 

@@ -59,7 +59,7 @@ def find_tables(
     if not settings.tables:
         none = UsageError(
             "no table is named",
-            remedy="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml)",
+            fix="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml)",
         )
         return (), [of_error("mysql.table", none)]
     found: list[Table] = []
@@ -98,7 +98,7 @@ def _named_twice(entries: Sequence[tuple[TableSettings, Entry]]) -> Iterator[Usa
     for table, some in sorted(names.items()):
         if len(some) > 1:
             yield UsageError(
-                f"table {table} is named twice, as {' and as '.join(some)}", remedy="keep one"
+                f"table {table} is named twice, as {' and as '.join(some)}", fix="keep one"
             )
 
 
@@ -140,7 +140,7 @@ class Catalog:
             listed = ", ".join(sorted(e.qualified for e in candidates)[:NAMES_LISTED])
             raise UsageError(
                 f"table {wanted!r} stands in several databases: {listed}",
-                remedy=f"name one: --table {candidates[0].qualified}",
+                fix=f"name one: --table {candidates[0].qualified}",
             )
         if not candidates:
             raise _unknown_table(wanted, self._database, self._entries)
@@ -154,17 +154,17 @@ def _no_base_table(entry: Entry) -> UsageError:
         return UsageError(
             f"{entry.qualified} is a system-versioned table: its changes in the binlog are those "
             "of its history too, which cdc does not tell apart",
-            remedy=f"capture other tables, or keep no history:\n"
+            fix=f"capture other tables, or keep no history:\n"
             f"ALTER TABLE {entry.sql} DROP SYSTEM VERSIONING;   (removes the history)",
         )
     if entry.kind in ("VIEW", "SYSTEM VIEW"):
         return UsageError(
             f"{entry.qualified} is a view, not a table: it has no changes of its own in the binlog",
-            remedy="name the tables that it is made of",
+            fix="name the tables that it is made of",
         )
     return UsageError(
         f"{entry.qualified} is a {entry.kind.lower()}, and no table whose rows cdc carries",
-        remedy="name other tables",
+        fix="name other tables",
     )
 
 
@@ -183,7 +183,7 @@ def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> Usag
     if any(sign in wanted for sign in "*%?"):
         return UsageError(
             f"{wanted!r} looks like a pattern: tables are named one by one",
-            remedy="name each: --table shop.users --table shop.orders; what a new table would\n"
+            fix="name each: --table shop.users --table shop.orders; what a new table would\n"
             "bring into Redis is thereby decided by a person",
         )
     hint = nearest(wanted, known)
@@ -191,7 +191,7 @@ def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> Usag
     listed = ", ".join(sorted(elsewhere or known)[:NAMES_LISTED])
     return UsageError(
         f"{where} has no table {wanted!r} that this login may see{hint}",
-        remedy=(f"it shows {listed}" if listed else "it shows no tables at all")
+        fix=(f"it shows {listed}" if listed else "it shows no tables at all")
         + "\na table is seen once the login has a right on it: GRANT SELECT ON …",
     )
 
@@ -260,5 +260,5 @@ def _shared(first: _Named, second: _Named) -> UsageError | None:
         return None
     return UsageError(
         f"{one} and {other} could have the same key: {key.text!r} and {other_key.text!r}",
-        remedy="let keys begin differently: --key '{schema}.{table}:{pk}'",
+        fix="let keys begin differently: --key '{schema}.{table}:{pk}'",
     )

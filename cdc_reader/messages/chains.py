@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 @dataclass(slots=True)
-class Lanes:
+class Chains:
     """The end of each chain, and where the messages of the current run go."""
 
     last_of: list[str]

@@ -23,7 +23,7 @@ def boundary_too_large(subject: bytes, body: bytes, *, max_payload: int) -> Stre
         f"a message on {subject.decode()} has {len(body):,} bytes; NATS carries "
         f"{max_payload - HEADERS_BYTES:,} (max_payload {max_payload:,})",
         safe="all changes before it were published; nothing was skipped",
-        remedy="in nats-server.conf: max_payload: "
+        fix="in nats-server.conf: max_payload: "
         f"{_next_mib(len(body) + HEADERS_BYTES)}MB, then start cdc again",
     )
 
@@ -36,7 +36,7 @@ def row_too_large(run: Run, *, max_payload: int) -> PositionLostError:
         f"the message for {key!r} of {run.table} has {len(body):,} bytes; NATS carries "
         f"{max_payload - HEADERS_BYTES:,} (max_payload {max_payload:,})",
         safe="all changes before it were published; nothing was skipped",
-        remedy="in nats-server.conf: max_payload: "
+        fix="in nats-server.conf: max_payload: "
         f"{_next_mib(len(body) + HEADERS_BYTES)}MB, then start cdc again; "
         "or leave large columns out with --value COLUMN",
     )

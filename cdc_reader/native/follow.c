@@ -283,7 +283,7 @@ static int find_bodies(Follow *f)
     if (f->bodies != NULL && f->run_op == f->plan->op && f->run_table == f->plan->table)
         return DONE;
     PyObject *bodies = PyList_New(0);
-    PyObject *addresses = f->chain.lanes ? PyList_New(0) : Py_NewRef(Py_None);
+    PyObject *addresses = f->chain.chains ? PyList_New(0) : Py_NewRef(Py_None);
     PyObject *run = bodies && addresses
                         ? PyTuple_Pack(4, f->plan->op, f->plan->table, bodies, addresses)
                         : NULL;
@@ -457,7 +457,7 @@ PyObject *follow(PyObject *module, PyObject *args)
         answer = Py_NewRef(Py_None);
     text_free(&f.middle);
     text_free(&f.tail);
-    PyMem_Free(f.chain.lanes);
+    PyMem_Free(f.chain.chains);
     Py_XDECREF(f.commits);
     Py_XDECREF(f.runs);
     return answer;

@@ -397,7 +397,7 @@ class Publisher:
             raise StreamError(
                 f"NATS refuses to store messages in {self._stream} (error {code})",
                 safe="all messages before were stored; nothing was skipped",
-                remedy=f"nats stream info {self._stream}; the server's log has the error's text",
+                fix=f"nats stream info {self._stream}; the server's log has the error's text",
             )
         await self._step_over_foreign()
 

@@ -93,7 +93,7 @@ class Retention:
             self._may = False
             self._log.warning(
                 "nothing is removed from the stream: a right lacks", why=error.seen,
-                next="allow it in nats-server.conf (docs/operations.md, NATS permissions)",
+                fix="allow it in nats-server.conf (docs/operations.md, NATS permissions)",
             )  # fmt: skip
             return "this login lacks the right to remove what is applied"
 

@@ -2,7 +2,7 @@
 
 Pure.  `Assembler.take` appends finished message bodies to `runs` and moves `position`
 at transaction ends only (invariant 2).  What it cannot carry exactly it refuses with the
-place, the reason and the remedy (invariants 3 and 6); nothing is skipped but what the
+place, the reason and the fix (invariants 3 and 6); nothing is skipped but what the
 stream already holds.
 """
 
@@ -24,7 +24,7 @@ from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.payload import expand_payload
 from cdc_reader.binlog.statement import changed_tables, control_of, parse_statement
 from cdc_reader.binlog.table_map import parse_table_map
-from cdc_reader.messages.chains import WHOLE, Lanes, Run, packed
+from cdc_reader.messages.chains import WHOLE, Chains, Run, packed
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.row_codec import RowCodec
@@ -57,7 +57,7 @@ class Assembler:
         self.runs: list[Run] = []
         self.last = resume.last
         """`id` of the newest message, published or in `runs`."""
-        self.lanes = Lanes(list(resume.last_of)) if resume.last_of else None
+        self.chains = Chains(list(resume.last_of)) if resume.last_of else None
         """The chains of several partitions; None with one."""
         self.event_us = 0
         """Commit time of the newest transaction seen."""
@@ -149,7 +149,7 @@ class Assembler:
         texts = (self._gtid or "", self._context, self._suffix, self.last)
         followed: Followed | None = _native.follow(
             buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id,
-            self.lanes.last_of if self.lanes else None,
+            self.chains.last_of if self.chains else None,
         )  # fmt: skip
         return at if followed is None else self._go_on(followed)
 
@@ -189,17 +189,17 @@ class Assembler:
         parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
         counter = max(read_us - 1, parts[4] if len(parts) == 5 else 0)
         prefix = ".".join(map(str, parts[:4]))
-        lanes = self.lanes
-        run = Run(SNAPSHOT, table, [], [] if lanes else None, len(rows))
+        chains = self.chains
+        run = Run(SNAPSHOT, table, [], [] if chains else None, len(rows))
         about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
-        for partition, some in packed(rows, lanes.partitions if lanes else 1):
+        for partition, some in packed(rows, chains.partitions if chains else 1):
             counter += 1
-            prev = lanes.last_of[partition] if lanes else self.last
+            prev = chains.last_of[partition] if chains else self.last
             self.last = f"{prefix}.{counter}"
             place = f'{self.last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
             run.bodies.append(b'{"rows":[' + b",".join(some) + about + place)
-            if lanes and run.addresses is not None:
-                lanes.last_of[partition] = self.last
+            if chains and run.addresses is not None:
+                chains.last_of[partition] = self.last
                 run.addresses.append(f"{SNAPSHOT}.{partition}".encode())
         return run
 
@@ -315,13 +315,13 @@ class Assembler:
             gtid=self._gtid,
             id=".".join(map(str, numbers)),
             prev=self.last,
-            prev_of=tuple(self.lanes.last_of) if self.lanes else None,
+            prev_of=tuple(self.chains.last_of) if self.chains else None,
             ts=self.event_us,
         )
         self._run("schema", table).bodies.append(encode(message))
         self.last = message.id
-        if self.lanes:
-            self.lanes.barrier(message.id)
+        if self.chains:
+            self.chains.barrier(message.id)
 
     # -- rows -----------------------------------------------------------------------
 
@@ -340,7 +340,7 @@ class Assembler:
         if target is None:
             return None
         try:
-            return RowCodec(table_map, target, self.lanes.partitions if self.lanes else 1)
+            return RowCodec(table_map, target, self.chains.partitions if self.chains else 1)
         except PositionLostError as error:
             raise self._placed(error) from None
 
@@ -361,15 +361,15 @@ class Assembler:
             if place < newest:
                 return
             skip_rows = self._skip[3] + 1 if place == newest else 0
-            if self.lanes:
+            if self.chains:
                 # Behind a row's own message that of its old key may be missing.
                 is_half = place == newest and len(self._skip) == 4
-                self.lanes.half = self._skip[3] if is_half else WHOLE
+                self.chains.half = self._skip[3] if is_half else WHOLE
             if place > newest:
                 self._skip = ()
         published, table = self._published, codec.target.table
         if published is not None:
-            skip_rows = published.skip(self._gtid, table, first_row, self.lanes)
+            skip_rows = published.skip(self._gtid, table, first_row, self.chains)
         if self._xa:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
@@ -394,7 +394,7 @@ class Assembler:
                 suffix=self._suffix,
                 skip_rows=skip_rows,
                 out=run.bodies,
-                lanes=self.lanes,
+                chains=self.chains,
                 addresses=run.addresses,
             )
         except PositionLostError as error:
@@ -409,7 +409,7 @@ class Assembler:
         runs = self.runs
         if runs and runs[-1].op == op and runs[-1].table == table:
             return runs[-1]
-        runs.append(Run(op, table, [], [] if self.lanes and op != "schema" else None))
+        runs.append(Run(op, table, [], [] if self.chains and op != "schema" else None))
         return runs[-1]
 
     # -- refusals -------------------------------------------------------------------
@@ -430,12 +430,12 @@ class Assembler:
                 "look for a newer version of binlog-cdc",
             )
 
-    def _refuse(self, seen: str, remedy: str) -> PositionLostError:
+    def _refuse(self, seen: str, fix: str) -> PositionLostError:
         return PositionLostError(
             f"{seen} (at {self.place()})",
             safe="all changes before it were published; nothing was skipped",
-            remedy=remedy,
+            fix=fix,
         )
 
     def _placed(self, error: PositionLostError) -> PositionLostError:
-        return self._refuse(error.seen, error.remedy)
+        return self._refuse(error.seen, error.fix)

@@ -45,7 +45,7 @@ def executed(settings: Settings) -> str:
     if not found:
         raise PreflightError(
             "MySQL has no GTIDs, or no transaction yet",
-            remedy="SET GLOBAL gtid_mode = ON, step by step; until then wait for the row itself",
+            fix="SET GLOBAL gtid_mode = ON, step by step; until then wait for the row itself",
         )
     return found
 

@@ -158,16 +158,16 @@ def _begin(connection: Connection[Any], facts: ServerFacts, begin: str) -> Begin
     except ValueError:
         raise UsageError(
             f"{begin!r} is no place to begin at",
-            remedy="now, earliest, or the GTID of one transaction (SELECT @@gtid_executed)",
+            fix="now, earliest, or the GTID of one transaction (SELECT @@gtid_executed)",
         ) from None
     if not is_there:
-        raise UsageError(f"MySQL has no transaction {begin}", remedy="SELECT @@gtid_executed")
+        raise UsageError(f"MySQL has no transaction {begin}", fix="SELECT @@gtid_executed")
     for file in reversed(files):
         if gtid not in _parsed(_before(connection, file), mariadb=facts.mariadb):
             return Begin(Position(file=file, offset=FIRST_EVENT, gtid_set=None), gtid)
     raise PositionLostError(
         f"MySQL has removed the binlog with transaction {begin}",
-        remedy="cdc tail --from earliest begins at the oldest that it has",
+        fix="cdc tail --from earliest begins at the oldest that it has",
     )
 
 

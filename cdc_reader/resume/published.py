@@ -12,7 +12,7 @@ from __future__ import annotations
 from cdc.errors import REFRESH, PositionLostError
 from cdc.message import Heartbeat, Placed, parse_id
 from cdc.position import file_number
-from cdc_reader.messages.chains import WHOLE, Lanes
+from cdc_reader.messages.chains import WHOLE, Chains
 
 
 def ends_at_boundary(last: str, heartbeat: Heartbeat) -> bool:
@@ -54,12 +54,14 @@ class Published:
         # A row whose key leaves its partition has a second message, which is not counted.
         self._rows[message.table] = self._rows.get(message.table, 0) + is_row
 
-    def skip(self, gtid: str | None, table: str, first_row: int, lanes: Lanes | None = None) -> int:
+    def skip(
+        self, gtid: str | None, table: str, first_row: int, chains: Chains | None = None
+    ) -> int:
         """Return the row that the stream does not have yet, as `RowCodec.messages` takes it."""
         rows = self._rows.get(table, 0) if gtid == self.newest else 0
-        if lanes is not None:
+        if chains is not None:
             # Only behind the stream's newest message the other half of a row may be missing.
-            lanes.half = first_row + rows - 1 if rows and table == self._half else WHOLE
+            chains.half = first_row + rows - 1 if rows and table == self._half else WHOLE
         return first_row + rows if rows else 0
 
     def passed(self, gtid: str | None, table: str, rows: int) -> None:
@@ -85,6 +87,6 @@ class Published:
             raise PositionLostError(
                 f"transaction {gtid} has fewer rows on this server than it had on the one before",
                 safe="nothing after it was published; nothing was skipped",
-                remedy=REFRESH,
+                fix=REFRESH,
             )
         return None

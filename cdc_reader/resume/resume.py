@@ -141,7 +141,7 @@ def tail_of(
         raise PositionLostError(
             f"stream {stream} holds messages of ours but no heartbeat",
             safe="nothing was published or skipped",
-            remedy=REFRESH,
+            fix=REFRESH,
         )
     return Tail(
         sequence=sequence,
@@ -312,7 +312,7 @@ def _lost(seen: str, position: Position) -> PositionLostError:
     return PositionLostError(
         f"cannot go on at {position}: {seen}",
         safe="nothing was skipped; Redis shows the state of that position",
-        remedy=REFRESH,
+        fix=REFRESH,
     )
 
 

@@ -204,6 +204,6 @@ async def published_behind(
         raise PositionLostError(
             f"stream {stream} does not reach back to its newest boundary any more",
             safe="nothing was published or skipped",
-            remedy=errors.REFRESH,
+            fix=errors.REFRESH,
         )
     return published

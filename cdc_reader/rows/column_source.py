@@ -118,7 +118,7 @@ def refused(column: ColumnMap, table: str, why: str = "") -> PositionLostError:
         + (f" with {why}" if why else "")
         + ", which cdc does not carry",
         safe="nothing of this table was published from here on",
-        remedy="capture one other column of it with --value COLUMN, or take the table out",
+        fix="capture one other column of it with --value COLUMN, or take the table out",
     )
 
 

@@ -38,7 +38,7 @@ from typing import Any, Literal, cast
 from cdc.errors import FIRST, REFRESH, PositionLostError
 from cdc_reader.binlog.charset import NotAscii
 from cdc_reader.binlog.table_map import TableMap
-from cdc_reader.messages.chains import WHOLE, Lanes, cut
+from cdc_reader.messages.chains import WHOLE, Chains, cut
 from cdc_reader.rows.body_source import (
     Source,
     TextVariable,
@@ -75,7 +75,7 @@ class RowCodec:
         """Generate nothing yet.
 
         Args:
-            partitions: of the stream; with several, `messages` needs its lanes.
+            partitions: of the stream; with several, `messages` needs its chains.
 
         Raises:
             PositionLostError: the binlog does not name the table's columns, a column of the
@@ -91,9 +91,9 @@ class RowCodec:
             if name not in self._places:
                 raise _without_column(target.table, name)
         if lost := refusal_of_rows(target.identity, table_map):
-            seen, remedy = lost
+            seen, fix = lost
             safe = "nothing of this table was published from here on"
-            raise PositionLostError(seen, safe=safe, remedy=remedy)
+            raise PositionLostError(seen, safe=safe, fix=fix)
         self._keys = tuple(dict.fromkeys(self._places[name] for name in target.key.columns))
         self._values = tuple(self._places[name] for name in value_columns(target, names))
         self._fields = target.fields or tuple((n, n) for n in shown_columns(target, names))
@@ -124,7 +124,7 @@ class RowCodec:
         suffix: str,
         skip_rows: int,
         out: list[bytes],
-        lanes: Lanes | None = None,
+        chains: Chains | None = None,
         addresses: list[bytes] | None = None,
     ) -> tuple[int, str]:
         """Append one message body to `out` for each row of a rows event.
@@ -139,14 +139,14 @@ class RowCodec:
             context: ``"gtid":"…",`` or empty.
             suffix: ``,"ts":1795414891568123,"v":1}``.
             skip_rows: rows with a smaller number are read over, and published by somebody before.
-            lanes: the chains of several partitions, moved on; None with one.
-            addresses: gets ``b"update.2"`` for each body in `out`, with lanes alone.
+            chains: the chains of several partitions, moved on; None with one.
+            addresses: gets ``b"update.2"`` for each body in `out`, with chains alone.
 
         Returns:
             Number of the row after the last, and id of the last message (or `prev`).
 
         Raises:
-            PositionLostError: the rows cannot be carried exactly; `out`, `lanes` and `addresses`
+            PositionLostError: the rows cannot be carried exactly; `out`, `chains` and `addresses`
                 are as they were.
         """
         rows_start = start + self._head_bytes[op == "update"]
@@ -156,19 +156,19 @@ class RowCodec:
             function = self._functions[op, head] = self._generate(op, head)
         held = len(out)
         middle, tail = context + '"id":"', '"' + suffix
-        last_of = lanes.last_of.copy() if lanes is not None else None
+        last_of = chains.last_of.copy() if chains is not None else None
         plan = self.plans.get(OPS[op])
-        whole = first_row >= skip_rows and (lanes is None or lanes.half == WHOLE)
+        whole = first_row >= skip_rows and (chains is None or chains.half == WHOLE)
         if plan is not None and plan.head == head and whole:
-            chain = (first_row, id_prefix, prev, middle, tail)
-            made = plan.rows(event, rows_start, end, *chain, out, last_of, addresses)
+            ids = (first_row, id_prefix, prev, middle, tail)
+            made = plan.rows(event, rows_start, end, *ids, out, last_of, addresses)
             if made is not None:
-                if lanes is not None and last_of is not None:
-                    lanes.last_of = last_of
+                if chains is not None and last_of is not None:
+                    chains.last_of = last_of
                 return cast("tuple[int, str]", made)
-        lane: tuple[Any, ...] = ()
-        if lanes is not None and addresses is not None:
-            lane = (lanes.half, last_of, addresses.append)
+        chain: tuple[Any, ...] = ()
+        if chains is not None and addresses is not None:
+            chain = (chains.half, last_of, addresses.append)
         try:
             o, row, last = function(
                 event,
@@ -181,7 +181,7 @@ class RowCodec:
                 middle,
                 tail,
                 out.append,
-                *lane,
+                *chain,
             )
         except NotAscii as error:
             cut(held, out, addresses)
@@ -196,8 +196,8 @@ class RowCodec:
         if o != end:
             cut(held, out, addresses)
             raise self._damaged("rows that do not end with it")
-        if lanes is not None and last_of is not None:
-            lanes.last_of = last_of
+        if chains is not None and last_of is not None:
+            chains.last_of = last_of
         return row, last
 
     def _generate(self, op: Op, head: bytes) -> _Function:
@@ -371,7 +371,7 @@ class RowCodec:
             f"a row of {self.target.table} has NULL in {self._map.columns[place].name!r}, "
             "a column of its key",
             safe="nothing after the last whole transaction was published",
-            remedy="make the key of columns that are NOT NULL: --key TEMPLATE;\n" + FIRST + REFRESH,
+            fix="make the key of columns that are NOT NULL: --key TEMPLATE;\n" + FIRST + REFRESH,
         )
 
     def _not_ascii(self, column: str) -> PositionLostError:
@@ -380,7 +380,7 @@ class RowCodec:
             f"a row of {name} has bytes above 127 in {column!r}, a column in the character set "
             "ascii, which has no text for them",
             safe="nothing after the last whole transaction was published",
-            remedy="correct such rows, or give the column its true character set, then\n"
+            fix="correct such rows, or give the column its true character set, then\n"
             "cdc refresh; "
             f'or leave it out, exclude = ["{column}"] in [tables."{name}"] of cdc.toml',
         )
@@ -389,7 +389,7 @@ class RowCodec:
         return PositionLostError(
             f"a rows event of {self.target.table} cannot be read: {what}",
             safe="nothing after the last whole transaction was published",
-            remedy="check the file on the server: mysqlbinlog --verify-binlog-checksum FILE",
+            fix="check the file on the server: mysqlbinlog --verify-binlog-checksum FILE",
         )
 
 
@@ -397,7 +397,7 @@ def _without_column(table: str, name: str) -> PositionLostError:
     return PositionLostError(
         f"{table} has no column {name!r} in the binlog",
         safe="nothing of this table was published from here on",
-        remedy="the table was changed: start cdc again, which looks at its columns anew, or name\n"
+        fix="the table was changed: start cdc again, which looks at its columns anew, or name\n"
         "a column that it has with --key or --value; if it stops at the same place again:\n"
         + REFRESH,
     )
@@ -407,7 +407,7 @@ def _partial(table: str, column: str | None) -> PositionLostError:
     return PositionLostError(
         f"a row of {table} is in the binlog without its column {column!r}",
         safe="nothing after the last whole transaction was published",
-        remedy="a generated column, which MariaDB leaves out of UPDATE and DELETE: leave it out, "
+        fix="a generated column, which MariaDB leaves out of UPDATE and DELETE: leave it out, "
         f'exclude = ["{column}"]\nin [tables."{table}"] of cdc.toml; '
         "any other: SET PERSIST binlog_row_image = 'FULL';\n"
         "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,

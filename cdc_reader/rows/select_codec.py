@@ -259,14 +259,14 @@ class SelectCodec:
             f"a row of {self._table.qualified} has NULL in {self._columns[place].name!r}, "
             "a column of its key",
             safe="the rows read before were published; no other was",
-            remedy="make the key of columns that are NOT NULL: --key TEMPLATE",
+            fix="make the key of columns that are NOT NULL: --key TEMPLATE",
         )
 
     def _unreadable(self, what: str) -> PositionLostError:
         return PositionLostError(
             f"a selected row of {self._table.qualified} cannot be read: {what}",
             safe="the rows read before were published; no other was",
-            remedy="check that the table's definition has not changed, then start cdc again",
+            fix="check that the table's definition has not changed, then start cdc again",
         )
 
 
@@ -340,5 +340,5 @@ def _refused(table: Table, column: Column, why: str) -> PreflightError:
     return PreflightError(
         f"column {column.name!r} of {table.qualified} has {why}, which cdc does not carry",
         safe="nothing of this table was published",
-        remedy="capture one other column of it with --value COLUMN, or take the table out",
+        fix="capture one other column of it with --value COLUMN, or take the table out",
     )

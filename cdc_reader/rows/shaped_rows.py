@@ -142,11 +142,11 @@ class ShapedRows:
             tail: str, append: Callable[[bytes], None], half: int, prevs: list[str],
             address: Callable[[bytes], None],
         ) -> tuple[int, int, str]:  # fmt: skip
-            def send(kind: str, own: str, lane: int, old: Place | None, new: Row | None) -> None:
+            def send(kind: str, own: str, chain: int, old: Place | None, new: Row | None) -> None:
                 about = change_head(kind, table, old, new)
-                append(f'{about}{middle}{own}","prev":"{prevs[lane]}{tail}'.encode())
-                address(f"{kind}.{lane}".encode())
-                prevs[lane] = own
+                append(f'{about}{middle}{own}","prev":"{prevs[chain]}{tail}'.encode())
+                address(f"{kind}.{chain}".encode())
+                prevs[chain] = own
 
             while o < end:
                 o, old_texts, new_texts = read(b, o)
@@ -158,8 +158,8 @@ class ShapedRows:
                     was, at = (_lane(place, partitions) for place in (old, new and new.place))
                     moves = was is not None and at is not None and was != at
                     if row >= skip:
-                        lane = was if at is None else at
-                        send(op, own, lane or 0, None if moves else old, new)
+                        chain = was if at is None else at
+                        send(op, own, chain or 0, None if moves else old, new)
                         last = own
                     if moves:
                         last = f"{own}.0"

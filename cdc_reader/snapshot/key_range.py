@@ -147,12 +147,12 @@ def checked(tables: Sequence[Table], ranges: Ranges) -> None:
         if table is None:
             raise UsageError(
                 f"{name} is not captured{nearest(name, by_name)}",
-                remedy="captured are " + ", ".join(sorted(by_name)),
+                fix="captured are " + ", ".join(sorted(by_name)),
             )
         if not table.chunk_key:
             raise UsageError(
                 f"{name} has no primary or unique NOT NULL key, so no range of it can be read",
-                remedy=f"read it as a whole:  cdc refresh --only {name}",
+                fix=f"read it as a whole:  cdc refresh --only {name}",
             )
         columns = chunk_columns(table)
         for key in (key for both in wanted for key in both):
@@ -178,6 +178,6 @@ def refuse_too_much(ranges: Sequence[KeyRange]) -> None:
         raise UsageError(
             "too many ranges of keys wait to be read",
             safe="nothing was announced",
-            remedy="wait until cdc run has read those that were asked for before, or read the\n"
+            fix="wait until cdc run has read those that were asked for before, or read the\n"
             "whole table:  cdc refresh --only TABLE",
         )

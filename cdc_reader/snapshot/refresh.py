@@ -80,7 +80,7 @@ async def announce(
                 raise UnavailableError(
                     "a reader publishes without a pause, so that nothing can be put in line",
                     safe="nothing was announced",
-                    remedy="stop cdc run, run cdc refresh, start cdc run again",
+                    fix="stop cdc run, run cdc refresh, start cdc run again",
                 ) from None
         finally:
             await stream.close(nc)
@@ -141,7 +141,7 @@ def is_done(refresh: Refresh, snapshot: Mapping[str, TableProgress]) -> bool:
         raise UnavailableError(
             f"the cdc run that is running does not follow {', '.join(missing)}",
             safe="nothing was changed by this",
-            remedy="give it the same tables, and ask again",
+            fix="give it the same tables, and ask again",
         )
     return all(is_read(snapshot[name], refresh.number) for name in refresh.tables) and all(
         are_read(snapshot[name], refresh.number) for name in partly
@@ -233,7 +233,7 @@ def plan_refresh(
         if only and name not in tables:
             raise UsageError(
                 f"{name} is not captured{nearest(name, tables)}",
-                remedy="captured are " + ", ".join(sorted(tables)),
+                fix="captured are " + ", ".join(sorted(tables)),
             )
     fresh = {name: TableProgress(refresh=number) for name in wanted}
     if server is None:
@@ -271,7 +271,7 @@ def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refr
             raise UsageError(
                 f"{name} is not followed by the cdc run that wrote to the stream last"
                 f"{nearest(name, snapshot)}",
-                remedy="start cdc run with it: it reads the table by itself",
+                fix="start cdc run with it: it reads the table by itself",
             )
         more = (
             KeyRange(refresh=number, first=tuple(first), last=tuple(last)) for first, last in wanted
@@ -288,7 +288,7 @@ def _of_now(tail: Tail) -> Heartbeat:
     if tail.heartbeat is None:
         raise UsageError(
             "the stream has no place in the binlog yet, so there is nothing to read anew",
-            remedy="start cdc run, or refresh all tables",
+            fix="start cdc run, or refresh all tables",
         )
     return tail.heartbeat
 

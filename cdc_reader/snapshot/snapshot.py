@@ -201,7 +201,7 @@ class Snapshot:
             raise UsageError(
                 f"{table.qualified} has more than {WHOLE_TABLE_MAX_ROWS:,} rows and no primary or "
                 "unique NOT NULL key, so its rows cannot be read in parts",
-                remedy="add a primary key, or run with --no-snapshot",
+                fix="add a primary key, or run with --no-snapshot",
             )
         rows = window.codec.rows(chunk.rows)
         if window.touched:

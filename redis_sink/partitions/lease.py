@@ -64,7 +64,7 @@ class Leases:
             raise StreamError(
                 f"the bucket {self._stream} does not let messages expire",
                 safe="nothing was written",
-                remedy="several partitions need nats-server 2.11 or newer; then "
+                fix="several partitions need nats-server 2.11 or newer; then "
                 f"nats stream rm {self._stream}",
             )
 
@@ -86,7 +86,7 @@ class Leases:
             raise StreamError(
                 f"the bucket {self._stream} cannot be created: {error.seen}",
                 safe="nothing was written",
-                remedy="several partitions need nats-server 2.11 or newer",
+                fix="several partitions need nats-server 2.11 or newer",
             ) from None
 
     async def be_seen(self) -> None:
@@ -176,7 +176,7 @@ class Leases:
         if subject.lower() in self._nc.denied.lower():
             return PermissionDenied(
                 f"NATS refuses this login the right to publish to {subject}",
-                remedy=f"several partitions need it: allow {self._prefix}> to the sink",
+                fix=f"several partitions need it: allow {self._prefix}> to the sink",
             )
         return UnavailableError(f"NATS does not acknowledge {subject}")
 

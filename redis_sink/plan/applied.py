@@ -133,7 +133,7 @@ def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
         raise PositionLostError(
             f"the value of the Redis key {key} is not a position of this version of cdc",
             safe="nothing was written",
-            remedy="give this pipeline another name (setting pipeline), or run the version of\n"
+            fix="give this pipeline another name (setting pipeline), or run the version of\n"
             "cdc that wrote it",
         )
     found = 1 if applied.partitions is msgspec.UNSET else applied.partitions
@@ -141,7 +141,7 @@ def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
         raise PositionLostError(
             f"the position {key} is that of {found} partitions, the settings say {partitions}",
             safe="nothing was written",
-            remedy=f"run with --partitions {found}, or give this pipeline another name",
+            fix=f"run with --partitions {found}, or give this pipeline another name",
         )
     return applied
 
@@ -223,7 +223,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
             f"{state.name} before they were applied",
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
-            remedy=REFRESH + "\n(and give stream_max_age_s more room)",
+            fix=REFRESH + "\n(and give stream_max_age_s more room)",
         )
     return Start(max(standing + 1, first), applied, "resume")
 
@@ -244,7 +244,7 @@ def other_stream(applied: Applied, stream: str) -> PositionLostError:
     return PositionLostError(
         f"Redis holds what came from the stream {applied.stream}, not {stream}",
         safe="nothing was written",
-        remedy=f"set stream to {applied.stream}, or give this pipeline another name",
+        fix=f"set stream to {applied.stream}, or give this pipeline another name",
     )
 
 

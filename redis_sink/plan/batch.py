@@ -84,7 +84,7 @@ def missing(
         f"a message is missing in the stream {applied.stream} at or before sequence {seq}: {seen}, "
         f"but the last one here is {last_id or 'none'}",
         safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
-        remedy=REFRESH,
+        fix=REFRESH,
     )
 
 

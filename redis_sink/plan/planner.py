@@ -91,7 +91,7 @@ class Planner:
             if table.model == "hash" and table.value_column is not None and table.field is None:
                 raise UsageError(
                     f"{table.qualified}: --as hash and --value exclude each other",
-                    remedy="leave --value out: a hash has one field for each column",
+                    fix="leave --value out: a hash has one field for each column",
                 )
         models = {table.qualified: model_of(table) for table in tables}
         self._captured = frozenset(models)

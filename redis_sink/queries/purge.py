@@ -66,7 +66,7 @@ def wanted_of(
                 f"keys of {ground.template.text!r} cannot be told from others: it begins with a "
                 "column",
                 safe="nothing was removed",
-                remedy="remove them with what knows their names",
+                fix="remove them with what knows their names",
             )
     named = {table.qualified for table in tables}
     stays = [g for table in followed for g in grounds_of(table)]
@@ -78,7 +78,7 @@ def wanted_of(
                 raise UsageError(
                     f"{ground.template.text!r} is the template that {table.qualified} has now",
                     safe="nothing was removed",
-                    remedy="leave --key out to remove all keys of the table",
+                    fix="leave --key out to remove all keys of the table",
                 )
     else:
         stays = [g for g in stays if g.table not in named]
@@ -190,7 +190,7 @@ async def purge(
             raise PreflightError(
                 f"a cdc run writes {', '.join(written)} now",
                 safe="nothing was removed",
-                remedy="stop it, or start it without the table; then cdc purge again",
+                fix="stop it, or start it without the table; then cdc purge again",
             )
         return wanted, await _removed(writer, wanted, stays, is_fenced=not written, shown=shown)
     finally:
@@ -222,7 +222,7 @@ async def _removed(
                         "a cdc run began to write while keys were removed",
                         safe=f"{removed} keys were removed; those of rows that it follows come "
                         "again with cdc refresh",
-                        remedy="stop it, or start it without the table; then cdc purge again",
+                        fix="stop it, or start it without the table; then cdc purge again",
                     ) from None
             removed += len(keys)
             shown("removing", looked)

@@ -93,12 +93,11 @@ def _error(raw: bytes | None) -> dict[str, Any] | None:
 async def remember_error(settings: Settings, role: str, error: CdcError) -> None:
     """Keep an error that ended a role, for `cdc status`; where Redis refuses, only the log has it.
 
-    ``{"ts":1795414891568123,"role":"sink","exit_code":65,"seen":"…","safe":"…","remedy":"…"}``
+    ``{"ts":1795414891568123,"role":"sink","exit_code":65,"seen":"…","safe":"…","fix":"…"}``
     """
     secrets = secrets_of(settings)
     texts = {
-        name: hide(getattr(error, name)[:TEXT_LONGEST], secrets)
-        for name in ("seen", "safe", "remedy")
+        name: hide(getattr(error, name)[:TEXT_LONGEST], secrets) for name in ("seen", "safe", "fix")
     }
     about = {"ts": time.time_ns() // 1000, "role": role, "exit_code": error.exit_code, **texts}
     key = error_key(settings.pipeline)

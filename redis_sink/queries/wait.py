@@ -48,9 +48,9 @@ def wanted_of(text: str) -> Wanted:
         parsed = MySqlGtidSet.parse(text)
     except ValueError:
         # The parser's words would name one kind of server, and it may be the other.
-        raise UsageError(f"{text[:80]!r} is no GTID", remedy=_FORMS) from None
+        raise UsageError(f"{text[:80]!r} is no GTID", fix=_FORMS) from None
     if not parsed.intervals():
-        raise UsageError("no transaction is named", remedy=_FORMS)
+        raise UsageError("no transaction is named", fix=_FORMS)
     return parsed
 
 
@@ -78,7 +78,7 @@ def _is_in(wanted: Wanted, applied: Applied) -> bool:
             return False  # no heartbeat was applied yet
         raise PreflightError(
             "the position has no GTIDs: the server that cdc follows writes none",
-            remedy='SET GLOBAL gtid_mode = ON (step by step, MySQL manual, "Enabling GTID\n'
+            fix='SET GLOBAL gtid_mode = ON (step by step, MySQL manual, "Enabling GTID\n'
             'Transactions Online"); until then wait for the row itself',
         )
     unread = applied.gtid_set if applied.unread is UNSET else applied.unread or ""
@@ -93,7 +93,7 @@ def _is_in(wanted: Wanted, applied: Applied) -> bool:
         return all(gtid in newest and gtid not in old for gtid in wanted)
     except ValueError:
         raise PreflightError(
-            f"the position has GTIDs of another kind: {applied.gtid_set[:80]}", remedy=_FORMS
+            f"the position has GTIDs of another kind: {applied.gtid_set[:80]}", fix=_FORMS
         ) from None
 
 

@@ -32,6 +32,6 @@ async def refuse_other_kinds(writer: Writer, shared: Mapping[str, str]) -> None:
             raise PreflightError(
                 f"the Redis key {key!r} is a {is_kind}, and cdc keeps a {kind} there",
                 safe="this batch was not written, nor anything after it",
-                remedy="find who writes it, and remove it: redis-cli UNLINK KEY; then\n"
+                fix="find who writes it, and remove it: redis-cli UNLINK KEY; then\n"
                 "cdc refresh --only TABLE   which makes it anew, and start cdc run again",
             )

@@ -52,7 +52,7 @@ async def check_server(writer: Writer, log: Any) -> bool:
         if finding.stops:
             raise finding.error()
     for finding in found:
-        log.warning(finding.sentence(), next=finding.remedy or None)
+        log.warning(finding.sentence(), fix=finding.fix.text() or None)
     return bool(info)
 
 

@@ -1,4 +1,4 @@
-"""What of a Redis breaks the promise, and the command that mends it.
+"""What of a Redis breaks the promise, and the command that fixes it.
 
 Pure: from the answers of ROLE, INFO and of commands that were tried.
 """

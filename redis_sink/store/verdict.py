@@ -41,14 +41,14 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
     code = error.split(" ", 1)[0]
     where = f"Redis at {address}"
     if code in _WAIT:
-        reason, remedy = _WAIT[code]
-        return UnavailableError(f"{where} refuses to write: {reason} ({code})", remedy=remedy)
+        reason, fix = _WAIT[code]
+        return UnavailableError(f"{where} refuses to write: {reason} ({code})", fix=fix)
     if "max number of clients" in error:
         return UnavailableError(f"{where} has no room for another client (maxclients)")
     if code in _DENIED:
         return PermissionDenied(
             f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
-            remedy="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
+            fix="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
             "+get +set +mset +unlink +hset +sadd +smismember +role +info +scan\n"
             "on the tables' keys and on cdc:PIPELINE:*",
         )
@@ -56,19 +56,19 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
         return PreflightError(
             f"{where} is part of a cluster ({code})",
             safe="nothing was written",
-            remedy="use a Redis that is not a cluster: data and position need one transaction",
+            fix="use a Redis that is not a cluster: data and position need one transaction",
         )
     if error.startswith(_UNKNOWN):
         return PreflightError(
             f"{where} has no {command or 'command that cdc needs'}",
             safe="nothing was written",
-            remedy="use Redis 6.2 or newer, where the command was not renamed or left out:\n"
+            fix="use Redis 6.2 or newer, where the command was not renamed or left out:\n"
             "rename-command in redis.conf, or the list of commands of the managed service",
         )
     return InternalError(
         f"{where} refuses {command or 'a command'} ({code})",
         safe="the position was not moved past it",
-        remedy="please report it with the version of Redis",
+        fix="please report it with the version of Redis",
     )
 
 

@@ -152,7 +152,7 @@ class Writer:
                 f"Redis at {self.address} applied a transaction in part "
                 f"({str(failed[0]).split(' ', 1)[0]})",
                 safe="the position has moved past a write that failed",
-                remedy=REFRESH + "\nplease report it",
+                fix=REFRESH + "\nplease report it",
             )
         self._position = position
 
@@ -169,7 +169,7 @@ class Writer:
         call = script_call(self.key, before, position, commands) if before is not None else None
         if call is None:
             self.close()
-            raise Full(why.seen, remedy=why.remedy)
+            raise Full(why.seen, fix=why.fix)
         done, *_, current = await self._exchange(
             [call, ("MULTI",), ("EXEC",), ("WATCH", self.key), ("GET", self.key)]
         )
@@ -180,7 +180,7 @@ class Writer:
         if done in (APPLIED, NOT_AS_LEFT):
             raise Fenced
         if done == TOO_LARGE or is_not_run(done):
-            raise Full(why.seen, remedy=why.remedy)
+            raise Full(why.seen, fix=why.fix)
         raise refusal(self.address, str(done), "EVAL")
 
     async def check(self) -> None:

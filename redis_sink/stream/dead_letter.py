@@ -89,5 +89,5 @@ class DeadLetters:
         if error:
             raise UnavailableError(
                 f"a dead letter cannot be stored on {self._subject}: {error.get('description')}",
-                remedy="make room in the dead-letter stream; the sink waits and skips nothing",
+                fix="make room in the dead-letter stream; the sink waits and skips nothing",
             )

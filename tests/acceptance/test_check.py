@@ -74,7 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def odd(place: Place) -> Iterator[Place]:
-    """One error that SQL mends and one warning that it does not."""
+    """One error that SQL fixes and one warning that it does not."""
     client: Any = redis.Redis(port=place.redis.port)
     place.sql("SET GLOBAL binlog_row_metadata = 'MINIMAL'")
     client.config_set("maxmemory-policy", "allkeys-lru")
@@ -103,7 +103,7 @@ def test_errors_end_with_3_and_warnings_with_1_where_they_count(odd: Place) -> N
 
 
 def test_fix_sql_is_what_mysql_runs(odd: Place) -> None:
-    """All lines that are no comments, run as they are, mend what SQL mends."""
+    """All lines that are no comments, run as they are, fix what SQL fixes."""
     done = odd.check("--table", "shop.users", "--fix-sql")
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("-- ")]
 

@@ -81,7 +81,7 @@ class Place:
         text = self.text()
         assert "Traceback" not in text
         assert text.count("error: ") == 1
-        assert "\n  next: " in text or "\n     next: " in text
+        assert "\n  fix:  " in text or "\n     fix:  " in text
         return code, text
 
     def wait_for_key(self, key: str, value: str | None) -> None:

@@ -178,7 +178,7 @@ def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Ben
 
 
 def test_what_cannot_start_is_not_rehearsed(bench: Bench) -> None:
-    """Exit code 3, each finding with its mend, and still nothing is written."""
+    """Exit code 3, each finding with its fix, and still nothing is written."""
     execute(bench, "SET GLOBAL binlog_row_metadata = 'MINIMAL'")
     before = traces(bench)
 

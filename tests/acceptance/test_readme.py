@@ -130,14 +130,14 @@ def test_from_a_mysql_url_to_a_verified_mirror(place: Place, tmp_path: Path) -> 
             check=False,
         )
 
-    login, mend = blocks("sql")
+    login, fix = blocks("sql")
     as_administrator(mysql, login)
     check, dry_run = blocks("sh")[2].splitlines()
     refused = run(check)
     assert refused.returncode == 3
-    assert mend.strip() in refused.stdout
-    assert mend.strip() in run(f"{check} --fix-sql").stdout
-    as_administrator(mysql, mend)
+    assert fix.strip() in refused.stdout
+    assert fix.strip() in run(f"{check} --fix-sql").stdout
+    as_administrator(mysql, fix)
     assert run(check).returncode == 0
     rehearsed = run(dry_run)
     assert rehearsed.returncode == 0, rehearsed.stderr

@@ -135,7 +135,7 @@ def test_a_pipeline_is_seen_as_it_is(bench: Bench) -> None:
         asyncio.run(publish())
         wrong = until(bench, "the letter", lambda a: a["check"]["code"] == 1)
         assert wrong["check"]["why"] == ["messages of no table are quarantined (cdc dead list)"]
-        assert "next: cdc dead list" in cdc_status(bench).stdout
+        assert "fix:  cdc dead list" in cdc_status(bench).stdout
 
         reader.kill()
         stopped = until(bench, "the reader", lambda a: a["state"] == "stopped")
@@ -166,7 +166,7 @@ def test_a_pipeline_is_seen_as_it_is(bench: Bench) -> None:
 def test_the_error_that_ended_a_role_is_kept(
     bench: Bench, tmp_path: Path, is_embedded: bool
 ) -> None:
-    """With its place, its remedy and its exit code, after the process is gone: it is the state.
+    """With its place, its fix and its exit code, after the process is gone: it is the state.
 
     Also where NATS has gone with it.
     """
@@ -232,7 +232,7 @@ def test_settings_that_change_the_form_of_rows_are_told_until_they_are_read_anew
         assert older_forms() == [True]
         code, line = check(bench)
         assert (code, TABLE in line) == (1, True)
-        assert f"next: cdc refresh --only {TABLE}" in cdc_status(bench).stdout
+        assert f"fix:  cdc refresh --only {TABLE}" in cdc_status(bench).stdout
 
         process = pipeline.run("--value", "name")
         pipeline.refresh("--only", TABLE)

@@ -1,4 +1,4 @@
-"""What cannot be followed without a gap ends with an error whose remedy works."""
+"""What cannot be followed without a gap ends with an error whose fix works."""
 
 from __future__ import annotations
 

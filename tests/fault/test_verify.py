@@ -132,7 +132,7 @@ def all_are_found_and_repaired(bench: Bench, *flags: str) -> None:
 
 
 def test_all_of_1000_corruptions_are_found_and_repaired(source: Bench) -> None:
-    """Changed, deleted, added, retyped: each is named, mended by the stream, and none is left."""
+    """Changed, deleted, added, retyped: each is named, fixed by the stream, and none is left."""
     all_are_found_and_repaired(source)
     source.wait_until_equal()
 

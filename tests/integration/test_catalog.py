@@ -178,7 +178,7 @@ def rights_missing(source: Source, user: str) -> list[str]:
     settings = source.settings("{s}.t", user=user)
     with catalog.connect(settings.mysql) as connection:
         facts = catalog.server_facts(connection)
-        return [f.remedy for f in catalog.check_rights(connection, facts, settings.mysql)]
+        return [f.fix.text() for f in catalog.check_rights(connection, facts, settings.mysql)]
 
 
 def test_rights_are_found_by_trying(source: Source) -> None:

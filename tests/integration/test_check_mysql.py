@@ -379,7 +379,7 @@ def test_a_system_versioned_table_is_told_as_one(a_mariadb: SqlServer) -> None:
     (finding,) = findings(a_mariadb, table).values()
 
     assert "is a system-versioned table" in finding.seen
-    assert "DROP SYSTEM VERSIONING" in finding.remedy
+    assert "DROP SYSTEM VERSIONING" in finding.fix.text()
 
 
 def test_two_names_of_one_table_are_both_told(server: SqlServer) -> None:
@@ -427,7 +427,7 @@ def test_generated_columns(server: SqlServer) -> None:
         return
     assert list(got) == ["mysql.column-generated"]
     assert got["mysql.column-generated"].stops
-    assert f'exclude = ["v"] in [tables."{table}"]' in got["mysql.column-generated"].remedy
+    assert f'exclude = ["v"] in [tables."{table}"]' in got["mysql.column-generated"].fix.text()
     assert findings(server, table, value="a") == {}
     assert list(findings(server, table, value="v")) == ["mysql.column-generated"]
     assert "mysql.column-generated" in findings(server, table, key="t:{id}:{v}", value="a")
@@ -637,7 +637,7 @@ def test_a_table_whose_rows_the_binlog_does_not_show(server: SqlServer, engine: 
     assert (finding.id, finding.table, finding.stops) == ("mysql.table-engine", name, True)
     assert finding.error().exit_code == 3
     if engine == "MERGE":
-        assert "name the tables" in finding.remedy
+        assert "name the tables" in finding.fix.text()
         name = kept
     else:
         run_sql(server, finding)
@@ -659,7 +659,7 @@ def test_a_captured_table_that_gets_such_an_engine_stops_the_reader(
 
     assert error is not None
     assert f"{follower.schema}.hot to ENGINE = {engine}" in error.seen
-    assert "ENGINE = InnoDB;" in error.remedy
+    assert "ENGINE = InnoDB;" in error.fix
 
 
 @pytest.mark.timeout(120)
@@ -682,4 +682,4 @@ def test_a_memory_table_that_a_restart_has_emptied(
     assert error is not None
     assert f"{follower.schema}.hot is empty" in error.seen
     assert "ENGINE = MEMORY after a restart" in error.seen
-    assert "ENGINE = InnoDB;" in error.remedy
+    assert "ENGINE = InnoDB;" in error.fix

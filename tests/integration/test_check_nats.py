@@ -118,7 +118,7 @@ def test_a_stream_that_cannot_be_changed(place: Place) -> None:
     (finding,) = place.findings().values()
     other = {"stream": f"{place.name}_2".upper(), "subject_prefix": f"{place.name}_2"}
 
-    assert (finding.fix.command, "--subject-prefix" in finding.remedy) == ("", True)
+    assert (finding.fix.command, "--subject-prefix" in finding.fix.text()) == ("", True)
     assert place.findings(**other) == {}
 
 
@@ -165,7 +165,7 @@ def test_another_number_of_partitions(place: Place) -> None:
     (finding,) = place.findings().values()
 
     assert (finding.id, finding.stops) == ("nats.partitions", True)
-    assert "--partitions 4" in finding.remedy
+    assert "--partitions 4" in finding.fix.text()
     assert place.findings(partitions=4) == {}
 
 

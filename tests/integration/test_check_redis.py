@@ -141,7 +141,7 @@ def test_a_position_that_is_not_this_pipeline_s(place: Place) -> None:
     (finding,) = place.findings().values()
 
     assert (finding.id, finding.stops) == ("redis.position", True)
-    assert "set stream to OTHER" in finding.remedy
+    assert "set stream to OTHER" in finding.fix.text()
     assert finding.error().exit_code == 65
     assert place.findings(stream="OTHER") == {}
     place.client().set("cdc:default:position", "junk")
@@ -248,7 +248,7 @@ def test_a_replica(place: Place) -> None:
         (finding,) = place.findings(replica).values()
 
         assert (finding.id, finding.stops) == ("redis.role", True)
-        assert f"127.0.0.1:{place.redis.port}" in finding.remedy
+        assert f"127.0.0.1:{place.redis.port}" in finding.fix.text()
         redis_cli(replica, finding)
         assert place.findings(replica) == {}
 

@@ -163,7 +163,7 @@ def test_certificates_of_the_server(places: Places, server: str, tmp_path: Path)
     foreign = refusal(places.url(server, places.foreign))
     assert type(foreign) is PermissionDenied
     assert "not for this host" in foreign.seen
-    assert "verify-ca" in foreign.remedy
+    assert "verify-ca" in foreign.fix
     attempt(places.url(server, places.foreign, "&ssl-mode=verify-ca"))
     stranger = Authority(tmp_path / "other", "stranger").file
     unknown = refusal(
@@ -171,7 +171,7 @@ def test_certificates_of_the_server(places: Places, server: str, tmp_path: Path)
     )
     assert type(unknown) is PermissionDenied
     assert "does not vouch" in unknown.seen
-    assert "?ssl-ca" in unknown.remedy
+    assert "?ssl-ca" in unknown.fix
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -184,7 +184,7 @@ def test_certificates_of_the_client(places: Places, server: str, tmp_path: Path)
     without = refusal(places.url(server, places.mutual))
     assert type(without) is PermissionDenied
     assert "wants a client certificate" in without.seen
-    assert "ssl-cert" in without.remedy
+    assert "ssl-cert" in without.fix
     cert, key = Authority(tmp_path / "other", "stranger").issue("client")
     wrong = refusal(places.url(server, places.mutual, ssl_cert=cert, ssl_key=key))
     assert type(wrong) is PermissionDenied
@@ -234,7 +234,7 @@ def test_plain_text_to_a_port_with_tls(places: Places) -> None:
         error = refusal(f"redis://{login}127.0.0.1:{places.tls['redis']}/0")
         assert type(error) is PermissionDenied
         assert "speaks TLS" in error.seen
-        assert "rediss://" in error.remedy
+        assert "rediss://" in error.fix
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -331,7 +331,7 @@ def test_a_plugin_that_is_not_known_is_named(plugin: str) -> None:
         error = refusal(f"mysql://ada:geheim@127.0.0.1:{port}")
     assert type(error) is PermissionDenied
     assert plugin in error.seen
-    assert "IDENTIFIED" in error.remedy
+    assert "IDENTIFIED" in error.fix
     assert heard == b""
 
 
@@ -375,4 +375,4 @@ def test_logins_of_mariadb() -> None:
     assert type(wrong) is PermissionDenied
     assert "1045" in wrong.seen
     assert type(socket_alone) is PermissionDenied
-    assert "unix_socket" in socket_alone.remedy
+    assert "unix_socket" in socket_alone.fix

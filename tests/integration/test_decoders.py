@@ -409,7 +409,7 @@ def test_generated_columns_of_an_older_mariadb_are_carried(benches: dict[str, Be
 
 @SERVERS
 def test_a_partial_image_is_refused(benches: dict[str, Bench], server: str) -> None:
-    """A session at MINIMAL stops the reader with the column and the remedy."""
+    """A session at MINIMAL stops the reader with the column and the fix."""
     with pytest.raises(PositionLostError, match="without its column") as caught:
         benches[server].both_ways(
             "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT)",
@@ -418,7 +418,7 @@ def test_a_partial_image_is_refused(benches: dict[str, Bench], server: str) -> N
             "UPDATE t SET a = 4",
             "SET SESSION binlog_row_image = 'FULL'",
         )
-    assert "binlog_row_image = 'FULL'" in caught.value.remedy
+    assert "binlog_row_image = 'FULL'" in caught.value.fix
 
 
 @pytest.mark.parametrize("server", ["mysql80", "mariadb", "mariadb1011"])
@@ -433,7 +433,7 @@ def test_bytes_that_are_no_ascii_name_their_column(
             "INSERT INTO t VALUES (1, 'plain')",
             "INSERT INTO t VALUES (2, x'61E9')",
         )
-    assert 'exclude = ["a"]' in caught.value.remedy
+    assert 'exclude = ["a"]' in caught.value.fix
 
 
 UNCARRIED = [

@@ -65,7 +65,7 @@ def test_what_takes_the_key_of_rows_is_refused(any_server: MySQL | MariaDB) -> N
             assert error is not None, statements
             assert seen in error.seen
             assert f"{follower.schema}.{table}" in error.seen
-            assert "cdc refresh" in error.remedy
+            assert "cdc refresh" in error.fix
 
 
 def test_a_unique_key_less_is_refused_where_every_change_stops(
@@ -154,7 +154,7 @@ def test_a_history_of_rows_is_refused(any_mariadb: MariaDB, create: str) -> None
 
         assert error is not None
         assert "rows of its history" in error.seen
-        assert "DROP SYSTEM VERSIONING" in error.remedy
+        assert "DROP SYSTEM VERSIONING" in error.fix
         with pytest.raises(UsageError, match="system-versioned"):
             follower.capture("t")
 

@@ -81,7 +81,7 @@ def test_a_replica_is_found_without_role(mysql: MySQL, followed: str) -> None:
             check(mysql, replica, tables=(f"{followed}.your_table",)), "redis"
         ).values()
     assert finding.id == "redis.role"
-    assert f"127.0.0.1:{master.port}" in finding.remedy
+    assert f"127.0.0.1:{master.port}" in finding.fix.text()
 
 
 @pytest.mark.parametrize("name", ["WATCH", "SCAN", "HINCRBY", "UNLINK"])

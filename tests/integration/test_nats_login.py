@@ -56,7 +56,7 @@ def test_a_credentials_file_logs_in(new_nats: NewNats, tmp_path: Path) -> None:
     for name in ("stranger", "expired"):
         error = refused(f"nats://{place}?creds={tmp_path / name}")
         assert type(error) is PermissionDenied
-        assert "creds" in error.remedy
+        assert "creds" in error.fix
 
 
 async def _heard(url: str) -> bytes:

@@ -363,7 +363,7 @@ def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats
             with pytest.raises(PositionLostError) as error:
                 await a.publisher.send([Run("update", "d.t", [change(1, size=5000)])])
             assert "'t:1' of d.t has 5,1" in error.value.seen
-            assert "max_payload" in error.value.remedy
+            assert "max_payload" in error.value.fix
             rows = [b'{"key":"t:%d","value":"%b"}' % (n, b"x" * n) for n in (7, 5000, 9)]
             read = Run("snapshot", "d.t", [b'{"rows":[' + b",".join(rows) + SNAPSHOT_END])
             with pytest.raises(PositionLostError, match=r"'t:5000' of d\.t has 5,"):

@@ -308,7 +308,7 @@ async def test_gap_stops_with_the_position_unmoved(nats: Nats, redis: Redis) -> 
 
 @in_a_loop
 async def test_stream_made_anew_is_a_gap(nats: Nats, redis: Redis) -> None:
-    """A stream that was removed and written anew stops the sink, and the remedy works."""
+    """A stream that was removed and written anew stops the sink, and the fix works."""
     settings, seen = settings_for(nats, redis, "ANEW"), client(redis)
     async with a_chain(settings) as chain:
         await chain.some(50)

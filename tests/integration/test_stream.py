@@ -157,7 +157,7 @@ async def test_overlapping_subjects_are_refused(nats: Nats) -> None:
         await declare_stream(nc, settings)
         with pytest.raises(StreamError, match="overlap") as caught:
             await declare_stream(nc, dataclasses.replace(settings, stream="SECOND"))
-        assert "subject_prefix" in caught.value.remedy
+        assert "subject_prefix" in caught.value.fix
 
 
 @in_a_loop
@@ -212,7 +212,7 @@ async def test_jetstream_off(new_nats: NewNats) -> None:
     async with connected(settings.nats) as nc:
         with pytest.raises(StreamError, match="JetStream is off") as caught:
             await declare_stream(nc, settings)
-        assert "-js" in caught.value.remedy
+        assert "-js" in caught.value.fix
 
 
 @in_a_loop
@@ -258,7 +258,7 @@ async def test_tls(mysql: MySQL, new_nats: NewNats) -> None:
     async with asyncio.timeout(5):
         error = await refused(place)
     assert type(error) is PermissionDenied
-    assert "ssl-ca" in error.remedy
+    assert "ssl-ca" in error.fix
     assert "geheim" not in error.text()
 
 

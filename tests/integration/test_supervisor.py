@@ -108,7 +108,7 @@ def test_no_role_begins_before_every_server_said_yes(started: Any) -> None:
     code = run.process.wait(20)
 
     assert (code, run.lines("begins")) == (3, [])
-    assert run.text() == "error: a server says no\n  data: nothing was written\n  next: mend it\n"
+    assert run.text() == "error: a server says no\n  data: nothing was written\n  fix:  fix it\n"
     assert len(list(run.folder.glob("loaded-*"))) == 2
     assert descendants(run.process.pid) == []
 
@@ -159,7 +159,7 @@ def test_an_error_that_waiting_does_not_heal_ends_the_run(started: Any) -> None:
 
     assert code == 73
     assert run.text().count("the stream is not ours") == 1
-    assert run.text().endswith("  data: nothing was written\n  next: look\n")
+    assert run.text().endswith("  data: nothing was written\n  fix:  look\n")
     assert descendants(run.process.pid) == []
 
 

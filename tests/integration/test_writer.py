@@ -191,7 +191,7 @@ async def test_a_full_redis_has_a_fence_too(new_redis: NewRedis) -> None:
 
 @in_a_loop
 async def test_a_full_redis_without_the_right_to_a_script(new_redis: NewRedis) -> None:
-    """It is waited for, and the remedy names the right."""
+    """It is waited for, and the fix names the right."""
     login = {"user": "sink", "password": "geheim"}
     async with a_full_redis(new_redis, **login) as (writer, seen):
         with pytest.raises(Full) as caught:

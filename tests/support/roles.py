@@ -59,7 +59,7 @@ async def breaks(*_: Any, **__: Any) -> None:
 
 async def refuses(*_: Any, **__: Any) -> None:
     """End with an error that waiting does not heal."""
-    raise StreamError("the stream is not ours", safe="nothing was written", remedy="look")
+    raise StreamError("the stream is not ours", safe="nothing was written", fix="look")
 
 
 async def gives_up(*_: Any, **__: Any) -> None:
@@ -86,7 +86,7 @@ async def tables(refused: bool) -> tuple[Table, ...]:
         await asyncio.to_thread(
             wait_for, "both processes", lambda: len(list(folder.glob("loaded-*"))) == 2
         )
-        raise PreflightError("a server says no", safe="nothing was written", remedy="mend it")
+        raise PreflightError("a server says no", safe="nothing was written", fix="fix it")
     return ()
 
 

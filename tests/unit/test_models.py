@@ -25,7 +25,7 @@ from cdc.message import Change, Delivery, Member, encode
 from cdc.table import Column, Index, Table
 from cdc_reader.binlog import table_map as tm
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
-from cdc_reader.messages.chains import Lanes
+from cdc_reader.messages.chains import Chains
 from cdc_reader.rows.identity import Identity
 from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.select_codec import SelectCodec
@@ -220,23 +220,23 @@ def codec_of(table: Table, partitions: int) -> RowCodec:
 def deliveries(table: Table, events: list[Event], partitions: int) -> list[list[Delivery]]:
     """Return what each partition's sink is given, as the reader writes it."""
     codec = codec_of(table, partitions)
-    lanes = Lanes([""] * partitions) if partitions > 1 else None
+    chains = Chains([""] * partitions) if partitions > 1 else None
     out: list[list[Delivery]] = [[] for _ in range(partitions)]
     prev, seq = "", 0
     for n, (op, rows) in enumerate(events):
         bodies: list[bytes] = []
-        addresses: list[bytes] | None = [] if lanes else None
+        addresses: list[bytes] | None = [] if chains else None
         body = b"\x03" + b"\xff" * len(rows) + b"".join(map(image, rows))
         _, prev = codec.messages(
             op, body, 0, len(body), first_row=0, id_prefix=f"1.2.{n + 900}.", prev=prev,
-            context="", suffix=f',"ts":{TS},"v":1}}', skip_rows=0, out=bodies, lanes=lanes,
+            context="", suffix=f',"ts":{TS},"v":1}}', skip_rows=0, out=bodies, chains=chains,
             addresses=addresses,
         )  # fmt: skip
         for i, one in enumerate(bodies):
             seq += 1
             address = addresses[i] if addresses else op.encode()
-            lane = int(address.rpartition(b".")[2]) if lanes else 0
-            out[lane].append((seq, b"mysql." + address, one))
+            chain = int(address.rpartition(b".")[2]) if chains else 0
+            out[chain].append((seq, b"mysql." + address, one))
     return out
 
 
@@ -260,8 +260,8 @@ def test_whatever_changes_redis_is_what_the_rows_are(
         )
         for n in range(partitions)
     ]  # fmt: skip
-    while lanes := [n for n in range(partitions) if at[n] < len(waiting[n])]:
-        n = data.draw(st.sampled_from(lanes))
+    while chains := [n for n in range(partitions) if at[n] < len(waiting[n])]:
+        n = data.draw(st.sampled_from(chains))
         size = data.draw(st.integers(1, len(waiting[n]) - at[n]))
         batch = planners[n].plan(applied[n], waiting[n][at[n] : at[n] + size], now_us=1)
         assert batch.dead == []

@@ -99,7 +99,7 @@ def test_another_number_is_refused() -> None:
     for found, wanted in ((heartbeat(), 4), (heartbeat(4, ("",) * 4), 1)):
         with pytest.raises(StreamError) as caught:
             check_partitions(found, wanted, "MYSQL")
-        assert f"--partitions {found.partitions}" in caught.value.remedy
+        assert f"--partitions {found.partitions}" in caught.value.fix
 
 
 def test_a_heartbeat_says_the_number_and_each_end() -> None:

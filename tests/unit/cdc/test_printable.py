@@ -22,7 +22,7 @@ def test_control_characters_are_written_out() -> None:
     assert printable(EVIL) == shown
     assert printable("a\n\tb é 😀") == "a\n\tb é 😀"
     assert one_line("a\nb") == r"a\nb"
-    assert UnavailableError(EVIL, remedy=EVIL).text() == f"error: {shown}\n  next: {shown}"
+    assert UnavailableError(EVIL, fix=EVIL).text() == f"error: {shown}\n  fix:  {shown}"
     assert shown in as_words(False)("info", EVIL, {"error": EVIL})
     assert "\x1b" not in as_words(False)("info", EVIL, {"error": EVIL})
 
@@ -55,11 +55,11 @@ def test_a_password_in_a_flag() -> None:
     """It stands in the list of processes; in the environment it does not."""
     url = "redis://cdc:geheim@127.0.0.1/0"
     flags = {"redis": url, "mysql": "mysql://cdc@127.0.0.1"}
-    ((seen, remedy),) = exposed(load(flags, {}), flags, None)
+    ((seen, fix),) = exposed(load(flags, {}), flags, None)
 
     assert seen.startswith("--redis gives a password")
-    assert "CDC_REDIS_URL" in remedy
-    assert "geheim" not in seen + remedy
+    assert "CDC_REDIS_URL" in fix
+    assert "geheim" not in seen + fix
     assert list(exposed(load({}, {"CDC_REDIS_URL": url}), {}, None)) == []
 
 

@@ -20,7 +20,7 @@ from cdc_reader.binlog import event as ev
 from cdc_reader.binlog import table_map as tm
 from cdc_reader.binlog.packet import PacketReader
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
-from cdc_reader.messages.chains import Lanes
+from cdc_reader.messages.chains import Chains
 from cdc_reader.publish import transaction
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.resume import Resume
@@ -163,18 +163,18 @@ def messages(codec: RowCodec, op: Op, rows: bytes) -> tuple[Any, ...] | str:
     out, addresses = [b"before"], [b"before"]
     several = codec._partitions > 1
     ends = [f"1.2.800.{n}" for n in range(codec._partitions)]
-    lanes = Lanes(ends.copy()) if several else None
+    chains = Chains(ends.copy()) if several else None
     try:
         row, last = codec.messages(
             op, rows, 0, len(rows), first_row=3, id_prefix="1.2.900.", prev="1.2.800.7",
-            context=CONTEXT, suffix=SUFFIX, skip_rows=0, out=out, lanes=lanes,
+            context=CONTEXT, suffix=SUFFIX, skip_rows=0, out=out, chains=chains,
             addresses=addresses if several else None,
         )  # fmt: skip
     except PositionLostError as error:
         assert out == addresses == [b"before"]
-        assert lanes is None or lanes.last_of == ends
+        assert chains is None or chains.last_of == ends
         return error.seen
-    return out, addresses, row, last, lanes
+    return out, addresses, row, last, chains
 
 
 def both_ways(table: TableMap, target: Target, op: Op, rows: bytes, partitions: int = 1) -> bool:
@@ -422,7 +422,7 @@ def state_of(a: Assembler) -> dict[str, Any]:
     """Return everything that later events depend on, and the messages so far."""
     names = ("last", "event_us", "in_transaction", "_begun", "_gtid", "_context", "_suffix")
     at = (a._at.file, a._at.end, a._at.boundary, a._at.boundary_file)
-    ends = a.lanes.last_of.copy() if a.lanes else []
+    ends = a.chains.last_of.copy() if a.chains else []
     more = (a._transaction_messages, at, str(a._gtid_set), a.runs, list(a._by_id), ends)
     return {name: getattr(a, name) for name in names} | {"more": more}
 

@@ -100,7 +100,7 @@ def test_colours_are_only_around_the_marks() -> None:
 
 
 def test_all_is_well_in_one_sentence() -> None:
-    """Nothing to mend."""
+    """Nothing to fix."""
     assert as_text(report()).endswith("nothing is wrong: cdc run can start")
 
 
@@ -136,8 +136,8 @@ def test_json_has_every_part_of_a_fix() -> None:
 
 def test_an_error_that_a_question_ended_with_is_a_finding() -> None:
     """Its class, and so the exit code of cdc run, stays."""
-    error = PermissionDenied("MySQL refuses the login", remedy="check it")
+    error = PermissionDenied("MySQL refuses the login", fix="check it")
     finding = of_error("mysql.refused", error)
 
     assert finding.stops
-    assert (finding.error().exit_code, finding.error().remedy) == (77, "check it")
+    assert (finding.error().exit_code, finding.error().fix) == (77, "check it")

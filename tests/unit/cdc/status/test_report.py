@@ -64,7 +64,7 @@ def beat(**changed: Any) -> Stream:
     return replace(STREAM, heartbeat=Heartbeat(**fields | changed))
 
 
-ERROR = {"ts": NOW_US, "role": "reader", "exit_code": 65, "seen": "a gap\nin it", "remedy": "r"}
+ERROR = {"ts": NOW_US, "role": "reader", "exit_code": 65, "seen": "a gap\nin it", "fix": "r"}
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -164,7 +164,7 @@ def test_the_slowest_partition_counts() -> None:
     replace(SEEN, source="x" * 300, stream="y" * 300, sink="z" * 300),
     replace(SEEN, sink=replace(
         SINK, counts={f"shop.{'long' * 20}:{op}": 10**12 for op in ("insert", "update")},
-        error={"ts": s_ago(3), "role": "sink", "exit_code": 65, "seen": "w " * 200, "remedy": "r"},
+        error={"ts": s_ago(3), "role": "sink", "exit_code": 65, "seen": "w " * 200, "fix": "r"},
     )),
     replace(SEEN, source=replace(SOURCE, gtid_set=",".join([f"{U}:1-9"] * 9))),
 ])  # fmt: skip

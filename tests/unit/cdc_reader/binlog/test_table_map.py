@@ -85,11 +85,11 @@ def test_an_unknown_type_is_refused_for_a_captured_table_only() -> None:
 
 
 def test_missing_names_are_refused_for_a_captured_table_only() -> None:
-    """Without names the remedy is the server's setting."""
+    """Without names the fix is the server's setting."""
     table = parse_table_map(MYSQL[:NAMES_AT], mariadb=False)
     with pytest.raises(PositionLostError, match=r"does not name the columns of facts\.t") as caught:
         table.require_columns()
-    assert "SET PERSIST binlog_row_metadata = 'FULL'" in caught.value.remedy
+    assert "SET PERSIST binlog_row_metadata = 'FULL'" in caught.value.fix
 
 
 @given(st.integers(0, len(MYSQL) - 1))

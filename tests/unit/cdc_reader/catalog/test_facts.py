@@ -1,4 +1,4 @@
-"""What of a server's configuration is refused, and the statement that mends it."""
+"""What of a server's configuration is refused, and the statement that fixes it."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def test_what_would_lose_changes_stops_with_its_statement(
     assert finding.stops
     assert finding.error().exit_code == 3
     assert variable in finding.seen
-    assert statement in finding.remedy
+    assert statement in finding.fix.text()
 
 
 def test_mariadb_gets_its_own_statement_and_a_line_for_its_file() -> None:
     """MariaDB has no SET PERSIST."""
     (finding,) = check_source(facts({"binlog_format": "MIXED"}, mariadb=True))
 
-    assert "SET GLOBAL binlog_format = 'ROW';" in finding.remedy
-    assert "my.cnf:  binlog_format = ROW" in finding.remedy
+    assert "SET GLOBAL binlog_format = 'ROW';" in finding.fix.text()
+    assert "my.cnf:  binlog_format = ROW" in finding.fix.text()
 
 
 def test_a_binlog_that_is_off_is_the_only_finding() -> None:
@@ -82,7 +82,7 @@ def test_a_binlog_that_is_off_is_the_only_finding() -> None:
     (finding,) = check_source(facts({"log_bin": "OFF", "binlog_format": "MIXED"}))
 
     assert "binlog is off" in finding.seen
-    assert "log_bin = binlog" in finding.remedy
+    assert "log_bin = binlog" in finding.fix.text()
 
 
 def test_all_findings_come_together() -> None:
@@ -145,4 +145,4 @@ def test_a_certificate_that_fails_is_no_server_that_is_down() -> None:
     error.__cause__ = cause
 
     assert isinstance(translated(error, URL), PermissionDenied)
-    assert "ssl-ca" in translated(error, URL).remedy
+    assert "ssl-ca" in translated(error, URL).fix

@@ -94,7 +94,7 @@ def test_generated_columns_are_refused_where_updates_lack_them() -> None:
 
     with pytest.raises(PreflightError, match="generated columns: sum;") as refused:
         table(among=among, dialect=new, exclude=())
-    assert 'exclude = ["sum"] in [tables."shop.orders"]' in refused.value.remedy
+    assert 'exclude = ["sum"] in [tables."shop.orders"]' in refused.value.fix
     with pytest.raises(PreflightError, match="generated columns: sum"):
         table(among=among, dialect=new, exclude=("sum",), index=(index("of:{sum}"),))
     table(among=among, dialect=new, exclude=("sum",))
@@ -109,8 +109,8 @@ def test_a_key_on_a_part_of_a_column_tells_rows_apart_alone() -> None:
 
     with pytest.raises(PreflightError, match=r"only one on email\(3\)") as refused:
         table(keys=keys)
-    assert "UNIQUE KEY" in refused.value.remedy
-    assert "--key '{table}:{email}'" in refused.value.remedy
+    assert "UNIQUE KEY" in refused.value.fix
+    assert "--key '{table}:{email}'" in refused.value.fix
     assert table(keys=keys, key="o:{email}", index=(index(),)).chunk_key == ()
 
 
@@ -196,7 +196,7 @@ def test_a_hash_without_a_secret_is_refused() -> None:
     with pytest.raises(UsageError, match="needs a secret") as refused:
         table(mask_key=None, mask=(("email", parse_mask("hash")),))
 
-    assert "openssl rand -hex 32" in refused.value.remedy
+    assert "openssl rand -hex 32" in refused.value.fix
 
 
 def test_all_problems_of_a_table_are_told_at_once() -> None:

@@ -62,7 +62,7 @@ def test_without_a_key_a_template_must_name_columns() -> None:
         table(keys=[])
     found = table(key="u:{id}", keys=[])
 
-    assert "all of them: --key TEMPLATE" in refused.value.remedy
+    assert "all of them: --key TEMPLATE" in refused.value.fix
     assert (found.identity, found.chunk_key) == (("id",), ())
 
 

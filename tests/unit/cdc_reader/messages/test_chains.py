@@ -196,7 +196,7 @@ def test_rows_of_the_snapshot_follow_a_moved_key() -> None:
     rows = codec.rows([(b"%d" % n, b"0") for n in range(5, 25)])
     before = made.last
     made.runs.append(made.snapshot_run("shop.users", rows, read_us=9))
-    ends = dict(enumerate(made.lanes.last_of if made.lanes else ()))
+    ends = dict(enumerate(made.chains.last_of if made.chains else ()))
     found = [(m[0].decode(), decode_snapshot(m[1])) for m in messages(made)[-PARTITIONS:]]
 
     assert before.endswith(".0.0")
@@ -227,13 +227,13 @@ def test_an_event_that_cannot_be_read_moves_no_chain() -> None:
     made = assembler()
     first, _, damaged, _ = events([("insert", [(0, n) for n in range(5)]), ("update", [(1, AWAY)])])
     made.take(first)
-    assert made.lanes is not None
-    before = (messages(made), made.last, made.lanes.last_of.copy())
+    assert made.chains is not None
+    before = (messages(made), made.last, made.chains.last_of.copy())
     content = damaged.buffer + damaged.buffer[-30:-3]
     with pytest.raises(PositionLostError):
         made.take(damaged._replace(buffer=content, end=len(content)))
 
-    assert before == (messages(made), made.last, made.lanes.last_of)
+    assert before == (messages(made), made.last, made.chains.last_of)
 
 
 def test_a_barrier_stands_in_every_chain() -> None:
@@ -245,8 +245,8 @@ def test_a_barrier_stands_in_every_chain() -> None:
 
     assert schema.prev == "1.2.850.0"
     assert schema.prev_of == ("1.2.840.0", "", "1.2.850.0")
-    assert made.lanes is not None
-    assert made.lanes.last_of == [schema.id] * PARTITIONS
+    assert made.chains is not None
+    assert made.chains.last_of == [schema.id] * PARTITIONS
     assert newest_of_each([(b"mysql.schema", body)], ["", "", ""]) == [schema.id] * PARTITIONS
 
 

@@ -251,7 +251,7 @@ def test_a_statement_on_a_captured_table_stops_with_its_place(
     assert says in error.value.seen
     assert f"b.000001:{log.end}, GTID {UUID}:5" in error.value.seen
     assert error.value.safe
-    assert error.value.remedy
+    assert error.value.fix
 
 
 def test_a_schema_change_may_be_a_barrier_instead() -> None:

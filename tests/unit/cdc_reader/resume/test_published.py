@@ -4,7 +4,7 @@ import pytest
 
 from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, Placed
-from cdc_reader.messages.chains import WHOLE, Lanes
+from cdc_reader.messages.chains import WHOLE, Chains
 from cdc_reader.resume.published import Published, ends_at_boundary
 
 
@@ -65,16 +65,18 @@ def test_a_transaction_with_fewer_rows_than_the_stream_has_is_another_one() -> N
 
 def test_only_the_newest_message_may_lack_its_other_half() -> None:
     """A key that left its partition has a second message, which counts no row."""
-    lanes = Lanes(["", ""])
+    chains = Chains(["", ""])
     assert published(change(3, "1.1.30.0"), change(3, "1.1.30.1")).skip(
-        "a:3", "shop.users", 4, lanes
+        "a:3", "shop.users", 4, chains
     ) == 6  # fmt: skip
-    assert lanes.half == 5
+    assert chains.half == 5
     whole = published(change(3, "1.1.30.0"), change(3, "1.1.30.1"), change(3, "1.1.30.1.0"))
-    assert whole.skip("a:3", "shop.users", 4, lanes) == 6
-    assert lanes.half == WHOLE
-    published(change(3, "1.1.30.0"), change(None, "1.1.30.0.1")).skip("a:3", "shop.users", 0, lanes)
-    assert lanes.half == WHOLE
+    assert whole.skip("a:3", "shop.users", 4, chains) == 6
+    assert chains.half == WHOLE
+    published(change(3, "1.1.30.0"), change(None, "1.1.30.0.1")).skip(
+        "a:3", "shop.users", 0, chains
+    )
+    assert chains.half == WHOLE
 
 
 @pytest.mark.parametrize(

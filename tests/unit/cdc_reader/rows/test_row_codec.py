@@ -284,7 +284,7 @@ def test_an_absent_column_is_refused_where_it_is_needed() -> None:
     body = bytes((5, 0b11011)) + image((1, "a", 1, "x"), (ID, NAME, STATUS, SHORT))
     with pytest.raises(PositionLostError, match="without its column 'n'") as caught:
         run(codec(), "insert", body)
-    assert "binlog_row_image = 'FULL'" in caught.value.remedy
+    assert "binlog_row_image = 'FULL'" in caught.value.fix
     bodies, _, last = run(codec(value="short"), "insert", body)
     assert bodies == [expected(key="users:1", value="x", op="insert", id=last, prev="")]
 

@@ -85,10 +85,10 @@ def test_mariadb_shows_what_was_committed_while_a_table_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", " , ", "abc", f"{U}", f"{U}:x-y", "0-1", "0-1-x"])
 def test_what_is_no_gtid_is_refused(text: str) -> None:
-    """With both forms in the remedy."""
+    """With both forms in the fix."""
     with pytest.raises(UsageError) as refused:
         wanted_of(text)
-    assert "0-1-100" in refused.value.remedy
+    assert "0-1-100" in refused.value.fix
     assert "MariaDB" not in refused.value.seen
 
 

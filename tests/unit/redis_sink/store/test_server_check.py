@@ -1,4 +1,4 @@
-"""What of a Redis is found from its answers, and the command that mends it."""
+"""What of a Redis is found from its answers, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_replica_names_its_master() -> None:
     """So that the URL can be corrected at once."""
     (finding,) = check_role(URL, [b"slave", b"10.0.0.1", 6379, b"connected", 14])
 
-    assert "10.0.0.1:6379" in finding.remedy
+    assert "10.0.0.1:6379" in finding.fix.text()
     assert finding.error().exit_code == 69
     assert list(check_role(URL, [b"master", 0, []])) == []
 
