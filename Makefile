@@ -8,6 +8,7 @@ WORKERS ?= 4
 TYPED := $(wildcard cdc cdc_reader redis_sink cdc_verify tests benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export DEPTH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -37,7 +38,7 @@ servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server, a
 demo: venv ## Run the main job on real servers and show each change on its way
 	$(BIN)/cdc demo
 
-test: servers ## Run all tests on real servers, WORKERS=4 at a time
+test: servers ## Run all tests on real servers; DEPTH=full repeats each fault more often
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 check: venv ## Check format, lint and types

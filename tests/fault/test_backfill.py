@@ -13,13 +13,14 @@ import pytest
 import redis
 
 from tests.support.bench import TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.load import Load
 from tests.support.ordeal import bugs
 from tests.support.pipeline import Process, wait_for
 from tests.support.tally import seeded
 from tests.support.truth import Observer, assert_equal
 
-ROWS = int(os.environ.get("BACKFILL_ROWS", "150000"))
+ROWS = int(os.environ.get("BACKFILL_ROWS") or by_depth(30_000, full=150_000))
 """Of the table that is killed over; in CI so many as a minute allows."""
 KILLS = 10
 ROWS_PER_S = 2000

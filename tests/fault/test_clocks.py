@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.support.bench import MARKS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import Process
 from tests.support.stepping import DAY_S, MARK
@@ -16,7 +17,7 @@ from tests.support.tally import seeded
 pytestmark = pytest.mark.timeout(300)
 
 MORE_ROWS = 1000
-STEPS = 20
+STEPS = by_depth(10, full=20)
 
 
 def stepping(bench: Bench, role: str, chance: random.Random, *flags: str) -> Process:

@@ -24,6 +24,7 @@ from cdc.settings import Settings
 from cdc.url import parse_url
 from tests.conftest import NewMySQL, NewRedis
 from tests.support.bench import Bench
+from tests.support.depth import by_depth
 from tests.support.lost_writes import Saved
 from tests.support.nats_cluster import NODES, NatsCluster
 from tests.support.ordeal import ordeal
@@ -32,7 +33,7 @@ from tests.support.tally import TALLY, seeded
 
 pytestmark = pytest.mark.timeout(300)
 
-ROUNDS = 3
+ROUNDS = by_depth(1, full=3)
 """Of making streams."""
 WHOLE = ("--stream-replicas", "3")
 

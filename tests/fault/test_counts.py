@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.support.bench import MARKS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.tally import seeded
 from tests.support.truth import messages
 
-KILLS = 15
-ROUNDS = 60
+KILLS = by_depth(3, full=15)
+ROUNDS = by_depth(12, full=60)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -13,6 +13,7 @@ import pytest
 from tests.support.application import Application
 from tests.support.bench import TABLE, Bench
 from tests.support.crashing import MARK, ONCE, POINTS
+from tests.support.depth import by_depth
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import Process
 from tests.support.tally import TALLY, seeded
@@ -20,7 +21,7 @@ from tests.support.tally import TALLY, seeded
 pytestmark = pytest.mark.timeout(400)
 
 MOST_CALLS = 30
-AGAIN = {"reader": 2, "snapshot": 1, "sink": 2}
+AGAIN = {"reader": by_depth(1, full=2), "snapshot": 1, "sink": by_depth(1, full=2)}
 """How often each step is the last one."""
 DIES_WITHIN_S = 60.0
 

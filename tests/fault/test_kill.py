@@ -6,12 +6,13 @@ import pytest
 import redis
 
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import Process
 from tests.support.tally import seeded
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
-KILLS = 30
+KILLS = by_depth(6, full=30)
 
 
 @pytest.mark.parametrize("victims", [("reader",), ("sink",), ("reader", "sink")], ids="+".join)

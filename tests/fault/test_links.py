@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.support.bench import Bench
+from tests.support.depth import by_depth
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import Process, wait_for
 from tests.support.proxy import Cut, Proxy
@@ -15,7 +16,7 @@ from tests.support.tally import seeded
 
 pytestmark = pytest.mark.timeout(400)
 
-CUTS = 200
+CUTS = by_depth(40, full=200)
 """Of the sweep, over all links."""
 CUT_WITHIN_S = 240.0
 NOTICED_WITHIN_S = 30.0

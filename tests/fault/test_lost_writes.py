@@ -11,6 +11,7 @@ import redis
 
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.lost_writes import Saved
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import wait_for
@@ -21,8 +22,8 @@ from tests.support.writer import Writer
 pytestmark = pytest.mark.timeout(300)
 
 MORE_ROWS = 600
-SNAPSHOT_ROUNDS = 4
-ROUNDS = 3
+SNAPSHOT_ROUNDS = by_depth(2, full=4)
+ROUNDS = by_depth(2, full=3)
 SETTLED_COMMITS = 20
 """By then NATS has written its first heartbeat to the file."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tests.support.depth import by_depth
 from tests.support.models import Models
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
 
-KILLS = 6
+KILLS = by_depth(2, full=6)
 
 
 def test_churn_under_kills_of_both_sides(models: Models) -> None:

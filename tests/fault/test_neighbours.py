@@ -8,14 +8,15 @@ import redis
 
 from tests.support.application import Application
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
 from tests.support.truth import Observer, messages
 from tests.support.writer import Writer
 
-WRITE_S = 6.0
+WRITE_S = float(by_depth(2, full=6))
 FOREIGN_PER_S = 500
-STATEMENTS = 1000
+STATEMENTS = by_depth(300, full=1000)
 """Updates of 99 rows each, for a backlog that takes seconds."""
 
 

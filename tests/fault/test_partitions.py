@@ -16,6 +16,7 @@ import redis
 
 from tests.support.application import Application
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import Process, descendants, wait_for
 from tests.support.tally import seeded
 from tests.support.truth import Observer
@@ -23,8 +24,10 @@ from tests.support.writer import Writer
 
 PARTITIONS = 4
 TAKEN_OVER_S = 15.0
-KILLS = 3
+KILLS = by_depth(1, full=3)
 """Of each sink."""
+READER_KILLS = by_depth(3, full=15)
+KILLS_BESIDE = by_depth(2, full=6)
 SPREAD = ("--partitions", str(PARTITIONS))
 
 
@@ -94,7 +97,7 @@ def test_the_reader_is_killed_between_partitions(bench: Bench) -> None:
         sink = pipeline.process("--role", "sink", *SPREAD, name="sink").start()
         bench.wait_for_progress_of_each(PARTITIONS)
         writer = a_writer(bench)
-        for _ in range(15):
+        for _ in range(READER_KILLS):
             bench.wait_for_progress_of_each(PARTITIONS)
             end = time.monotonic() + chance.uniform(0, 0.2)
             wait_for("a random moment", lambda end=end: time.monotonic() > end)  # type: ignore[misc]
@@ -119,7 +122,7 @@ def test_applications_and_second_readers_beside_us(bench: Bench) -> None:
         bench.wait_for_progress_of_each(PARTITIONS)
         application = Application(bench.nats.url, 200)
         writer = a_writer(bench)
-        for kill in range(6):
+        for kill in range(KILLS_BESIDE):
             for _ in range(5):
                 bench.wait_for_progress_of_each(PARTITIONS)
             readers[kill % 2].kill()

@@ -15,10 +15,14 @@ from cdc.telemetry import setup
 from cdc_reader.snapshot.key_range import Key
 from cdc_reader.snapshot.refresh import announce, read_to_the_end
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
 from tests.support.truth import Observer, expected, found
 from tests.support.writer import Writer
+
+TURNS = by_depth(2, full=6)
+"""Each asks for ranges and kills both sides."""
 
 
 def ask_for(bench: Bench, *flags: str, ranges: dict[str, list[tuple[Key, Key]]]) -> Refresh:
@@ -50,7 +54,7 @@ def test_ranges_are_read_while_a_table_is_read_and_both_sides_are_killed(
         }
         wait_for("the first rows", lambda: bench.client.exists("users:1") == 1)
         writer = Writer(bench.mysql.connect, TABLE, seed=chance.randrange(1 << 32), pause_s=0.001)
-        for _ in range(6):
+        for _ in range(TURNS):
             ends = sorted(chance.sample(range(1, ROWS), 4))
             pairs: list[tuple[Key, Key]] = [
                 ((str(first),), (str(last),)) for first, last in pairwise(ends)

@@ -15,6 +15,7 @@ import nats
 import pytest
 
 from tests.support.bench import TABLE, Bench, dead_letters
+from tests.support.depth import by_depth
 from tests.support.lost_writes import Saved
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import Process, descendants, wait_for
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 POSITION_LOST = 65
 SETTLED_COMMITS = 20
+LOSSES = by_depth(1, full=2)
 """By then NATS has written its first heartbeat to the file."""
 FLAGS = {"1": (), "3": ("--partitions", "3")}
 
@@ -102,7 +104,7 @@ def test_a_tail_lost_in_a_later_epoch(
         refreshed(bench, process, epoch - 1, *flags)
         bare = max(publish_bare(bench, value) for value in range(5))
         with ordeal(bench, chance, process, pause_s=0.005) as writer:
-            for number in range(2):
+            for number in range(LOSSES):
                 writer.wait_for_commits(SETTLED_COMMITS)
                 saved = saved_behind(bench, writer, tmp_path / f"nats{number}", bare)
                 saved.put_back()

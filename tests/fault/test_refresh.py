@@ -11,11 +11,14 @@ import redis
 
 from cdc.demo.servers import MariaDB
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import Process, wait_for
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
 POSITION_LOST = 65
+REFRESHES = by_depth(2, full=6)
+"""Each with a SIGKILL of both sides."""
 CHANGED = f"UPDATE {TABLE} SET ver = ver + 1"
 GONE = f"DELETE FROM {TABLE} WHERE id % 3 = 0"
 COME = f"INSERT INTO {TABLE} SELECT id + 1000, name, balance, ver FROM {TABLE}"
@@ -171,7 +174,7 @@ def test_under_load_and_kills_nothing_alive_disappears(
         }
         bench.wait_for_progress()
         writer = Writer(bench.mysql.connect, TABLE, seed=seed, rows=ROWS, pause_s=0.001)
-        for number in range(6):
+        for number in range(REFRESHES):
             bench.client.set(f"users:{9000 + number}", "of no row")
             bench.pipeline.refresh(*flags, *(("--only", "users") if how == "only" else ()))
             for victim in ("reader", "sink"):

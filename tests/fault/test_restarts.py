@@ -12,17 +12,20 @@ from cdc.url import parse_url
 from cdc_reader.binlog.source import Source
 from cdc_reader.resume.server_log import read_server_log
 from tests.support.bench import Bench
+from tests.support.depth import by_depth
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
 
 pytestmark = pytest.mark.timeout(400)
 
-ROUNDS = 18
+ROUNDS = by_depth(4, full=18)
 """Each restarts NATS and Redis, every second one MySQL too."""
 IMPATIENT = ("tests.support.impatient",)
 FROZEN_S = 18.0
 """Longer than any of our timeouts."""
+FREEZES = by_depth(2, full=6)
+DUMPS_KILLED = by_depth(2, full=8)
 UNREAD_MIB = 24
 
 
@@ -82,7 +85,7 @@ def test_a_frozen_reader_is_fenced_when_it_wakes_up(bench: Bench) -> None:
         ]
         bench.wait_for_progress()
         with ordeal(bench, chance, sink, *readers) as writer:
-            for frozen in itertools.islice(itertools.cycle(readers), 6):
+            for frozen in itertools.islice(itertools.cycle(readers), FREEZES):
                 bench.wait_for_progress()
                 frozen.freeze()
                 writer.wait_for_commits(20)
@@ -126,7 +129,7 @@ def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
         bench.wait_for_progress()
         with ordeal(bench, chance, process, pause_s=0.005):
             killed = 0
-            while killed < 8:
+            while killed < DUMPS_KILLED:
                 killed += bench.kill_dumps()
                 bench.wait_for_progress()
             bench.recovered("dump threads killed in a loop")
@@ -134,7 +137,7 @@ def test_dump_threads_killed_in_a_loop(bench: Bench) -> None:
 
 
 OUR_ID = 4711
-TWINS = 3
+TWINS = by_depth(1, full=3)
 
 
 async def _dump_with_our_id(bench: Bench) -> int:

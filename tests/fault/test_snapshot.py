@@ -11,11 +11,12 @@ import redis
 from cdc.demo.servers import MariaDB, MySQL
 from tests.conftest import NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.tally import seeded
 from tests.support.truth import Observer
 from tests.support.writer import Writer
 
-KILLS = 6
+KILLS = by_depth(2, full=6)
 
 
 def test_a_snapshot_killed_under_load_ends_right_and_never_goes_back(bench: Bench) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.support.bench import Bench
+from tests.support.depth import by_depth
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import Process, wait_for
 from tests.support.tally import seeded
 
 pytestmark = pytest.mark.timeout(300)
 
-ROUNDS = 2
+ROUNDS = by_depth(1, full=2)
 ALARMS = ("lost its end", "rewritten", "a message is missing", "quarantined")
 
 

@@ -11,16 +11,26 @@ from typing import Any
 
 import pytest
 
+from tests.support.depth import VARIABLE, by_depth, depth
 from tests.support.tally import TALLY
 
 FOLDER = Path(__file__).parents[1] / "fault"
-AT_LEAST = {"SIGKILL": 200, "cut": 200, "restart": 50}
+AT_LEAST = {
+    "SIGKILL": by_depth(100, full=200),
+    "cut": by_depth(40, full=200),
+    "restart": by_depth(15, full=50),
+}
 """Of each in a run of the whole folder."""
 NAMES = {"SIGKILL": "SIGKILLs", "cut": "cut connections", "restart": "server restarts"}
 RECOVERY_S = 10.0
 _IS_WHOLE = pytest.StashKey[bool]()
 _TALLY = "tally"
 """Of what a process hands over: counts, recoveries, and whether it saw the whole folder."""
+
+
+def pytest_report_header() -> str:
+    """Print how deep the run is."""
+    return f"{VARIABLE}={depth()}"
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -1,0 +1,29 @@
+"""How often a run of the tests repeats a fault: the environment variable ``DEPTH``.
+
+``normal`` (where it is not set) injects every kind of fault once or a few times, with a new
+seed in each run; ``full`` repeats them, reads more rows and searches deeper.
+"""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "DEPTH"
+NORMAL, FULL = "normal", "full"
+
+
+def depth() -> str:
+    """Return ``normal`` or ``full``.
+
+    Raises:
+        ValueError: the variable has another value.
+    """
+    value = os.environ.get(VARIABLE) or NORMAL
+    if value not in (NORMAL, FULL):
+        raise ValueError(f"{VARIABLE} is {NORMAL!r} or {FULL!r}, not {value!r}")
+    return value
+
+
+def by_depth(normal: int, full: int) -> int:
+    """Return the number of repetitions of this run: ``by_depth(4, full=18)``."""
+    return full if depth() == FULL else normal
