@@ -123,6 +123,22 @@ class KeyTemplate:
         return True
 
 
+def is_only_of(key: str, template: KeyTemplate, others: Sequence[KeyTemplate]) -> bool:
+    """Say whether a table's template may have made a key, and no other's."""
+    return template.may_have_made(key) and not any(
+        other.literal_prefix and other.may_have_made(key) for other in others
+    )
+
+
+def escaped(prefix: str) -> str:
+    r"""Return a text for SCAN's pattern that matches itself alone.
+
+    >>> escaped("a*b:")
+    'a\\*b:'
+    """
+    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
+
+
 _Value = TypeVar("_Value")
 
 

@@ -64,7 +64,7 @@ async def _for_ever(settings: Settings, tables: Sequence[Table], log: Any, meter
                 settings,
                 tables,
                 tables,
-                repair=False,
+                repair=None,
                 shown=functools.partial(_Counted, meter),
                 log=log,
                 seed=random.randrange(1 << 32),

@@ -10,9 +10,10 @@ from cdc.errors import PermissionDenied, PositionLostError, PreflightError
 from cdc.jetstream import dead_letters
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.parts import in_words
-from cdc_verify.repair import read_anew, rows_to_read
+from cdc_verify.repair import RowReading, read_anew, rows_to_read
 from cdc_verify.report import Report
 from cdc_verify.servers import Servers, opened
 from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
@@ -26,9 +27,9 @@ async def verify(
     tables: Sequence[Table],
     wanted: Sequence[Table],
     *,
-    repair: bool,
+    repair: RowReading | None,
     shown: NewShown,
-    log: Any,
+    log: Log,
     **wish: Any,
 ) -> list[Report]:
     """Compare some of the captured tables with Redis.
@@ -36,6 +37,7 @@ async def verify(
     Args:
         tables: all that are captured: their keys are nobody's orphans.
         wanted: those to compare.
+        repair: how differences are repaired; None: they are reported.
         shown: makes what is told how far a table has come.
         wish: fields of `verifier.Wish`.
 
@@ -53,7 +55,7 @@ async def verify(
             outcome = await verifier.run()
             is_repaired = False
             if repair and outcome.differences:
-                await _repair(servers, tables, verifier, outcome, Wish(**wish), log)
+                await _repair(servers, tables, verifier, outcome, Wish(**wish), repair, log)
                 is_repaired = True
             reports.append(
                 Report(
@@ -91,7 +93,8 @@ async def _repair(
     verifier: Verifier,
     outcome: Outcome,
     wish: Wish,
-    log: Any,
+    reading: RowReading,
+    log: Log,
 ) -> None:
     """Read the table anew until nothing is wrong that was.
 
@@ -111,7 +114,7 @@ async def _repair(
         )
     for _ in range(REPAIRS):
         rows = rows_to_read(left)
-        await read_anew(servers, tables, outcome.table, rows, wait_s=wish.wait_s, log=log)
+        await read_anew(servers, tables, outcome.table, rows, reading, wait_s=wish.wait_s, log=log)
         left = await verifier.look_again(left)
         if not left.tally.differences:
             return

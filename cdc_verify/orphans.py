@@ -11,9 +11,8 @@ import dataclasses
 import zlib
 from collections.abc import Collection, Container, Iterator, Sequence
 
-from cdc.key import KeyTemplate
+from cdc.key import KeyTemplate, escaped, is_only_of
 from cdc.own_keys import is_of_cdc
-from cdc.process import role
 from cdc.table import Table
 from cdc_verify.mysql_rows import MySqlRows
 from cdc_verify.parted import expected_of
@@ -49,9 +48,6 @@ class Orphans:
             sample: percent of the keys.
             seen: `hash` of keys that have a row.
         """
-        # The rule of the sweep, so that what is reported is what a refresh removes.
-        self._is_only_of = role.loaded(role.IS_ONLY_OF)
-        self._escaped = role.loaded(role.ESCAPED)
         own = grounds(table)
         # Of many tables, few have keys that could be taken for this one's.
         self._near = [
@@ -86,7 +82,7 @@ class Orphans:
         if not self._left:
             return b"0", 0, []
         kind, template = ground = self._left[0]
-        pattern = self._escaped(template.literal_prefix) + "*"
+        pattern = escaped(template.literal_prefix) + "*"
         at = b"0" if cursor == NEXT else cursor
         (reply,) = self._redis.run(("SCAN", at, "MATCH", pattern, "COUNT", SCAN_COUNT))
         keys = list(dict.fromkeys(key for key in reply[1] if self._is_ours(key, ground)))
@@ -116,9 +112,10 @@ class Orphans:
             key = raw.decode()
         except UnicodeDecodeError:
             return False
-        # As the sweep tells them: a key of several rows by its TYPE too.
+        # The rule of the sweep, so that what is reported is what a refresh removes; a key of
+        # several rows is told by its TYPE too.
         rivals = [g[1] for g in self._near if g != ground and ground[0] in (None, g[0])]
-        return not is_of_cdc(key) and self._is_only_of(key, ground[1], rivals)
+        return not is_of_cdc(key) and is_only_of(key, ground[1], rivals)
 
     def _is_sampled(self, place: bytes) -> bool:
         if self._parts >= 10_000:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from cdc.errors import UnavailableError
-from cdc.process import role
+from cdc.message import Refresh, TableProgress
+from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.select import KeyText
 from cdc_verify.servers import Servers
@@ -22,6 +25,31 @@ from cdc_verify.servers import Servers
 LOOK_S = 0.1
 ROWS_ALONE = 100
 """So many rows are read one by one; more, and the whole table is."""
+
+
+class Announce(Protocol):
+    """Stores the announcement of a reading, as `cdc refresh` and `cdc snapshot` do."""
+
+    async def __call__(
+        self,
+        settings: Settings,
+        tables: Sequence[Table],
+        only: Collection[str],
+        log: Log | None = None,
+        *,
+        ranges: Mapping[str, Sequence[tuple[KeyText, KeyText]]] | None = None,
+    ) -> tuple[Refresh, int]:
+        """Return it and its sequence in the stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowReading:
+    """How rows are read through the normal stream: the reader's own way, given by the command."""
+
+    announce: Announce
+    is_done: Callable[[Refresh, Mapping[str, TableProgress]], bool]
+    """Whether all that it reads is in the stream, from the snapshot of a boundary."""
 
 
 def rows_to_read(found: Checkpoint) -> list[KeyText] | None:
@@ -37,9 +65,10 @@ async def read_anew(
     tables: Sequence[Table],
     table: Table,
     rows: Sequence[KeyText] | None,
+    reading: RowReading,
     *,
     wait_s: float,
-    log: Any,
+    log: Log,
 ) -> None:
     """Announce that rows are read anew; return when Redis has all of it and is swept.
 
@@ -50,11 +79,10 @@ async def read_anew(
         UnavailableError: no `cdc run` does it: reader or sink stands still for `wait_s`.
         CdcError: a server refuses.
     """
-    announce, is_done = role.loaded(role.ANNOUNCE), role.loaded(role.IS_DONE)
     name = table.qualified
     ranges = None if rows is None else {name: [(row, row) for row in rows]}
     only = [name] if rows is None else []
-    refresh, sequence = await announce(servers.settings, tables, only, log, ranges=ranges)
+    refresh, sequence = await reading.announce(servers.settings, tables, only, log, ranges=ranges)
     log.info("repair: rows are read anew", table=name, rows=len(rows) if rows else None)
     before: object = None
     read_seq = 0
@@ -63,7 +91,7 @@ async def read_anew(
     while True:
         positions = await asyncio.to_thread(servers.positions)
         boundary = await servers.window.boundary()
-        if not read_seq and boundary.seq > sequence and is_done(refresh, boundary.snapshot):
+        if not read_seq and boundary.seq > sequence and reading.is_done(refresh, boundary.snapshot):
             read_seq = boundary.seq
         is_applied = all(
             applied.seq >= read_seq and applied.refreshing.get(name, 0) != refresh.number

@@ -7,20 +7,34 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+import pymysql
 
 from cdc.errors import CdcError, PreflightError
 from cdc.jetstream import stream
+from cdc.mysql.connection import connect, translated
 from cdc.own_keys import position_keys
-from cdc.process import role
 from cdc.settings import Settings
+from cdc.telemetry import Log
 from cdc_verify.boundary import Applied, positions_of
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
 from cdc_verify.redis_keys import RedisKeys
 from cdc_verify.stream_window import StreamWindow
 
+ANSWER_S = 10
 Use = Literal["walk", "settle"]
 """What a connection is for: both go on at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MySqlServer:
+    """What a MySQL or MariaDB is: ``MySqlServer(mariadb=True, gtid=True, server="1")``."""
+
+    mariadb: bool
+    gtid: bool
+    server: str
+    """``server_uuid``, on MariaDB ``server_id``."""
 
 
 @dataclass(slots=True)
@@ -48,7 +62,6 @@ class Servers:
         if use in self._mysql:
             return self._mysql[use]
         url = self.settings.mysql
-        connect, translated = role.loaded(role.CONNECT), role.loaded(role.TRANSLATED)
         rows = MySqlRows(
             lambda: connect(url, **CONNECTION),
             lambda error: translated(error, url),
@@ -83,7 +96,7 @@ class Servers:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
+async def opened(settings: Settings, log: Log) -> AsyncIterator[Servers]:
     """Connect to all three servers, and make sure that Redis is the one of this pipeline.
 
     Raises:
@@ -91,18 +104,18 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
         CdcError: a server refuses or does not answer.
     """
     redis = RedisKeys(settings.redis, name=f"cdc-verify-{settings.pipeline}")
-    facts = await asyncio.to_thread(role.loaded(role.SERVER_FACTS), settings)
-    connect = functools.partial(
+    mysql = await asyncio.to_thread(mysql_server, settings)
+    connect_nats = functools.partial(
         stream.connect, settings.nats, name="cdc-verify", inbox_prefix="_INBOX_sink", log=log
     )
-    nc = await connect()
+    nc = await connect_nats()
     servers = Servers(
         settings=settings,
         nc=nc,
-        window=StreamWindow(nc, connect, settings, role.loaded(role.CONSUMER)),
-        mariadb=facts.mariadb,
-        gtid=facts.gtid,
-        server=facts.server,
+        window=StreamWindow(nc, connect_nats, settings),
+        mariadb=mysql.mariadb,
+        gtid=mysql.gtid,
+        server=mysql.server,
         redis=redis,
     )
     try:
@@ -111,6 +124,32 @@ async def opened(settings: Settings, log: Any) -> AsyncIterator[Servers]:
     finally:
         servers.close()
         await stream.close(nc)
+
+
+def mysql_server(settings: Settings) -> MySqlServer:
+    """Return what MySQL says of itself, in one query that needs no right; blocking.
+
+    Raises:
+        CdcError: it refuses or does not answer.
+    """
+    connection = connect(settings.mysql, read_timeout=ANSWER_S)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN"
+                " ('version', 'gtid_mode', 'server_id', 'server_uuid')"
+            )
+            found = {str(name).lower(): str(value) for name, value in cursor.fetchall()}
+    except (pymysql.MySQLError, OSError) as error:
+        raise translated(error, settings.mysql) from None
+    finally:
+        connection.close()
+    mariadb = "mariadb" in found["version"].lower()
+    return MySqlServer(
+        mariadb=mariadb,
+        gtid=mariadb or found.get("gtid_mode") == "ON",
+        server=found["server_id" if mariadb else "server_uuid"],
+    )
 
 
 def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
 
 import msgspec
 
 from cdc.errors import PreflightError, UnavailableError
+from cdc.jetstream.consumer import Consumer
 from cdc.jetstream.list_lookup import Lists
 from cdc.jetstream.own_messages import OwnMessages
 from cdc.jetstream.stream import Connection, close, stream_state
@@ -57,10 +57,9 @@ class StreamWindow:
         nc: Connection,
         connect: Callable[[], Awaitable[Connection]],
         settings: Settings,
-        consumer: Callable[..., Any],
     ) -> None:
         """Ask on one connection; read messages on new ones."""
-        self._nc, self._connect, self._consumer = nc, connect, consumer
+        self._nc, self._connect = nc, connect
         self._stream = settings.stream
         self._prefix = settings.subject_prefix
 
@@ -97,7 +96,7 @@ class StreamWindow:
             return None
         # A consumer has to be the first on its connection.
         nc = await self._connect()
-        consumer = self._consumer(nc, self._stream, max_messages=BATCH_MESSAGES)
+        consumer = Consumer(nc, self._stream, max_messages=BATCH_MESSAGES)
         heard_s, seq = time.monotonic(), after
         try:
             await consumer.open(after + 1)

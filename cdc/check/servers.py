@@ -1,7 +1,7 @@
 """Before a role starts, and for ``cdc check``: all three servers asked, all problems told at once.
 
-Only asked: nothing is created, nothing written.  Each side's questions belong to that side and
-are loaded by name.  What takes long (counting, scanning) is asked by ``cdc check`` alone.
+Nothing is created, nothing written.  Each side's questions belong to that side, which is imported
+when it is asked.  What takes long (counting, scanning) is asked by ``cdc check`` alone.
 """
 
 from __future__ import annotations

@@ -199,9 +199,8 @@ def _read_anew(
 ) -> None:
     import asyncio
 
-    from cdc.process import role
+    from cdc_reader.snapshot.refresh import announce, read_to_the_end
 
-    announce, wait = role.loaded(role.ANNOUNCE), role.loaded(role.AWAIT)
     refresh, _ = asyncio.run(announce(settings, tables, only, log, ranges=ranges))
     if ranges is None:
         what = f"{', '.join(only)}: waiting for cdc run to read all rows anew"
@@ -210,7 +209,7 @@ def _read_anew(
         rows = "a row" if count == 1 else f"{count} rows"
         what = f"{', '.join(ranges)}: waiting for cdc run to read {rows} anew"
     click.echo(what, err=True)
-    asyncio.run(wait(settings, refresh, log))
+    asyncio.run(read_to_the_end(settings, refresh, log))
 
 
 def whole_and_ranges(

@@ -42,10 +42,11 @@ def run(settings: Settings, role: str, *, as_json: bool) -> int:
 
 
 async def _rehearsed(settings: Settings, tables: Sequence[Any]) -> dict[str, Any]:
-    from cdc.process import role
+    from cdc_reader.queries import dry_run as reader
+    from redis_sink.queries import dry_run as sink
 
-    read = await role.loaded(role.REHEARSE_READER)(settings, tables)
-    planned = await role.loaded(role.REHEARSE_SINK)(settings, tables, read.messages)
+    read = await reader.rehearse(settings, tables)
+    planned = await sink.rehearse(settings, tables, read.messages)
     shown = [*read.messages[: read.changes][-SHOWN_MESSAGES:], *read.messages[read.changes :]]
     return {
         "binlog_bytes": read.log_bytes,

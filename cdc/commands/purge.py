@@ -53,8 +53,8 @@ def _purge(
     import asyncio
 
     from cdc.check import servers
-    from cdc.process import role
     from cdc.progress import Progress
+    from redis_sink.queries.purge import purge
 
     if not flags.get("tables"):
         raise UsageError("name the table: cdc purge --table shop.users")
@@ -70,7 +70,7 @@ def _purge(
             return not dry_run and (yes or _asked(found))
 
         found, removed = asyncio.run(
-            role.loaded(role.PURGE)(
+            purge(
                 settings,
                 tables,
                 kept,

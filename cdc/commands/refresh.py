@@ -78,13 +78,12 @@ def run(
     import asyncio
 
     from cdc.check import servers
-    from cdc.process import role
+    from cdc_reader.snapshot.refresh import announce
 
     tables = asyncio.run(servers.captured_tables(settings))
     wanted = [captured(name, tables).qualified for name in only]
     if not is_agreed:
         _ask(wanted or [table.qualified for table in tables], tables)
-    announce = role.loaded(role.ANNOUNCE)
     refresh, sequence = asyncio.run(announce(settings, tables, wanted, log))
     if as_json:
         about = {"tables": refresh.tables, "stream": settings.stream, "sequence": sequence}

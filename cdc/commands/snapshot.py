@@ -88,17 +88,15 @@ def run(
     import asyncio
 
     from cdc.check import servers
-    from cdc.process import role
+    from cdc_reader.snapshot.refresh import announce, ask_for_ranges
 
     tables = asyncio.run(servers.captured_tables(settings))
     if len(tables) != 1 and (first or last):
         raise UsageError("--from and --to are for one table", fix="name it with --table")
     ranges = {t.qualified: [(key_of(first, t), key_of(last, t))] for t in tables}
     began_s = time.monotonic()
-    about = role.loaded(role.ABOUT_ROWS)(settings, tables, ranges)
-    refresh, sequence = asyncio.run(
-        role.loaded(role.ANNOUNCE)(settings, tables, (), log, ranges=ranges)
-    )
+    about = ask_for_ranges(settings, tables, ranges)
+    refresh, sequence = asyncio.run(announce(settings, tables, (), log, ranges=ranges))
     named = ", ".join(ranges)
     if not as_json:
         click.echo(f"announced in {settings.stream} at sequence {sequence}: {named}", err=True)
@@ -118,8 +116,8 @@ def run(
 def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Any) -> None:
     import asyncio
 
-    from cdc.process import role
     from cdc.progress import Progress
+    from cdc_reader.snapshot.refresh import read_to_the_end
 
     total = sum(about.values())
     progress = Progress(", ".join(about), total=total or None)
@@ -127,7 +125,7 @@ def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Any)
     def seen(heartbeat: Heartbeat) -> None:
         progress.show(*state_of(heartbeat, refresh.number, about, time.time()))
 
-    asyncio.run(role.loaded(role.AWAIT)(settings, refresh, log, seen=seen))
+    asyncio.run(read_to_the_end(settings, refresh, log, seen=seen))
     progress.end(total)
 
 

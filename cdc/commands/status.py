@@ -138,18 +138,18 @@ async def look(settings: Settings, log: Any) -> Seen:
 
     from cdc.errors import CdcError
     from cdc.jetstream.stream import close
-    from cdc.process import role
     from cdc.status.report import Seen
+    from cdc_reader.queries import status as reader
+    from redis_sink.queries import status as redis_status
 
     named = tuple(table.name for table in settings.tables if "." in table.name)
-    ask_sink, ask_source = role.loaded(role.LOOK_AT_SINK), role.loaded(role.LOOK_AT_SOURCE)
     nats = asyncio.create_task(_connected(settings, log))
     sink: Sink | str
     source: Source | str
     stream: Stream | str
     is_over = False
     try:
-        sink = await ask_sink(settings, named)
+        sink = await redis_status.sink(settings, named)
     except CdcError as error:
         sink = error.seen
     try:
@@ -163,7 +163,7 @@ async def look(settings: Settings, log: Any) -> Seen:
     heartbeat = None if isinstance(stream, str) else stream.heartbeat
     tables = {*named, *(heartbeat.snapshot if heartbeat else ())}
     try:
-        source = await asyncio.to_thread(ask_source, settings, tables)
+        source = await asyncio.to_thread(reader.source, settings, tables)
     except CdcError as error:
         source = error.seen
     now_us = time.time_ns() // 1000

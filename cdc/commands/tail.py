@@ -16,6 +16,8 @@ from cdc.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cdc_reader.messages.chains import Run
+
 EXAMPLES = """\
   cdc tail --table users
   cdc tail --table users --from earliest --limit 10
@@ -83,7 +85,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
     """
     import asyncio
 
-    from cdc.process import role
+    from cdc_reader.queries.tail import live
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -92,7 +94,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
             loop.add_signal_handler(number, stop.set)
         left = limit
 
-        def take(run: Any) -> None:
+        def take(run: Run) -> None:
             nonlocal left
             for body in run.bodies:
                 if left == 0:
@@ -104,7 +106,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
             if left == 0:
                 stop.set()
 
-        showing = asyncio.ensure_future(role.loaded(role.LIVE)(settings, begin, stop, take))
+        showing = asyncio.ensure_future(live(settings, begin, stop, take))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((showing, stopping), return_when=asyncio.FIRST_COMPLETED)
         if showing.done():

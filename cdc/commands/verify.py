@@ -106,6 +106,7 @@ def run(
     *,
     only: Sequence[str],
     as_json: bool,
+    repair: bool,
     seed: int | None,
     sample: float,
     with_values: bool,
@@ -119,20 +120,22 @@ def run(
     import asyncio
 
     from cdc.check import servers
-    from cdc.process import role
     from cdc.progress import Progress
+    from cdc_reader.snapshot.refresh import announce, is_done
+    from cdc_verify.once import verify
+    from cdc_verify.repair import RowReading
 
     tables = asyncio.run(servers.captured_tables(settings))
     wanted = [captured(name, tables) for name in only] or list(tables)
     seed = random.randrange(1 << 32) if seed is None else seed
     if sample < 100:
         click.echo(f"a sample of {sample:g} %, chosen by --seed {seed}", err=True)
-    verify = role.loaded(role.VERIFY_NOW)
     reports = asyncio.run(
         verify(
             settings,
             tables,
             wanted,
+            repair=RowReading(announce, is_done) if repair else None,
             shown=Progress,
             log=log,
             seed=seed,

@@ -76,11 +76,12 @@ def run(settings: Settings, gtid: str | None, timeout_s: float, *, as_json: bool
     """
     import asyncio
 
-    from cdc.process import role
+    from cdc_reader.queries.status import executed
+    from redis_sink.queries.wait import until_shown
 
     began_s = time.monotonic()
-    gtid = role.loaded(role.EXECUTED)(settings) if gtid is None else gtid
-    shown, positions = asyncio.run(role.loaded(role.SHOWN)(settings, gtid, timeout_s))
+    gtid = executed(settings) if gtid is None else gtid
+    shown, positions = asyncio.run(until_shown(settings, gtid, timeout_s))
     waited_s = round(time.monotonic() - began_s, 3)
     sets = [None if position is None else position.gtid_set for position in positions]
     if as_json:

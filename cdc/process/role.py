@@ -31,42 +31,11 @@ from cdc.telemetry import Log, Meter, setup
 
 Role = Literal["reader", "sink"]
 ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
-"""Loaded by name: the command imports no side before it runs it."""
+"""Loaded by name, in a process of their own; all else that asks a side imports it."""
 REFRESH = "cdc_reader.snapshot.refresh:run"
 """A role that ends by itself: it announces that all tables are read anew."""
-ANNOUNCE = "cdc_reader.snapshot.refresh:announce"
-"""The same for `cdc refresh`, which tells a person what was announced."""
-EXECUTED = "cdc_reader.queries.status:executed"
-"""All transactions that MySQL has committed."""
-REHEARSE_READER = "cdc_reader.queries.dry_run:rehearse"
-REHEARSE_SINK = "redis_sink.queries.dry_run:rehearse"
-"""What a run would publish, and write."""
-LIVE = "cdc_reader.queries.tail:live"
-"""Changes as the binlog brings them."""
-LOOK_AT_SOURCE, LOOK_AT_SINK = "cdc_reader.queries.status:source", "redis_sink.queries.status:sink"
-"""What `cdc status` asks MySQL and Redis."""
-REMEMBER = "redis_sink.queries.status:remember_error"
-"""Keeps the error that ended a role."""
-SHOWN = "redis_sink.queries.wait:until_shown"
-"""Waits until Redis shows transactions."""
-ABOUT_ROWS = "cdc_reader.snapshot.refresh:ask_for_ranges"
-"""Asks MySQL about how many rows ranges of keys have."""
-PURGE = "redis_sink.queries.purge:purge"
-"""Removes the keys of a table, for `cdc purge`."""
-AWAIT = "cdc_reader.snapshot.refresh:read_to_the_end"
-"""Waits until the rows of a refresh are in the stream."""
-
 VERIFY = "cdc_verify.continuous:run"
 """The role that compares MySQL with Redis from time to time, where the settings say so."""
-VERIFY_NOW = "cdc_verify.once:verify"
-"""The same once, for `cdc verify`."""
-IS_DONE = "cdc_reader.snapshot.refresh:is_done"
-CONNECT, TRANSLATED = "cdc.mysql.connection:connect", "cdc.mysql.connection:translated"
-SERVER_FACTS = "cdc_reader.queries.status:facts"
-CONSUMER = "cdc.jetstream.consumer:Consumer"
-IS_ONLY_OF = "redis_sink.store.sweep:is_only_of"
-ESCAPED = "redis_sink.store.sweep:escaped"
-"""What `cdc_verify` uses of the sides: connections, and the rule of which keys are a table's."""
 
 _OURS = Path(__file__).parents[2]
 _PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
@@ -152,8 +121,10 @@ def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
 async def remember(job: Job, error: CdcError) -> None:
     """Keep in Redis why a role ended, for `cdc status`; best effort."""
     with suppress(Exception):
+        from redis_sink.queries.status import remember_error
+
         async with asyncio.timeout(REMEMBER_S):
-            await loaded(REMEMBER)(job.settings, job.name, error)
+            await remember_error(job.settings, job.name, error)
 
 
 async def within_drain(work: Any, stop: asyncio.Event) -> None:

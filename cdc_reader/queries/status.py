@@ -50,15 +50,6 @@ def executed(settings: Settings) -> str:
     return found
 
 
-def facts(settings: Settings) -> ServerFacts:
-    """Return what the server says of itself.
-
-    Raises:
-        CdcError: it refuses, or does not answer.
-    """
-    return _asked(settings, lambda _, found: found)
-
-
 def source(settings: Settings, tables: Collection[str]) -> Source:
     """Return where the binlog ends, what of it is there, and how large the tables are.
 

@@ -19,12 +19,13 @@ from nats.aio.msg import Msg
 
 from cdc.errors import PreflightError, UnavailableError, UsageError
 from cdc.jetstream.stream import close, connect, right_refused
+from cdc.key import escaped
 from cdc.own_keys import is_of_cdc, position_key
 from cdc.settings import Settings
 from cdc.sink_state import decode_state, state_subject
 from cdc.table import Table
 from redis_sink.plan.state import Ground, grounds_of
-from redis_sink.store.sweep import SCAN_COUNT, escaped
+from redis_sink.store.sweep import SCAN_COUNT
 from redis_sink.store.writer import Fenced, Writer
 
 LISTEN_S = 5.0

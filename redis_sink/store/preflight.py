@@ -13,6 +13,7 @@ from cdc.errors import (
     PreflightError,
     UnavailableError,
 )
+from cdc.key import escaped
 from cdc.own_keys import counts_key, is_of_cdc, live_keys_key, position_key, position_keys
 from cdc.settings import Settings
 from cdc.table import Table
@@ -30,7 +31,6 @@ from redis_sink.store.server_check import (
     no_rights,
     role_of,
 )
-from redis_sink.store.sweep import escaped
 from redis_sink.store.writer import Writer
 
 SCAN_COUNT = 1000

@@ -8,10 +8,9 @@ position, so that another sink that writes meanwhile refuses it (docs/adr/0011-r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from cdc.key import KeyTemplate
+from cdc.key import escaped, is_only_of
 from cdc.own_keys import is_of_cdc
 from cdc.partition import partition_of
 from cdc.table import Table
@@ -167,19 +166,3 @@ class Sweep:
 
     def _is_in_partition(self, raw: bytes) -> bool:
         return partition_of(raw.decode(errors="replace"), self._partitions) == self._partition
-
-
-def is_only_of(key: str, template: KeyTemplate, others: Sequence[KeyTemplate]) -> bool:
-    """Say whether a table's template may have made a key, and no other's."""
-    return template.may_have_made(key) and not any(
-        other.literal_prefix and other.may_have_made(key) for other in others
-    )
-
-
-def escaped(prefix: str) -> str:
-    r"""Return a text for SCAN's pattern that matches itself alone.
-
-    >>> escaped("a*b:")
-    'a\\*b:'
-    """
-    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix)

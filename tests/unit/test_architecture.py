@@ -7,6 +7,7 @@ apart from one at the top of a module.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +133,19 @@ ENTRIES = ("cdc.cli", "cdc.__main__")
 ABOVE_ROOMS = ("cdc_reader", "redis_sink")
 """Ground floors with the loop, which uses every room of its side."""
 
-ASKS_A_SIDE = ("cdc.check.servers",)
-"""The only modules of `cdc` that name a side in an import, inside functions alone."""
-BY_NAME = "cdc.process.role"
-"""Loads a side by its name as a text, when it runs."""
+ASKS_A_SIDE = ("cdc.commands.", "cdc.check.servers", "cdc.process.role")
+"""The modules of `cdc` that import a side, inside functions: printing help loads neither."""
+REMEMBER = ("cdc.process.role", "redis_sink.queries.status")
+"""All that a role's process asks of a side: it keeps the error that ended it."""
+ENTRY_POINTS = {
+    "cdc_reader.reader:run",
+    "redis_sink.sink:run",
+    "cdc_reader.snapshot.refresh:run",
+    "cdc_verify.continuous:run",
+}
+"""Loaded by a text, as roles in processes of their own."""
+LOADERS = {"cdc.process.role", "cdc.compiled"}
+"""What loads a module by its name: of a role, and the compiled twin of a package's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,43 +237,45 @@ def test_the_two_sides_never_import_each_other(side: str) -> None:
 
 
 def test_verify_shares_nothing_with_the_sides() -> None:
-    """A mistake of theirs is not made twice: it imports cdc alone, and nobody imports it."""
+    """A mistake of theirs is not made twice: it imports cdc alone, its command alone imports it."""
     named = {
-        (_package(module), _package(i.name))
+        (_package(module) if _package(module) == WITNESS else module, _package(i.name))
         for module in MODULES
         for i in _imports(module)
         if WITNESS in (_package(module), _package(i.name)) and _package(i.name) in PACKAGES
     }
 
-    assert named == {(WITNESS, WITNESS), (WITNESS, "cdc")}
+    assert named == {(WITNESS, WITNESS), (WITNESS, "cdc"), ("cdc.commands.verify", WITNESS)}
 
 
-def test_cdc_imports_no_side() -> None:
-    """What both agree on knows neither; preflight asks a side inside functions alone."""
+def test_cdc_asks_a_side_inside_functions_alone() -> None:
+    """What both agree on knows neither; commands and the checks before a start load a side."""
     named = {
-        (module, i.inside_function)
+        (module, i.name, i.inside_function or i.for_types_only)
         for module in MODULES
         if _package(module) == "cdc"
         for i in _imports(module)
-        if _package(i.name) in SIDES
+        if _package(i.name) in (*SIDES, WITNESS)
     }
 
-    assert {(module, True) for module in ASKS_A_SIDE} == named
+    assert [] == [one for one in named if not one[2] or not one[0].startswith(ASKS_A_SIDE)]
+    assert {name for module, name, _ in named if module == REMEMBER[0]} == {REMEMBER[1]}
 
 
-def test_a_side_is_named_as_a_text_in_one_module() -> None:
-    """``"cdc_reader.reader:run"`` stands where roles are loaded, and nowhere else in cdc."""
+def test_only_roles_are_loaded_by_a_text() -> None:
+    """``"cdc_reader.reader:run"`` names a process's entry point; all else is a real import."""
     found = {
-        module
+        (module, node.value)
         for module in MODULES
-        if _package(module) == "cdc"
         for node in ast.walk(TREES[module])
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and node.value.startswith(tuple(f"{side}." for side in (*SIDES, WITNESS)))
+        and re.fullmatch(rf"({'|'.join(SIDES)}|{WITNESS})(\.\w+)+|\w+(\.\w+)+:\w+", node.value)
     }
+    loading = {i for i in MODULES if {"importlib", "runpy"} & {one.name for one in _imports(i)}}
 
-    assert {BY_NAME} == found
+    assert found == {("cdc.process.role", text) for text in ENTRY_POINTS}
+    assert loading == LOADERS
 
 
 @pytest.mark.parametrize("module", PURE)

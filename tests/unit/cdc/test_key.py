@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import UsageError
-from cdc.key import KeyTemplate, parse_template, refuse_own
+from cdc.key import KeyTemplate, escaped, is_only_of, parse_template, refuse_own
+
+USERS = parse_template("{table}:{pk}", schema="s", table="users", pk=("id",))
+LINES = parse_template("{table}:{pk}:x", schema="s", table="users", pk=("a", "b"))
+ANY = parse_template("{pk}", schema="s", table="t", pk=("id",))
 
 
 def template(text: str, *, pk: tuple[str, ...] = ("id",)) -> KeyTemplate:
@@ -112,3 +116,20 @@ def test_keys_below_the_prefix_of_cdc_are_refused_at_the_start(text: str) -> Non
 def test_other_templates_are_not_refused(text: str) -> None:
     """What a row makes of them is looked at by the sink."""
     assert refuse_own(template(text), "shop.users").text == text
+
+
+def test_a_key_that_another_table_may_have_made_is_left() -> None:
+    """Where two templates begin alike, what may be the other's row stays."""
+    assert is_only_of("users:1", USERS, [LINES])
+    assert not is_only_of("users:1:2:x", USERS, [LINES])
+    assert not is_only_of("carts:1", USERS, [])
+
+
+def test_a_template_without_a_beginning_claims_nothing() -> None:
+    """It could have made every key; its own rows are not swept either."""
+    assert is_only_of("users:1", USERS, [ANY])
+
+
+def test_signs_of_patterns_stand_for_themselves() -> None:
+    """A table called a*b does not sweep that called axb."""
+    assert escaped("a*[b]?\\:") == "a\\*\\[b\\]\\?\\\\:"
