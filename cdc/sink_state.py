@@ -2,7 +2,7 @@
 
 Pure.  Plain NATS messages that nobody keeps, on ``cdc.sink.<stream>.<pipeline>.<partition>``, a
 few a second while something moves: what is lost is said again.  Nothing that must be exact hangs
-on them: a reader holds rows of a snapshot back, no more (docs/adr/0016-backfill.md).
+on them: a reader holds rows of a snapshot back, no more (docs/adr/0016-ranges-and-pace.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Pure.  Rows are read on by a key: behind the last one of the chunk before, or from the beginning
 of a range, up to its end.  Parts of a key are texts as the server prints them (bytes as hex, ENUM,
-SET and BIT by their number).  See docs/adr/0016-backfill.md.
+SET and BIT by their number).  See docs/adr/0016-ranges-and-pace.md.
 """
 
 from __future__ import annotations

@@ -415,6 +415,49 @@ def _squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text).lower()
 
 
+# -- words ---------------------------------------------------------------------------------
+
+RETIRED = (
+    "backfill",
+    "lanes?",
+    "mend(?:s|ed|ing)?",
+    "rehears(?:al|als|ed)",
+    "quarantined",
+)
+"""Words that docs/glossary.md has another word for."""
+
+
+def _retired(text: str) -> list[str]:
+    """Return the retired words of a text; names in code marks and addresses of links are free."""
+    prose = re.sub(r"`[^`]*`|\]\([^)]*\)", "", text)
+    return re.findall(rf"\b(?:{'|'.join(RETIRED)})\b", prose, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=_id)
+def test_no_retired_word_is_in_a_document(path: Path) -> None:
+    """One word for one thing; the last column of the glossary names the others."""
+    prose = _prose(path)
+    if path.name == "glossary.md":
+        prose = re.sub(r"[^|\n]*\|$", "", prose, flags=re.MULTILINE)
+
+    assert [] == _retired(prose)
+
+
+def test_no_retired_word_is_in_the_help() -> None:
+    """What ``--help`` prints, of each command."""
+    texts = {c.name: c.get_help(click.Context(c)) for c in [cli, *_all_commands(cli)]}
+
+    assert {} == {name: _retired(text) for name, text in texts.items() if _retired(text)}
+
+
+def test_each_retired_word_is_in_the_glossary() -> None:
+    """Who finds a word of old finds its successor."""
+    words = re.findall(r"\| ([^|\n]*) \|$", _text("docs/glossary.md"), re.MULTILINE)
+
+    for retired in RETIRED:
+        assert any(re.search(rf"\b(?:{retired})\b", word) for word in words), retired
+
+
 # -- decisions -----------------------------------------------------------------------------
 
 
