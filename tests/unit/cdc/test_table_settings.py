@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import SettingsError
-from cdc.mask import Mask, MaskKey, parse_mask
+from cdc.mask import Mask, MaskKey
 from cdc.settings import load
 from cdc.table_settings import IndexSettings, TableSettings
 
@@ -135,10 +135,3 @@ def test_the_secret_of_hashes_comes_from_a_variable_or_a_file(tmp_path: Path) ->
     (tmp_path / "cdc.toml").write_text(f'mask_key = "{SECRET}"')
     with pytest.raises(SettingsError, match="unknown setting 'mask_key'"):
         load({}, {}, tmp_path / "cdc.toml")
-
-
-def test_a_mask_that_has_no_text_gives_none() -> None:
-    """A hash without its secret, and what is dropped: a mistake of ours, not a plain text."""
-    for mask in (parse_mask("hash"), parse_mask("drop")):
-        with pytest.raises(ValueError, match="has no text"):
-            mask.applied("Ada")

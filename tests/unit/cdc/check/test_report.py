@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdc.check.estimate import TableSize
-from cdc.check.finding import Finding, Fix, Report, of_error
+from cdc.check.finding import Finding, Fix, Report
 from cdc.check.report import COLOURED, as_json, as_sql, as_text, exit_code
-from cdc.errors import PermissionDenied
 
 SQL = Finding(
     id="mysql.binlog-format",
@@ -132,12 +131,3 @@ def test_json_has_every_part_of_a_fix() -> None:
         "lines": "[mysqld]\nlog_bin = binlog",
     }
     assert found["tables"][0]["rows"] == 3_100_000
-
-
-def test_an_error_that_a_question_ended_with_is_a_finding() -> None:
-    """Its class, and so the exit code of cdc run, stays."""
-    error = PermissionDenied("MySQL refuses the login", fix="check it")
-    finding = of_error("mysql.refused", error)
-
-    assert finding.stops
-    assert (finding.error().exit_code, finding.error().fix) == (77, "check it")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.check.estimate import TableSize, bytes_text, seconds_text
+from cdc.check.estimate import TableSize
 from cdc.check.finding import Report
 from cdc.check.room import check_room, max_payload
 from cdc.settings import Settings
@@ -65,13 +65,3 @@ def test_the_wanted_payload_holds_the_row_twice() -> None:
 
     assert small.fix.file == ("nats-server.conf", f"max_payload: {4 << 20}")
     assert large.fix.file == ("nats-server.conf", f"max_payload: {64 << 20}")
-
-
-def test_quantities_read_well() -> None:
-    """Rough, with a unit."""
-    assert [bytes_text(n) for n in (0, 999, 1500, 10_000_000, 2.5e15)] == [
-        "0 B", "999 B", "1.5 kB", "10 MB", "2500 TB",
-    ]  # fmt: skip
-    assert [seconds_text(s) for s in (0, 1, 119, 600, 90_000)] == [
-        "under 1 s", "1 s", "119 s", "10 min", "25.0 h",
-    ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Errors: exit codes, what may be retried, what a person sees, and the way between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from cdc import errors
+from cdc.errors import EXIT_CODES, REFRESH, CdcError, PositionLostError, UnavailableError
+
+
+@pytest.mark.parametrize(
+    ("kind", "exit_code"),
+    [
+        ("CdcError", 1),
+        ("UsageError", 2),
+        ("PreflightError", 3),
+        ("PositionLostError", 65),
+        ("UnavailableError", 69),
+        ("InternalError", 70),
+        ("StreamError", 73),
+        ("PermissionDenied", 77),
+        ("SettingsError", 78),
+    ],
+)
+def test_each_error_has_its_exit_code(kind: str, exit_code: int) -> None:
+    """The numbers are a contract with whoever starts the command."""
+    assert exit_code == getattr(errors, kind).exit_code
+
+
+def test_an_exit_code_leads_back_to_its_error() -> None:
+    """All but the base, which is never raised."""
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    raised = {kind for kind in kinds if issubclass(kind, CdcError)} - {CdcError}
+
+    assert {kind.exit_code: kind for kind in raised} == EXIT_CODES
+    assert len(raised) == len(EXIT_CODES)
+
+
+def test_only_a_server_that_is_away_is_retried() -> None:
+    """Everything else ends the command."""
+    assert [UnavailableError] == [kind for kind in EXIT_CODES.values() if kind.retryable]
+    assert not CdcError.retryable
+
+
+@pytest.mark.parametrize(
+    ("safe", "fix", "lines"),
+    [
+        ("", "", ["error: s"]),
+        ("d", "", ["error: s", "  data: d"]),
+        ("", "f", ["error: s", "  fix:  f"]),
+        ("d", "f\ng", ["error: s", "  data: d", "  fix:  f", "        g"]),
+    ],
+)
+def test_the_text_has_what_was_given_and_no_empty_line(
+    safe: str, fix: str, lines: list[str]
+) -> None:
+    """What was seen, whether the data is safe, what to do; more lines of a fix are below it."""
+    assert lines == CdcError("s", safe=safe, fix=fix).text().split("\n")
+
+
+def test_control_characters_of_a_server_are_written_out() -> None:
+    """A server's words may not move the cursor of a terminal."""
+    assert "\x1b" not in CdcError("a\x1b[2Jb", safe="\x1b", fix="\x1b").text()
+
+
+@pytest.mark.parametrize("kind", [CdcError, *EXIT_CODES.values()])
+def test_an_error_arrives_whole_in_another_process(kind: type[CdcError]) -> None:
+    """Its class, and all three parts."""
+    back = pickle.loads(pickle.dumps(kind("s", safe="d", fix="f")))
+
+    assert (kind, "s", "d", "f", ("s",)) == (type(back), back.seen, back.safe, back.fix, back.args)
+
+
+@pytest.mark.parametrize(
+    ("fix", "heals"),
+    [("", False), (REFRESH, True), (REFRESH + "\nmore", True), (errors.FIRST + REFRESH, False)],
+)
+def test_a_refresh_alone_heals_what_begins_with_it(fix: str, heals: bool) -> None:
+    """Where something else has to be done first, it does not."""
+    assert heals == PositionLostError("s", fix=fix).heals_by_refresh
