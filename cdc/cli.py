@@ -7,15 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from cdc.commands.check import check_command
 from cdc.commands.dead import dead_command
-from cdc.commands.options import HELP, Group, WithSettings, prepared, settled
+from cdc.commands.options import HELP, Group
 from cdc.commands.purge import purge_command
 from cdc.commands.refresh import refresh_command
+from cdc.commands.run import run_command
 from cdc.commands.snapshot import snapshot_command
 from cdc.commands.status import status_command
 from cdc.commands.tail import tail_command
@@ -24,17 +24,9 @@ from cdc.commands.wait import wait_command
 from cdc.errors import CdcError, UsageError
 from cdc.output import discard_stdout, hold_standard_descriptors, write
 
-ROLES = ("both", "reader", "sink")
 INTERRUPTED = 130
 OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
-RUN_EXAMPLES = """\
-  cdc run --table your_table
-  cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
-  cdc run --table your_table --key '{your_key}' --value your_column
-  cdc run --table your_table --dry-run      what would happen; writes nothing
-  cdc run --config cdc.toml
-"""
 EXAMPLES = """\
   cdc demo                       see it work, on servers of its own
   cdc check --table your_table   what would go wrong, and what fixes it; changes nothing
@@ -86,55 +78,7 @@ def demo_command(keep: bool) -> None:
     raise click.exceptions.Exit(run(keep=keep))
 
 
-def _run(
-    role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
-) -> None:
-    from cdc.check import servers as preflight
-    from cdc.process import role as roles
-    from cdc.process import supervisor
-
-    if dry_run:
-        from cdc.commands.dry_run import run
-
-        settings, _ = settled(config, debug, role, flags)
-        raise click.exceptions.Exit(run(settings, role, as_json=as_json))
-    if as_json:
-        raise UsageError("--json belongs to --dry-run", fix="cdc run --dry-run --json")
-    with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
-        tables = preflight.check(settings, role, log)
-        jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
-        if len(jobs) > 1:
-            code = supervisor.supervise(jobs, tables, log, companions)
-        else:
-            code = roles.run_here(jobs[0], tables, log)
-    raise click.exceptions.Exit(code)
-
-
-def _run_command() -> click.Command:
-    own: list[click.Parameter] = [
-        click.Option(
-            ["role", "--role"],
-            type=click.Choice(ROLES),
-            default="both",
-            help="Which half runs here [both].",
-        ),
-        click.Option(
-            ["dry_run", "--dry-run"],
-            is_flag=True,
-            help="Show what would be published and written, compare it with Redis; write nothing.",
-        ),
-        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: say it as JSON."),
-    ]
-    return WithSettings(
-        "run",
-        RUN_EXAMPLES,
-        own,
-        callback=_run,
-        help="Publish every committed change of the tables on NATS and keep Redis right.",
-    )
-
-
-cli.add_command(_run_command())
+cli.add_command(run_command())
 cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(snapshot_command())

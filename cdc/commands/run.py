@@ -1,0 +1,70 @@
+"""``cdc run``: both halves of a pipeline, or one of them, until it is stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cdc.commands.options import WithSettings, prepared, settled
+from cdc.errors import UsageError
+
+ROLES = ("both", "reader", "sink")
+EXAMPLES = """\
+  cdc run --table your_table
+  cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
+  cdc run --table your_table --key '{your_key}' --value your_column
+  cdc run --table your_table --dry-run      what would happen; writes nothing
+  cdc run --config cdc.toml
+"""
+ABOUT = "Publish every committed change of the tables on NATS and keep Redis in sync."
+
+
+def run_command() -> click.Command:
+    """Return the command."""
+    own: list[click.Parameter] = [
+        click.Option(
+            ["role", "--role"],
+            type=click.Choice(ROLES),
+            default="both",
+            help="Which half runs here [both].",
+        ),
+        click.Option(
+            ["dry_run", "--dry-run"],
+            is_flag=True,
+            help="Show what would be published and written, compare it with Redis; write nothing.",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: say it as JSON."),
+    ]
+    return WithSettings(
+        "run",
+        EXAMPLES,
+        own,
+        callback=_run,
+        help=ABOUT,
+        short_help="Publish changes on NATS and keep Redis in sync.",
+    )
+
+
+def _run(
+    role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
+) -> None:
+    from cdc.check import servers as preflight
+    from cdc.process import role as roles
+    from cdc.process import supervisor
+
+    if dry_run:
+        from cdc.commands.dry_run import run
+
+        settings, _ = settled(config, debug, role, flags)
+        raise click.exceptions.Exit(run(settings, role, as_json=as_json))
+    if as_json:
+        raise UsageError("--json belongs to --dry-run", fix="cdc run --dry-run --json")
+    with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
+        tables = preflight.check(settings, role, log)
+        jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
+        if len(jobs) > 1:
+            code = supervisor.supervise(jobs, tables, log, companions)
+        else:
+            code = roles.run_here(jobs[0], tables, log)
+    raise click.exceptions.Exit(code)
