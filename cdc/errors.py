@@ -24,7 +24,7 @@ REFRESH = (
     "cdc refresh   with the flags and settings of cdc run, then start cdc run again:\n"
     "it goes on from now, reads the tables anew and removes what is no longer there"
 )
-"""What heals every gap; a fix that begins with it asks for nothing else."""
+"""What heals every gap."""
 FIRST = "then  "
 """Before `REFRESH`, where something else has to be done first."""
 
@@ -41,11 +41,15 @@ class CdcError(Exception):
     exit_code = 1
     retryable = False
 
-    def __init__(self, seen: str, *, safe: str = "", fix: str = "") -> None:
+    def __init__(
+        self, seen: str, *, safe: str = "", fix: str = "", heals_by_refresh: bool = False
+    ) -> None:
         super().__init__(seen)
         self.seen = seen
         self.safe = safe
         self.fix = fix
+        self.heals_by_refresh = heals_by_refresh
+        """Whether `cdc refresh` alone makes it go on: of a `PositionLostError`."""
 
     def text(self) -> str:
         """Return the lines that a person sees; never a value of a row or a password.
@@ -61,11 +65,11 @@ class CdcError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle whole, so that a child process can hand its error to its parent."""
-        return (_rebuild, (type(self), self.seen, self.safe, self.fix))
+        return (_rebuild, (type(self), self.seen), self.__dict__)
 
 
-def _rebuild(kind: type[CdcError], seen: str, safe: str, fix: str) -> CdcError:
-    return kind(seen, safe=safe, fix=fix)
+def _rebuild(kind: type[CdcError], seen: str) -> CdcError:
+    return kind(seen)
 
 
 class UsageError(CdcError):
@@ -84,11 +88,6 @@ class PositionLostError(CdcError):
     """Going on would need a gap or a guess: purged binlog, DDL, undecodable event."""
 
     exit_code = 65
-
-    @property
-    def heals_by_refresh(self) -> bool:
-        """Whether `cdc refresh` alone makes it go on."""
-        return self.fix.startswith(REFRESH)
 
 
 class UnavailableError(CdcError):

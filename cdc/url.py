@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -152,7 +152,7 @@ class Url:
         try:
             context = ssl.create_default_context(cafile=self.option("ssl-ca") or None)
         except ssl.SSLError:
-            raise self._unusable("ssl-ca", "holds no certificate in PEM") from None
+            raise self._unusable(("ssl-ca",), "holds no certificate in PEM") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = self.tls_mode == "verify-identity"
         if self.tls_mode == "required":
@@ -166,7 +166,8 @@ class Url:
                 why = "do not belong together" if "MISMATCH" in (error.reason or "") else (
                     "hold no certificate with its key in PEM, or the key has a password"
                 )  # fmt: skip
-                raise self._unusable("ssl-key" if key else "ssl-cert", why) from None
+                names = ("ssl-cert", "ssl-key") if key else ("ssl-cert",)
+                raise self._unusable(names, why) from None
         return context
 
     def _check_file(self, option: str) -> None:
@@ -177,13 +178,11 @@ class Url:
                 pass
         except (OSError, ValueError) as error:
             raise self._unusable(
-                option, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+                (option,), f"cannot be read: {getattr(error, 'strerror', None) or error}"
             ) from None
 
-    def _unusable(self, option: str, why: str) -> SettingsError:
+    def _unusable(self, names: Sequence[str], why: str) -> SettingsError:
         server = {"mysql": "MySQL", "redis": "Redis", "rediss": "Redis"}.get(self.scheme, "NATS")
-        both = option == "ssl-key" and not why.startswith("cannot")
-        names = ("ssl-cert", "ssl-key") if both else (option,)
         files = " and ".join(f"{name}={self.option(name)}" for name in names)
         return SettingsError(
             f"{files} of the {server} URL {why}",

@@ -13,6 +13,7 @@ from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.jetstream.own_messages import OwnMessages
 from cdc.jetstream.stream import (
     Connection,
+    JetStreamOffError,
     StreamState,
     api,
     close,
@@ -65,15 +66,14 @@ async def ask_nats(settings: Settings, role: str, report: Report) -> None:
 
 
 def _of(error: CdcError) -> Finding:
-    if isinstance(error, StreamError):
-        about = "nats.jetstream" if "JetStream is off" in error.seen else "nats.stream-config"
+    if isinstance(error, JetStreamOffError):
         fix = Fix(
             file=("nats-server.conf", "jetstream { store_dir: /data }"),
             advice="or start it with -js; with accounts, allow JetStream in this login's account",
         )
-        if about == "nats.jetstream":
-            return Finding(id=about, seen=error.seen, fix=fix, kind=type(error))
-        return of_error(about, error)
+        return Finding(id="nats.jetstream", seen=error.seen, fix=fix, kind=StreamError)
+    if isinstance(error, StreamError):
+        return of_error("nats.stream-config", error)
     away = isinstance(error, UnavailableError)
     return of_error("nats.unreachable" if away else "nats.refused", error)
 

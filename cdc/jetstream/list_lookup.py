@@ -42,6 +42,7 @@ async def listed_at(own: OwnMessages, at: ListedAt) -> Listed:
         f"(it began at sequence {at.seq})",
         safe="nothing was published or skipped",
         fix=REFRESH,
+        heals_by_refresh=True,
     )
 
 

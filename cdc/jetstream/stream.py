@@ -81,6 +81,10 @@ class ApiError(StreamError):
         self.err_code = err_code
 
 
+class JetStreamOffError(StreamError):
+    """NATS runs without JetStream, or not for this login's account."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """What a stream holds.  An empty one has ``first_seq == last_seq + 1`` (or 0 and 0)."""
@@ -136,7 +140,7 @@ async def api(nc: Client, subject: str, body: dict[str, Any] | None = None) -> d
 
     Raises:
         ApiError: JetStream refuses.
-        StreamError: JetStream is off.
+        JetStreamOffError: the server has no JetStream.
         PermissionDenied: this login may not ask.
         UnavailableError: no reply, no leader, or the connection is gone.
     """
@@ -170,8 +174,8 @@ def _no_responders(nc: Client) -> StreamError | UnavailableError:
     return _jetstream_off(address)
 
 
-def _jetstream_off(address: str) -> StreamError:
-    return StreamError(
+def _jetstream_off(address: str) -> JetStreamOffError:
+    return JetStreamOffError(
         f"JetStream is off in NATS{' at ' + address if address else ''}",
         safe="nothing was written",
         fix="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"

@@ -201,16 +201,18 @@ def _first_line(error: BaseException) -> str:
 def to_json(error: CdcError) -> bytes:
     """Return an error as it goes up to the parent."""
     seen = error.seen[:WORDS_LONGEST]
-    return json.dumps([error.exit_code, seen, error.safe, error.fix]).encode()
+    said = [error.exit_code, seen, error.safe, error.fix, error.heals_by_refresh]
+    return json.dumps(said).encode()
 
 
 def from_json(text: bytes) -> CdcError | None:
     """Return the child's error; None: it left without a word."""
     try:
-        exit_code, seen, safe, fix = json.loads(text)
+        exit_code, seen, safe, fix, heals = json.loads(text)
     except ValueError:
         return None
-    return EXIT_CODES.get(exit_code, InternalError)(seen, safe=safe, fix=fix)
+    kind = EXIT_CODES.get(exit_code, InternalError)
+    return kind(seen, safe=safe, fix=fix, heals_by_refresh=heals)
 
 
 def main() -> None:

@@ -235,6 +235,7 @@ def dump_error(payload: bytes) -> CdcError:
             f"MySQL cannot continue the binlog at our position. {seen}",
             safe="nothing was skipped; Redis shows the state of that position",
             fix=REFRESH,
+            heals_by_refresh=True,
         )
     if code in _DENIED_ERRORS:
         return PermissionDenied(

@@ -19,7 +19,7 @@ from cdc.table import Column, Index, Table
 from cdc.table_settings import IndexSettings, TableSettings
 from cdc_reader.catalog.dialect import Dialect
 from cdc_reader.catalog.unique_key import Keys, identifier, key_fix, unique_template
-from cdc_reader.rows.select_codec import alphabet_of, refusal_of
+from cdc_reader.rows.select_codec import alphabet_of, lacks_charset, refusal_of
 
 SCORE_TYPES = frozenset(
     ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year",
@@ -279,7 +279,7 @@ class Modelling:
     def _check_types(self, used: set[str] | None) -> None:
         needed = [c for c in self._columns if used is None or c.name in used]
         refused = [column for column in needed if refusal_of(column) is not None]
-        charsets = [c for c in refused if c.charset and (refusal_of(c) or "").startswith("char")]
+        charsets = [column for column in refused if lacks_charset(column)]
         types = [column for column in refused if column not in charsets]
         other = "carry one other column: --value COLUMN; or leave these out: exclude"
         if types:

@@ -416,7 +416,9 @@ class Assembler:
 
     def _unknown(self, event: Event) -> None:
         if event.kind == ev.INCIDENT:
-            raise self._refuse("MySQL says that events were lost here (INCIDENT)", REFRESH)
+            raise self._refuse(
+                "MySQL says that events were lost here (INCIDENT)", REFRESH, heals_by_refresh=True
+            )
         if event.kind == ev.PARTIAL_UPDATE_ROWS:
             if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
                 return
@@ -430,12 +432,13 @@ class Assembler:
                 "look for a newer version of binlog-cdc",
             )
 
-    def _refuse(self, seen: str, fix: str) -> PositionLostError:
+    def _refuse(self, seen: str, fix: str, heals_by_refresh: bool = False) -> PositionLostError:
         return PositionLostError(
             f"{seen} (at {self.place()})",
             safe="all changes before it were published; nothing was skipped",
             fix=fix,
+            heals_by_refresh=heals_by_refresh,
         )
 
     def _placed(self, error: PositionLostError) -> PositionLostError:
-        return self._refuse(error.seen, error.fix)
+        return self._refuse(error.seen, error.fix, error.heals_by_refresh)

@@ -88,5 +88,6 @@ class Published:
                 f"transaction {gtid} has fewer rows on this server than it had on the one before",
                 safe="nothing after it was published; nothing was skipped",
                 fix=REFRESH,
+                heals_by_refresh=True,
             )
         return None

@@ -142,6 +142,7 @@ def tail_of(
             f"stream {stream} holds messages of ours but no heartbeat",
             safe="nothing was published or skipped",
             fix=REFRESH,
+            heals_by_refresh=True,
         )
     return Tail(
         sequence=sequence,
@@ -313,6 +314,7 @@ def _lost(seen: str, position: Position) -> PositionLostError:
         f"cannot go on at {position}: {seen}",
         safe="nothing was skipped; Redis shows the state of that position",
         fix=REFRESH,
+        heals_by_refresh=True,
     )
 
 

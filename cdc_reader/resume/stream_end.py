@@ -205,5 +205,6 @@ async def published_behind(
             f"stream {stream} does not reach back to its newest boundary any more",
             safe="nothing was published or skipped",
             fix=errors.REFRESH,
+            heals_by_refresh=True,
         )
     return published

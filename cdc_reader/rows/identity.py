@@ -71,11 +71,16 @@ def identity_of(table: Table) -> Identity:
     )
 
 
-def refusal_of_rows(identity: Identity, table_map: TableMap) -> tuple[str, str] | None:
-    """Return why rows behind a TABLE_MAP may share a Redis key, and what is to be done.
+class Refusal(NamedTuple):
+    """Why a table's rows cannot be followed any more, and what is to be done."""
 
-    None: they do not.
-    """
+    seen: str
+    fix: str
+    heals_by_refresh: bool = False
+
+
+def refusal_of_rows(identity: Identity, table_map: TableMap) -> Refusal | None:
+    """Return why rows behind a TABLE_MAP may share a Redis key; None: they do not."""
     names = [column.name or "" for column in table_map.columns]
     primary = [names[place] for place in table_map.primary_key]
     told_apart = f"{', '.join(primary) or 'no column'} now"
@@ -85,7 +90,9 @@ def refusal_of_rows(identity: Identity, table_map: TableMap) -> tuple[str, str] 
                 f"the primary key of {table_map.qualified} is another one: its rows are told apart "
                 f"by {told_apart}, in Redis by {', '.join(sorted(place))}"
             )
-            return seen, _OTHER_KEY if identity.by_name else REFRESH
+            if identity.by_name:
+                return Refusal(seen, _OTHER_KEY)
+            return Refusal(seen, REFRESH, heals_by_refresh=True)
     for column in table_map.columns:
         if identity.integers is None or column.name not in identity.columns:
             continue
@@ -94,14 +101,14 @@ def refusal_of_rows(identity: Identity, table_map: TableMap) -> tuple[str, str] 
                 f"the type of {column.name} of {table_map.qualified} is another one, "
                 f"{column.type_name}: keys of rows may be other texts now"
             )
-            return seen, REFRESH
+            return Refusal(seen, REFRESH, heals_by_refresh=True)
     return None
 
 
 def refusal_of_statements(
     readings: Sequence[Statement], table: str, identity: Identity, *, stops: bool
-) -> tuple[str, str] | None:
-    """Return what a schema change stops the reader for, and what is to be done; None: it does not.
+) -> Refusal | None:
+    """Return what a schema change stops the reader for; None: it does not.
 
     Args:
         readings: the statement, in each way that it may be read.
@@ -112,16 +119,17 @@ def refusal_of_statements(
     for reading in readings:
         if any({"SYSTEM", "VERSIONING"} <= set(clause.words) for clause in reading.clauses):
             what = "rows of its history would be taken for its rows"
-            return f"{kind} of the captured table {table}: {what}", _NO_HISTORY
+            return Refusal(f"{kind} of the captured table {table}: {what}", _NO_HISTORY)
         if identity.by_none and any(_drops_key(set(c.words)) for c in reading.clauses):
             what = "its key template has no unique key now, and it may have had this one"
-            return f"{kind} of the captured table {table}: {what}", _OTHER_KEY
+            return Refusal(f"{kind} of the captured table {table}: {what}", _OTHER_KEY)
         if lost := _lost(reading, identity):
-            return f"{kind} of the captured table {table}: {lost}", REFRESH
+            seen = f"{kind} of the captured table {table}: {lost}"
+            return Refusal(seen, REFRESH, heals_by_refresh=True)
     if not stops:
         return None
     way = "where Redis may keep the rows:  cdc run --on-schema-change continue …\nwhere not:  "
-    return f"{kind} of the captured table {table}", way + REFRESH
+    return Refusal(f"{kind} of the captured table {table}", way + REFRESH)
 
 
 def _lost(statement: Statement, identity: Identity) -> str:

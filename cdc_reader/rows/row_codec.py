@@ -91,9 +91,12 @@ class RowCodec:
             if name not in self._places:
                 raise _without_column(target.table, name)
         if lost := refusal_of_rows(target.identity, table_map):
-            seen, fix = lost
-            safe = "nothing of this table was published from here on"
-            raise PositionLostError(seen, safe=safe, fix=fix)
+            raise PositionLostError(
+                lost.seen,
+                safe="nothing of this table was published from here on",
+                fix=lost.fix,
+                heals_by_refresh=lost.heals_by_refresh,
+            )
         self._keys = tuple(dict.fromkeys(self._places[name] for name in target.key.columns))
         self._values = tuple(self._places[name] for name in value_columns(target, names))
         self._fields = target.fields or tuple((n, n) for n in shown_columns(target, names))

@@ -115,13 +115,24 @@ def refusal_of(column: Column) -> str | None:
     'type point'
     """
     kind = column.data_type
-    if kind not in ("enum", "set") and "COMPRESSED" in column.column_type.upper():
+    if _is_compressed(column):
         return "MariaDB's column compression"
     if kind in _TEXTS:
         return None if column.charset in _CHARSETS else f"character set {column.charset}"
     if kind in _INTEGERS or kind in _BYTES or kind in _SIMPLE or kind == "decimal":
         return None
     return f"type {kind}"
+
+
+def lacks_charset(column: Column) -> bool:
+    """Say whether a column is refused for its character set alone: converting it helps."""
+    is_text = column.data_type in _TEXTS and not _is_compressed(column)
+    return is_text and bool(column.charset) and column.charset not in _CHARSETS
+
+
+def _is_compressed(column: Column) -> bool:
+    is_listed = column.data_type in ("enum", "set")  # whose names may be anything
+    return not is_listed and "COMPRESSED" in column.column_type.upper()
 
 
 def alphabet_of(column: Column) -> str | None:

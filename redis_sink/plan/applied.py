@@ -224,6 +224,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
             f"{state.name} before they were applied",
             safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
             fix=REFRESH + "\n(and give stream_max_age_s more room)",
+            heals_by_refresh=True,
         )
     return Start(max(standing + 1, first), applied, "resume")
 

@@ -85,6 +85,7 @@ def missing(
         f"but the last one here is {last_id or 'none'}",
         safe=f"Redis is right as of sequence {applied.seq}; nothing after it was written",
         fix=REFRESH,
+        heals_by_refresh=True,
     )
 
 

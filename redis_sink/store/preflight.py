@@ -8,7 +8,6 @@ from typing import Any
 from cdc.check.finding import Finding, Fix, Report, of_error
 from cdc.errors import (
     CdcError,
-    PermissionDenied,
     PositionLostError,
     PreflightError,
     UnavailableError,
@@ -31,6 +30,7 @@ from redis_sink.store.server_check import (
     no_rights,
     role_of,
 )
+from redis_sink.store.verdict import LacksRight
 from redis_sink.store.writer import Writer
 
 SCAN_COUNT = 1000
@@ -123,7 +123,7 @@ async def ask_redis(
 
 
 def _of(error: CdcError, writer: Writer, settings: Settings, tables: Sequence[Table]) -> Finding:
-    if isinstance(error, PermissionDenied) and "(NOPERM" in error.seen:
+    if isinstance(error, LacksRight):
         wanted, patterns = _wanted(settings, tables)
         return no_rights(writer.url, error, [command for command, _ in wanted], patterns)
     if isinstance(error, PreflightError):

@@ -32,6 +32,10 @@ _UNKNOWN = ("ERR unknown command", "ERR unknown subcommand", "ERR Unknown subcom
 _CLUSTER = ("MOVED", "ASK", "CROSSSLOT")
 
 
+class LacksRight(PermissionDenied):
+    """The login is taken, and its ACL lacks a command or a key pattern."""
+
+
 def refusal(address: str, error: str, command: str = "") -> CdcError:
     """Return what an error reply of Redis amounts to.
 
@@ -46,7 +50,8 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
     if "max number of clients" in error:
         return UnavailableError(f"{where} has no room for another client (maxclients)")
     if code in _DENIED:
-        return PermissionDenied(
+        kind = LacksRight if code == "NOPERM" else PermissionDenied
+        return kind(
             f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
             fix="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
             "+get +set +mset +unlink +hset +sadd +smismember +role +info +scan\n"

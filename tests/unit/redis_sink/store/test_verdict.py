@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
-from redis_sink.store.verdict import refusal, refused_transaction
+from redis_sink.store.verdict import LacksRight, refusal, refused_transaction
 
 PLACE = "127.0.0.1:6379"
 
@@ -25,7 +25,7 @@ PLACE = "127.0.0.1:6379"
         ("NOREPLICAS Not enough good replicas to write.", UnavailableError),
         ("BUSY Redis is busy running a script.", UnavailableError),
         ("ERR max number of clients reached", UnavailableError),
-        ("NOPERM User sink has no permissions", PermissionDenied),
+        ("NOPERM User sink has no permissions", LacksRight),
         ("NOAUTH Authentication required.", PermissionDenied),
         ("WRONGPASS invalid username-password pair", PermissionDenied),
         ("MOVED 3999 127.0.0.1:6381", PreflightError),
