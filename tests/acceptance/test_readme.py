@@ -1,4 +1,4 @@
-"""The way that the README shows, from a MySQL URL to a verified mirror, as it stands there."""
+"""The commands of docs/quickstart.md and of the README, from a MySQL URL to a verified copy."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from tests.support.certificates import Authority, mysql_options, redis_options
 from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "docs/quickstart.md"
+README = ROOT / "README.md"
 PASSWORD = "choose-a-password"
 ROWS = 500
 DELAY_S = 0.005
 """Each way."""
 
 
-def blocks(kind: str) -> list[str]:
-    """Return the section's blocks of a kind, such as ``sh``."""
-    text = README.read_text("utf-8")
-    section = text.split("## From a MySQL URL to a verified mirror\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
+def blocks(kind: str, path: Path = QUICKSTART, section: str = "Steps") -> list[str]:
+    """Return the blocks of a kind, such as ``sh``, of a document's section."""
+    text = path.read_text("utf-8").split(f"## {section}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def place(
         yield Place(mysql, server, far, url)
 
 
-def exported(place: Place, folder: Path) -> dict[str, str]:
-    """Return the environment of step 2, with this machine's addresses."""
+def exported(block: str, place: Place, folder: Path) -> dict[str, str]:
+    """Return the environment that a block exports, with this machine's addresses."""
     secret = folder / "secret"
     secret.write_text(PASSWORD)
     here = {
@@ -78,11 +79,11 @@ def exported(place: Place, folder: Path) -> dict[str, str]:
         "/run/secrets/mysql": str(secret),
         "redis://127.0.0.1:6379/0": place.redis_url,
     }
-    block = blocks("sh")[1]
     for there, instead in here.items():
         assert there in block
         block = block.replace(there, instead)
-    pairs = (line.removeprefix("export ").split("=", 1) for line in block.splitlines())
+    words = block.replace("export ", "").split()
+    pairs = (word.split("=", 1) for word in words)
     programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     return {**os.environ, **dict(pairs), "PATH": programs}
 
@@ -110,25 +111,62 @@ def running(command: str, folder: Path, environment: dict[str, str]) -> Iterator
             assert process.wait(30) == 0, log.read_text()
 
 
-def test_from_a_mysql_url_to_a_verified_mirror(place: Place, tmp_path: Path) -> None:
-    """A server with MySQL's defaults and a table of years: step by step, nothing else needed."""
-    mysql, server = place.mysql, redis.Redis(port=place.redis.port)
+def make_users(mysql: MySQL) -> None:
+    """Make a table of years."""
     with mysql.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE shop")
         cursor.execute("CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(40))")
         rows = [(n, f"name {n}") for n in range(ROWS)]
         cursor.executemany("INSERT INTO shop.users VALUES (%s, %s)", rows)
-    environment = exported(place, tmp_path)
+
+
+def finished(
+    command: str, folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_quick_start_of_the_readme(
+    new_mysql: NewMySQL, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """Its commands, with the login and the statement that it links and prints."""
+    mysql, redis_server = new_mysql(options=("--binlog-row-metadata=MINIMAL",)), new_redis()
+    make_users(mysql)
+    here = f"127.0.0.1:{mysql.port}/shop"
+    place = Place(mysql, redis_server, here, f"redis://127.0.0.1:{redis_server.port}/0")
+    exports, commands = blocks("sh", README, "Quick start")
+    environment = exported(exports, place, tmp_path)
+    login, fix = blocks("sql")
+    as_administrator(mysql, login)
+    lines = (line.partition("#")[0].strip() for line in commands.splitlines())
+    install, check, run, verify = lines
+    server = redis.Redis(port=redis_server.port)
+
+    assert install == "pip install '.[embedded]'"
+    refused = finished(check, tmp_path, environment)
+    assert refused.returncode == 3
+    assert fix.strip() in refused.stdout
+    as_administrator(mysql, fix)
+    assert finished(check, tmp_path, environment).returncode == 0
+    with running(run, tmp_path, environment):
+        wait_for("the rows", lambda: server.exists(f"users:{ROWS - 1}") == 1)
+        verified = finished(verify, tmp_path, environment)
+        assert verified.returncode == 0, verified.stderr
+        server.set("users:7", "wrong")
+        assert finished(verify, tmp_path, environment).returncode == 1
+
+
+def test_from_a_mysql_url_to_a_verified_copy(place: Place, tmp_path: Path) -> None:
+    """A server with MySQL's defaults and a table of years: step by step, nothing else needed."""
+    mysql, server = place.mysql, redis.Redis(port=place.redis.port)
+    make_users(mysql)
+    environment = exported(blocks("sh")[1], place, tmp_path)
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command.split(),
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return finished(command, tmp_path, environment)
 
     login, fix = blocks("sql")
     as_administrator(mysql, login)

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 import click
 import msgspec
@@ -413,6 +414,30 @@ def _strings(path: Path) -> str:
 
 def _squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text).lower()
+
+
+# -- the README ----------------------------------------------------------------------------
+
+README_WORDS = 700
+
+
+def test_the_readme_is_short() -> None:
+    """Words of its prose, as ``wc -w`` counts them; code blocks and links' addresses left out."""
+    words = re.sub(r"\]\([^)]*\)", "]", _prose(ROOT / "README.md")).split()
+
+    assert len(words) < README_WORDS
+
+
+def test_every_picture_is_drawn_for_light_and_dark() -> None:
+    """An SVG is well-formed, has a title, and colours of its own for a dark page."""
+    pictures = sorted((ROOT / "docs").rglob("*.svg"))
+
+    assert pictures
+    for path in pictures:
+        names = {element.tag.rpartition("}")[2] for element in ET.parse(path).iter()}
+        assert {"title", "style"} <= names, path
+        assert "prefers-color-scheme: dark" in _text(path), path
+        assert f'src="{_id(path)}"' in _text("README.md"), path
 
 
 # -- words ---------------------------------------------------------------------------------
