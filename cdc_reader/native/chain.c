@@ -20,58 +20,58 @@ int chain_prev(Chain *chain, const char *prev, size_t size)
     return DONE;
 }
 
-int chain_lanes(Chain *chain, PyObject *last_of)
+int chain_ends_from(Chain *chain, PyObject *last_of)
 {
     Py_ssize_t count = PyList_GET_SIZE(last_of);
-    chain->chains = PyMem_Calloc((size_t)count + 1, sizeof *chain->chains);
-    if (chain->chains == NULL) {
+    chain->ends = PyMem_Calloc((size_t)count + 1, sizeof *chain->ends);
+    if (chain->ends == NULL) {
         PyErr_NoMemory();
         return FAILED;
     }
-    chain->lane_count = (uint32_t)count;
+    chain->partition_count = (uint32_t)count;
     for (Py_ssize_t n = 0; n < count; n++) {
-        Lane *chain = chain->chains + n;
+        ChainEnd *end = chain->ends + n;
         Py_ssize_t size;
         const char *prev = PyUnicode_AsUTF8AndSize(PyList_GET_ITEM(last_of, n), &size);
         if (prev == NULL)
             return FAILED;
-        if ((size_t)size > sizeof chain->prev)
+        if ((size_t)size > sizeof end->prev)
             return UNUSUAL;
-        memcpy(chain->prev, prev, chain->prev_size = (size_t)size);
+        memcpy(end->prev, prev, end->prev_size = (size_t)size);
     }
     return DONE;
 }
 
-int chain_lanes_to(const Chain *chain, PyObject *last_of)
+int chain_ends_to(const Chain *chain, PyObject *last_of)
 {
-    for (uint32_t n = 0; n < chain->lane_count; n++) {
-        const Lane *chain = chain->chains + n;
-        PyObject *prev = PyUnicode_FromStringAndSize(chain->prev, (Py_ssize_t)chain->prev_size);
+    for (uint32_t n = 0; n < chain->partition_count; n++) {
+        const ChainEnd *end = chain->ends + n;
+        PyObject *prev = PyUnicode_FromStringAndSize(end->prev, (Py_ssize_t)end->prev_size);
         if (prev == NULL || PyList_SetItem(last_of, n, prev) < 0)
             return FAILED;
     }
     return DONE;
 }
 
-void lane_move(Chain *chain, Lane *chain)
+void chain_end_move(Chain *chain, ChainEnd *end)
 {
-    if (chain->event != chain->event) {
-        memcpy(chain->before, chain->prev, chain->before_size = chain->prev_size);
-        chain->event = chain->event;
+    if (end->event != chain->event) {
+        memcpy(end->before, end->prev, end->before_size = end->prev_size);
+        end->event = chain->event;
     }
-    memcpy(chain->prev, chain->prev, chain->prev_size = chain->prev_size);
+    memcpy(end->prev, chain->prev, end->prev_size = chain->prev_size);
 }
 
-void lanes_take_back(Chain *chain)
+void chain_ends_take_back(Chain *chain)
 {
-    for (Lane *chain = chain->chains; chain < chain->chains + chain->lane_count; chain++)
-        if (chain->event == chain->event)
-            memcpy(chain->prev, chain->before, chain->prev_size = chain->before_size);
+    for (ChainEnd *end = chain->ends; end < chain->ends + chain->partition_count; end++)
+        if (end->event == chain->event)
+            memcpy(end->prev, end->before, end->prev_size = end->before_size);
 }
 
-int lane_of(const Chain *chain, const char *key, size_t size)
+int chain_partition_of(const Chain *chain, const char *key, size_t size)
 {
     if (memchr(key, '\\', size) != NULL)
         return -1;
-    return (int)(crc_of((const unsigned char *)key, size) % chain->lane_count);
+    return (int)(crc_of((const unsigned char *)key, size) % chain->partition_count);
 }

@@ -10,7 +10,7 @@ typedef struct {
     char prev[160], before[160];
     size_t prev_size, before_size;
     uint64_t event; /* that moved it last */
-} Lane;
+} ChainEnd;
 
 /* The chain of messages that the rows are put behind. */
 typedef struct {
@@ -18,20 +18,20 @@ typedef struct {
     size_t middle_size, tail_size;
     char id[160], prev[160];
     size_t prefix_size, prev_size; /* of `id` without the row's number */
-    Lane *lanes; /* of several partitions */
-    uint32_t lane_count;
+    ChainEnd *ends; /* of several partitions */
+    uint32_t partition_count;
     uint64_t event; /* number of the one that is being read */
 } Chain;
 
 int chain_prefix(Chain *chain, const char *prefix, size_t size);
 int chain_prev(Chain *chain, const char *prev, size_t size);
 /* Take the ends of several partitions' chains over from a list of str, and give them back. */
-int chain_lanes(Chain *chain, PyObject *last_of);
-int chain_lanes_to(const Chain *chain, PyObject *last_of);
+int chain_ends_from(Chain *chain, PyObject *last_of);
+int chain_ends_to(const Chain *chain, PyObject *last_of);
 /* The newest message is of this partition; until the event ends it can be taken back. */
-void lane_move(Chain *chain, Lane *lane);
-void lanes_take_back(Chain *chain);
+void chain_end_move(Chain *chain, ChainEnd *end);
+void chain_ends_take_back(Chain *chain);
 /* As cdc.partition.partition_of; -1: a key that JSON escapes, which is not the key itself. */
-int lane_of(const Chain *chain, const char *key, size_t size);
+int chain_partition_of(const Chain *chain, const char *key, size_t size);
 
 #endif

@@ -283,7 +283,7 @@ static int find_bodies(Follow *f)
     if (f->bodies != NULL && f->run_op == f->plan->op && f->run_table == f->plan->table)
         return DONE;
     PyObject *bodies = PyList_New(0);
-    PyObject *addresses = f->chain.chains ? PyList_New(0) : Py_NewRef(Py_None);
+    PyObject *addresses = f->chain.ends ? PyList_New(0) : Py_NewRef(Py_None);
     PyObject *run = bodies && addresses
                         ? PyTuple_Pack(4, f->plan->op, f->plan->table, bodies, addresses)
                         : NULL;
@@ -437,7 +437,7 @@ PyObject *follow(PyObject *module, PyObject *args)
     int begun = follow_begin(&f, gtid, gtid_size, context, context_size, suffix, suffix_size,
                              last, last_size);
     if (begun == DONE && PyList_Check(last_of))
-        begun = chain_lanes(&f.chain, last_of);
+        begun = chain_ends_from(&f.chain, last_of);
     int done = begun;
     while (done == DONE && at < size) {
         Event event;
@@ -448,7 +448,7 @@ PyObject *follow(PyObject *module, PyObject *args)
         if (done == DONE)
             at += 4 + (Py_ssize_t)little_endian(packet, 3);
     }
-    if (begun == DONE && done != FAILED && chain_lanes_to(&f.chain, last_of) != DONE)
+    if (begun == DONE && done != FAILED && chain_ends_to(&f.chain, last_of) != DONE)
         done = FAILED;
     PyObject *answer = NULL;
     if (begun == DONE && done != FAILED)
@@ -457,7 +457,7 @@ PyObject *follow(PyObject *module, PyObject *args)
         answer = Py_NewRef(Py_None);
     text_free(&f.middle);
     text_free(&f.tail);
-    PyMem_Free(f.chain.chains);
+    PyMem_Free(f.chain.ends);
     Py_XDECREF(f.commits);
     Py_XDECREF(f.runs);
     return answer;

@@ -267,8 +267,8 @@ static int write_old_key(Plan *plan, const Chain *chain, const char *key, size_t
         return put;
     if (plan->old_key.size == size && !memcmp(plan->old_key.data, key, size))
         return DONE;
-    if (chain->chains != NULL && lane_of(chain, plan->old_key.data, plan->old_key.size) !=
-                                    lane_of(chain, key, size))
+    if (chain->ends != NULL && chain_partition_of(chain, plan->old_key.data, plan->old_key.size) !=
+                                    chain_partition_of(chain, key, size))
         return UNUSUAL; /* two messages: the row, and its old key's end */
     if (PUT_LITERAL(to, "\"old_key\":\"") < 0 ||
         text_put(to, plan->old_key.data, plan->old_key.size) < 0)
@@ -289,11 +289,11 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row, int *place)
     if (put != DONE)
         return put;
     size_t key_size = to->size - key_at;
-    const Lane *chain = NULL;
-    if (chain->chains != NULL) {
-        if ((*place = lane_of(chain, to->data + key_at, key_size)) < 0)
+    const ChainEnd *end = NULL;
+    if (chain->ends != NULL) {
+        if ((*place = chain_partition_of(chain, to->data + key_at, key_size)) < 0)
             return UNUSUAL;
-        chain = chain->chains + *place;
+        end = chain->ends + *place;
     }
     if (PUT_LITERAL(to, "\",") < 0)
         return FAILED;
@@ -315,7 +315,7 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row, int *place)
     size_t id_size = chain->prefix_size + digits_of(chain->id + chain->prefix_size, row);
     if (text_put(to, chain->middle, chain->middle_size) < 0 ||
         text_put(to, chain->id, id_size) < 0 || PUT_LITERAL(to, "\",\"prev\":\"") < 0 ||
-        text_put(to, chain ? chain->prev : chain->prev, chain ? chain->prev_size : chain->prev_size) <
+        text_put(to, end ? end->prev : chain->prev, end ? end->prev_size : chain->prev_size) <
             0 ||
         text_put(to, chain->tail, chain->tail_size) < 0)
         return FAILED;
@@ -350,9 +350,9 @@ static int append_row(Plan *plan, Chain *chain, uint64_t row, PyObject *out, PyO
     int place, done = write_body(plan, chain, row, &place);
     if (done == DONE)
         done = append_text(plan, out);
-    if (done != DONE || chain->chains == NULL)
+    if (done != DONE || chain->ends == NULL)
         return done;
-    lane_move(chain, chain->chains + place);
+    chain_end_move(chain, chain->ends + place);
     return PyList_Append(addresses, PyTuple_GET_ITEM(plan->addresses, place)) < 0 ? FAILED : DONE;
 }
 
@@ -361,7 +361,7 @@ int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uin
 {
     Py_ssize_t held = PyList_GET_SIZE(out);
     uint64_t number = *row;
-    if (chain->chains != NULL && PyTuple_GET_SIZE(plan->addresses) != chain->lane_count)
+    if (chain->ends != NULL && PyTuple_GET_SIZE(plan->addresses) != chain->partition_count)
         return UNUSUAL;
     chain->event++;
     while (at < end) {
@@ -373,8 +373,8 @@ int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uin
         if (done == DONE)
             done = append_row(plan, chain, number, out, addresses);
         if (done != DONE) {
-            if (chain->chains != NULL) {
-                lanes_take_back(chain);
+            if (chain->ends != NULL) {
+                chain_ends_take_back(chain);
                 done = take_back(addresses, held, done);
             }
             return take_back(out, held, done);
@@ -452,13 +452,13 @@ static PyObject *method_rows(PyObject *self, PyObject *args)
     if (done == DONE)
         done = chain_prev(&chain, prev, (size_t)prev_size);
     if (done == DONE && several)
-        done = chain_lanes(&chain, last_of);
+        done = chain_ends_from(&chain, last_of);
     if (done == DONE)
         done = plan_rows((Plan *)self, (const unsigned char *)buffer + at,
                          (const unsigned char *)buffer + end, &number, &chain, out, addresses);
     if (done == DONE && several)
-        done = chain_lanes_to(&chain, last_of);
-    PyMem_Free(chain.chains);
+        done = chain_ends_to(&chain, last_of);
+    PyMem_Free(chain.ends);
     if (done == FAILED)
         return NULL;
     if (done == UNUSUAL)
