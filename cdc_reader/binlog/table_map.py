@@ -6,37 +6,21 @@ rows_event.h); MariaDB writes the same with fewer optional fields.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cdc.errors import FIRST, REFRESH, PositionLostError
-
-TINY, SHORT, LONG, FLOAT, DOUBLE, TIMESTAMP, LONGLONG, INT24 = 1, 2, 3, 4, 5, 7, 8, 9
-DATE, TIME, DATETIME, YEAR, VARCHAR, BIT = 10, 11, 12, 13, 15, 16
-TIMESTAMP2, DATETIME2, TIME2, TYPED_ARRAY = 17, 18, 19, 20
-BLOB_COMPRESSED, VARCHAR_COMPRESSED = 140, 141
-VECTOR, JSON, DECIMAL, ENUM, SET, BLOB = 242, 245, 246, 247, 248, 252
-VAR_STRING, STRING, GEOMETRY = 253, 254, 255
-
-TYPE_NAMES = {
-    TINY: "TINYINT", SHORT: "SMALLINT", LONG: "INT", FLOAT: "FLOAT", DOUBLE: "DOUBLE",
-    TIMESTAMP: "TIMESTAMP of MySQL 5.5", LONGLONG: "BIGINT", INT24: "MEDIUMINT", DATE: "DATE",
-    TIME: "TIME of MySQL 5.5", DATETIME: "DATETIME of MySQL 5.5", YEAR: "YEAR",
-    VARCHAR: "VARCHAR", BIT: "BIT", TIMESTAMP2: "TIMESTAMP", DATETIME2: "DATETIME", TIME2: "TIME",
-    BLOB_COMPRESSED: "COMPRESSED BLOB", VARCHAR_COMPRESSED: "COMPRESSED VARCHAR",
-    VECTOR: "VECTOR", JSON: "JSON", DECIMAL: "DECIMAL", ENUM: "ENUM", SET: "SET", BLOB: "BLOB",
-    VAR_STRING: "VARCHAR", STRING: "CHAR", GEOMETRY: "GEOMETRY",
-}  # fmt: skip
-
-_META_BYTES = dict.fromkeys(TYPE_NAMES, 0) | {
-    FLOAT: 1, DOUBLE: 1, TIMESTAMP2: 1, DATETIME2: 1, TIME2: 1, BLOB: 1, BLOB_COMPRESSED: 1,
-    GEOMETRY: 1, JSON: 1, VECTOR: 1, VARCHAR: 2, VARCHAR_COMPRESSED: 2, STRING: 2,
-    VAR_STRING: 2, DECIMAL: 2, BIT: 2, ENUM: 2, SET: 2,
-}  # fmt: skip
-_NUMERIC = frozenset((TINY, SHORT, INT24, LONG, LONGLONG, DECIMAL, FLOAT, DOUBLE, YEAR))
-_TEXT = frozenset((STRING, VAR_STRING, VARCHAR, BLOB, BLOB_COMPRESSED, VARCHAR_COMPRESSED))
-_TEXT_MYSQL, _TEXT_MARIADB = _TEXT | {VECTOR}, _TEXT | {GEOMETRY}
-_LABELLED = frozenset((ENUM, SET))
+from cdc_reader.binlog.types import (
+    BIT,
+    BY_CODE,
+    CODES,
+    DECIMAL,
+    ENUM,
+    SET,
+    STRING,
+    VAR_STRING,
+    Type,
+)
 
 # Optional metadata, by their number on the wire; others (geometry type, visibility, vector
 # dimensions, what comes next) say nothing that a value depends on.
@@ -70,7 +54,8 @@ class ColumnMap:
     @property
     def type_name(self) -> str:
         """``BIGINT``, ``VECTOR``; for errors."""
-        return TYPE_NAMES.get(self.type, f"type {self.type}")
+        code = CODES.get(self.type)
+        return f"type {self.type}" if code is None else code.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +178,7 @@ def _parse(rest: _Bytes, mariadb: bool) -> TableMap:
     table = rest.take(_short(rest)).decode()
     rest.take(1)
     types = rest.take(rest.number())
-    unknown = [kind for kind in types if kind not in _META_BYTES]
+    unknown = [kind for kind in types if kind not in CODES]
     if unknown:
         return TableMap(
             schema=schema,
@@ -203,7 +188,7 @@ def _parse(rest: _Bytes, mariadb: bool) -> TableMap:
             unreadable=f"column {types.index(unknown[0]) + 1} has the unknown type {unknown[0]}",
         )
     metadata = rest.part(rest.number())
-    kinds = [_kind(kind, metadata.take(_META_BYTES[kind])) for kind in types]
+    kinds = [_kind(kind, metadata.take(CODES[kind].meta_bytes)) for kind in types]
     if metadata.at != metadata.end:
         raise ValueError("its metadata are too long")
     nullable = rest.take((len(types) + 7) // 8)
@@ -211,7 +196,7 @@ def _parse(rest: _Bytes, mariadb: bool) -> TableMap:
         _Draft(kind, meta, bool(nullable[i >> 3] >> (i & 7) & 1))
         for i, (kind, meta) in enumerate(kinds)
     ]
-    primary_key = _optional(rest, drafts, _TEXT_MARIADB if mariadb else _TEXT_MYSQL)
+    primary_key = _optional(rest, drafts, mariadb=mariadb)
     return TableMap(
         schema=schema,
         table=table,
@@ -228,7 +213,7 @@ def _kind(kind: int, raw: bytes) -> tuple[int, int]:
     """Return type and meta as in `ColumnMap` from the type on the wire and its metadata."""
     if kind in (STRING, VAR_STRING):
         real, length = raw
-        if real in _LABELLED:
+        if real in (ENUM, SET):
             return real, length
         # Two bits of a CHAR's length hide in its type, inverted.
         # Source: mysql-server sql/field.cc, Field_string::do_save_field_metadata.
@@ -237,7 +222,7 @@ def _kind(kind: int, raw: bytes) -> tuple[int, int]:
         return kind, raw[0] + 8 * raw[1]
     if kind == DECIMAL:
         return kind, raw[0] << 8 | raw[1]
-    if kind in _LABELLED:
+    if kind in (ENUM, SET):
         return kind, raw[1]
     return kind, int.from_bytes(raw, "little")
 
@@ -254,29 +239,36 @@ def _column(draft: _Draft) -> ColumnMap:
     )
 
 
-def _optional(rest: _Bytes, drafts: list[_Draft], text_types: Collection[int]) -> tuple[int, ...]:
+def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[int, ...]:
     """Fill the optional metadata in; return the places of the primary key's columns."""
 
-    def of(types: Collection[int]) -> list[_Draft]:
-        return [draft for draft in drafts if draft.type in types]
+    def of(is_wanted: Callable[[Type], bool]) -> list[_Draft]:
+        return [draft for draft in drafts if is_wanted(BY_CODE[draft.type])]
+
+    def has_collation(kind: Type) -> bool:
+        return kind.has_collation(mariadb=mariadb)
+
+    def is_labels(kind: Type) -> bool:
+        return kind.is_labels
 
     primary_key: tuple[int, ...] = ()
     while rest.at < rest.end:
         kind = _short(rest)
         field = rest.part(rest.number())
         if kind == _SIGNEDNESS:
-            _signedness(field, of(_NUMERIC))
+            _signedness(field, of(lambda one: one.is_number))
         elif kind in (_DEFAULT_CHARSET, _LABEL_DEFAULT_CHARSET):
-            _default_charset(field, of(text_types if kind == _DEFAULT_CHARSET else _LABELLED))
+            _default_charset(field, of(has_collation if kind == _DEFAULT_CHARSET else is_labels))
         elif kind in (_COLUMN_CHARSET, _LABEL_COLUMN_CHARSET):
-            columns = of(text_types if kind == _COLUMN_CHARSET else _LABELLED)
+            columns = of(has_collation if kind == _COLUMN_CHARSET else is_labels)
             for draft, collation in zip(columns, field.numbers(), strict=True):
                 draft.collation = collation
         elif kind == _COLUMN_NAME:
             for draft in drafts:
                 draft.name = field.string().decode()
         elif kind in (_SET_LABELS, _ENUM_LABELS):
-            for draft in of((SET if kind == _SET_LABELS else ENUM,)):
+            labelled = SET if kind == _SET_LABELS else ENUM
+            for draft in (one for one in drafts if one.type == labelled):
                 draft.labels = tuple(field.string() for _ in range(field.number()))
         elif kind in (_PRIMARY_KEY, _PRIMARY_KEY_WITH_PREFIX):
             step = 1 if kind == _PRIMARY_KEY else 2

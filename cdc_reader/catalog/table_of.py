@@ -17,19 +17,11 @@ from cdc.mask import HEX, Mask, MaskKey
 from cdc.setting import nearest
 from cdc.table import Column, Index, Table
 from cdc.table_settings import IndexSettings, TableSettings
+from cdc_reader.binlog.types import type_named
 from cdc_reader.catalog.dialect import Dialect
 from cdc_reader.catalog.unique_key import Keys, identifier, key_fix, unique_template
 from cdc_reader.rows.select_codec import alphabet_of, lacks_charset, refusal_of
 
-SCORE_TYPES = frozenset(
-    ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year",
-     "bit", "date", "datetime", "timestamp")
-)  # fmt: skip
-"""Numbers, and times as seconds since 1970."""
-_TRUNCATED = frozenset(
-    ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "date",
-     "datetime", "timestamp", "time")
-)  # fmt: skip
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -181,7 +173,8 @@ class Modelling:
                     f"mask: {name!r} is part of the key that the table is read by, whose last "
                     "value stands in every heartbeat",
                 )
-            if mask.kind == "truncate" and by_name[name].data_type not in _TRUNCATED:
+            kind = type_named(by_name[name].data_type)
+            if mask.kind == "truncate" and not kind.is_truncatable:
                 self._refuse(f"mask: {name!r} is no text or time, so it cannot be truncated")
             out[name] = replace(mask, key=self._mask_key) if mask.kind == "hash" else mask
         if self._mask_key is None and any(one.kind == "hash" for one in out.values()):
@@ -230,7 +223,7 @@ class Modelling:
         score = None
         if wanted.score is not None and (score := self._column("score", wanted.score)):
             kind = next(c.data_type for c in self._columns if c.name == score)
-            if kind not in SCORE_TYPES:
+            if not type_named(kind).can_be_score:
                 self._refuse(f"score: column {score!r} is {kind}, no number and no time")
             if score in self._masks:
                 self._refuse(f"score: column {score!r} is masked")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdc.errors import PositionLostError
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types
 from cdc_reader.binlog.charset import (
     Charset,
     UnknownCharset,
@@ -79,12 +79,8 @@ class Reading:
     """Run after the fields are read; ``RAW`` in them is the bytes of a column with a length."""
 
 
-_INTEGERS = {tm.TINY: "b", tm.SHORT: "h", tm.LONG: "i", tm.LONGLONG: "q"}
-_FIXED = {
-    tm.TINY: 1, tm.SHORT: 2, tm.INT24: 3, tm.LONG: 4, tm.LONGLONG: 8, tm.FLOAT: 4,
-    tm.DOUBLE: 8, tm.YEAR: 1, tm.DATE: 3,
-}  # fmt: skip
-_TEMPORAL_BYTES = {tm.DATETIME2: 5, tm.TIMESTAMP2: 4, tm.TIME2: 3}
+_INTEGERS = {types.TINY: "b", types.SHORT: "h", types.LONG: "i", types.LONGLONG: "q"}
+_LENGTH_IN_META = (types.BLOB, types.JSON, types.VECTOR, types.GEOMETRY, types.BLOB_COMPRESSED)
 
 
 def layout_of(column: ColumnMap, table: str) -> Layout:
@@ -94,19 +90,20 @@ def layout_of(column: ColumnMap, table: str) -> Layout:
         PositionLostError: it cannot be known.
     """
     kind, meta = column.type, column.meta
-    if kind in _FIXED:
-        return Layout(_FIXED[kind])
-    if kind in _TEMPORAL_BYTES and meta <= 6:
-        return Layout(_TEMPORAL_BYTES[kind] + (meta + 1) // 2)
-    if kind == tm.DECIMAL:
+    code = types.CODES.get(kind)
+    if code is not None and code.has_fraction and meta <= 6:
+        return Layout(code.fixed_bytes + (meta + 1) // 2)
+    if code is not None and code.fixed_bytes and not code.has_fraction:
+        return Layout(code.fixed_bytes)
+    if kind == types.DECIMAL:
         return Layout(sum(size for _, size in _decimal(column, table)))
-    if kind == tm.BIT:
+    if kind == types.BIT:
         return Layout((meta + 7) // 8)
-    if kind in (tm.ENUM, tm.SET) and meta in (1, 2, 3, 4, 8):
+    if kind in (types.ENUM, types.SET) and meta in (1, 2, 3, 4, 8):
         return Layout(meta)
-    if kind in (tm.VARCHAR, tm.STRING, tm.VARCHAR_COMPRESSED):
+    if kind in (types.VARCHAR, types.STRING, types.VARCHAR_COMPRESSED):
         return Layout(0, 2 if meta > 255 else 1)
-    if kind in (tm.BLOB, tm.JSON, tm.VECTOR, tm.GEOMETRY, tm.BLOB_COMPRESSED) and 1 <= meta <= 4:
+    if kind in _LENGTH_IN_META and 1 <= meta <= 4:
         return Layout(0, meta)
     raise refused(column, table)
 
@@ -176,7 +173,7 @@ def reading_of(column: ColumnMap, table: str, name: str, source: Source) -> Read
 def _integer(at: _Place) -> Reading:
     name = at.name
     alphabet = DIGITS if at.column.unsigned else _SIGNED
-    if at.column.type == tm.INT24:
+    if at.column.type == types.INT24:
         high = "B" if at.column.unsigned else "b"
         fields: tuple[Field, ...] = (Field(name + "a", "H", "<"), Field(name + "b", high))
         lines: tuple[str, ...] = (f"{name} = {name}a | {name}b << 16",)
@@ -196,7 +193,7 @@ def _year(at: _Place) -> Reading:
 
 def _floating(at: _Place) -> Reading:
     name = at.name
-    code, convert = ("f", "float_text") if at.column.type == tm.FLOAT else ("d", "double_text")
+    code, convert = ("f", "float_text") if at.column.type == types.FLOAT else ("d", "double_text")
     fields, line = (Field(name, code, "<"),), f"{name} = {convert}({name})"
     return at.reading(fields, line, quoted=False, alphabet=_FLOATING)
 
@@ -366,7 +363,7 @@ def _string(at: _Place) -> Reading:
     charset = _charset(at)
     if charset is Charset.BINARY:
         # The zero bytes at the end of a BINARY are not in the image.
-        raw = f"RAW.ljust({at.column.meta}, b'\\0')" if at.column.type == tm.STRING else "RAW"
+        raw = f"RAW.ljust({at.column.meta}, b'\\0')" if at.column.type == types.STRING else "RAW"
         line = f"{name} = base64_text({raw})"
         return at.reading((), line, quoted=True, alphabet=BASE64)
     if charset is Charset.LATIN1:
@@ -387,17 +384,17 @@ def _json(at: _Place) -> Reading:
 
 
 _READERS: dict[int, Callable[[_Place], Reading]] = {
-    **dict.fromkeys((tm.TINY, tm.SHORT, tm.INT24, tm.LONG, tm.LONGLONG), _integer),
-    **dict.fromkeys((tm.FLOAT, tm.DOUBLE), _floating),
-    **dict.fromkeys((tm.VARCHAR, tm.STRING, tm.BLOB), _string),
-    tm.YEAR: _year,
-    tm.DECIMAL: _decimal_reading,
-    tm.DATE: _date,
-    tm.DATETIME2: _datetime,
-    tm.TIMESTAMP2: _timestamp,
-    tm.TIME2: _time,
-    tm.BIT: _bit,
-    tm.ENUM: _enum,
-    tm.SET: _set,
-    tm.JSON: _json,
+    **dict.fromkeys((types.TINY, types.SHORT, types.INT24, types.LONG, types.LONGLONG), _integer),
+    **dict.fromkeys((types.FLOAT, types.DOUBLE), _floating),
+    **dict.fromkeys((types.VARCHAR, types.STRING, types.BLOB), _string),
+    types.YEAR: _year,
+    types.DECIMAL: _decimal_reading,
+    types.DATE: _date,
+    types.DATETIME2: _datetime,
+    types.TIMESTAMP2: _timestamp,
+    types.TIME2: _time,
+    types.BIT: _bit,
+    types.ENUM: _enum,
+    types.SET: _set,
+    types.JSON: _json,
 }

@@ -18,10 +18,9 @@ from typing import NamedTuple
 from cdc.errors import FIRST, REFRESH
 from cdc.table import Table
 from cdc_reader.binlog.statement import Clause, Statement, may_name
-from cdc_reader.binlog.table_map import INT24, LONG, LONGLONG, SHORT, TINY, TableMap
+from cdc_reader.binlog.table_map import TableMap
+from cdc_reader.binlog.types import BY_CODE, type_named
 
-_INTEGERS = frozenset(("tinyint", "smallint", "mediumint", "int", "integer", "bigint"))
-_INTEGER_TYPES = frozenset((TINY, SHORT, INT24, LONG, LONGLONG))
 _NO_COLUMN = frozenset(
     ("INDEX", "KEY", "CONSTRAINT", "CHECK", "PARTITION", "PRIMARY", "FOREIGN", "TO", "AS")
 )
@@ -62,7 +61,9 @@ def identity_of(table: Table) -> Identity:
         by_unique=any(place.issuperset(key) for place in rest for key in table.unique_keys),
         columns=columns,
         integers=frozenset(
-            c.name for c in table.columns if c.name in columns and c.data_type in _INTEGERS
+            c.name
+            for c in table.columns
+            if c.name in columns and type_named(c.data_type).is_integer
         ),
         by_none=not all(
             any(place.issuperset(key) for key in table.unique_keys) for place in table.places
@@ -96,7 +97,7 @@ def refusal_of_rows(identity: Identity, table_map: TableMap) -> Refusal | None:
     for column in table_map.columns:
         if identity.integers is None or column.name not in identity.columns:
             continue
-        if (column.type in _INTEGER_TYPES) != (column.name in identity.integers):
+        if BY_CODE[column.type].is_integer != (column.name in identity.integers):
             seen = (
                 f"the type of {column.name} of {table_map.qualified} is another one, "
                 f"{column.type_name}: keys of rows may be other texts now"
@@ -183,4 +184,6 @@ def _stays_integer(names: Sequence[str], column: str) -> bool:
         return False
     rest = [n for n in names[verbs[0] + 1 :] if n not in ("column", "if", "exists")]
     same = 2 if names[verbs[0]] == "change" else 1
-    return rest[:same] == [column] * same and not _INTEGERS.isdisjoint(rest[same : same + 1])
+    return rest[:same] == [column] * same and any(
+        type_named(name).is_integer for name in rest[same : same + 1]
+    )

@@ -16,7 +16,7 @@ from typing import Any
 from cdc.compiled import native
 from cdc.key import KeyTemplate
 from cdc.message import SNAPSHOT
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types
 from cdc_reader.binlog.charset import Charset, charset_of, latin1_text, text
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
 from cdc_reader.rows.body_source import FIELD, SELECTED, escaped_twice, quote
@@ -34,24 +34,27 @@ _native = native("cdc_reader")
 OPS = {"insert": 0, "update": 1, "delete": 2}
 """Numbers of the operations: those of the rows events without their first one's."""
 
+KINDS = (
+    "INTEGER", "YEAR", "DOUBLE", "DECIMAL", "DATE", "DATETIME", "TIMESTAMP", "LABEL", "TEXT",
+    "JSON", "CALLED", "PRINTED", "PRINTED_DATETIME", "PRINTED_TIMESTAMP",
+)  # fmt: skip
+"""How the compiled path reads a column, in the order of cdc_reader/native/column.h."""
 _INTEGER, _YEAR, _DOUBLE, _DECIMAL, _DATE, _DATETIME, _TIMESTAMP, _LABEL = range(8)
-TEXT, JSON, CALLED, PRINTED, PRINTED_DATETIME, PRINTED_TIMESTAMP = range(8, 14)
-"""Kinds of columns, as in cdc_reader/native/column.h."""
+TEXT, JSON, CALLED, PRINTED, PRINTED_DATETIME, PRINTED_TIMESTAMP = range(8, len(KINDS))
 
 Reading = tuple[int, int, bool, Any]
 """``(kind, detail, quoted, extra)``: how a column's bytes become its text."""
 _SIMPLE: dict[int, Reading] = {
-    tm.YEAR: (_YEAR, 0, False, None),
-    tm.DOUBLE: (_DOUBLE, 0, False, None),
-    tm.DATE: (_DATE, 0, True, None),
-    tm.JSON: (JSON, 0, False, json_text),
+    types.YEAR: (_YEAR, 0, False, None),
+    types.DOUBLE: (_DOUBLE, 0, False, None),
+    types.DATE: (_DATE, 0, True, None),
+    types.JSON: (JSON, 0, False, json_text),
 }
 _WITH_META = {
-    tm.DECIMAL: (_DECIMAL, True),
-    tm.DATETIME2: (_DATETIME, True),
-    tm.TIMESTAMP2: (_TIMESTAMP, True),
+    types.DECIMAL: (_DECIMAL, True),
+    types.DATETIME2: (_DATETIME, True),
+    types.TIMESTAMP2: (_TIMESTAMP, True),
 }
-_INTEGERS = frozenset((tm.TINY, tm.SHORT, tm.INT24, tm.LONG, tm.LONGLONG))
 _SKIPPED: Reading = (CALLED, 0, False, bytes)
 """A column that nobody asked for: gone over by its length, never called."""
 
@@ -195,29 +198,29 @@ def _image_column(column: ColumnMap, table: str, wanted: bool) -> tuple[Any, ...
 
 def _image_reading(column: ColumnMap) -> Reading:
     kind, meta = column.type, column.meta
-    if kind in _INTEGERS:
+    if types.BY_CODE[kind].is_integer:
         return _INTEGER, int(column.unsigned), False, None
     if kind in _WITH_META:
         number, quoted = _WITH_META[kind]
         return number, meta, quoted, None
     if kind in _SIMPLE:
         return _SIMPLE[kind]
-    if kind == tm.FLOAT:
+    if kind == types.FLOAT:
         return CALLED, 0, False, _float_text
-    if kind == tm.TIME2:
+    if kind == types.TIME2:
         return CALLED, 0, True, functools.partial(_time_text, digits=meta)
-    if kind == tm.BIT:
+    if kind == types.BIT:
         return CALLED, 0, False, _bit_text
     charset = charset_of(column.collation or 0)
-    if kind in (tm.ENUM, tm.SET):
+    if kind in (types.ENUM, types.SET):
         labels = tuple(text(label, charset) for label in column.labels or ())
-        if kind == tm.ENUM:
+        if kind == types.ENUM:
             # 0 is the empty text of a value that was invalid.
             return _LABEL, 0, True, tuple(label.encode() for label in ("", *labels))
         table_of = TextTable(functools.partial(set_text, labels=labels))
         return CALLED, 0, True, functools.partial(_set_text, texts=table_of)
     if charset is Charset.BINARY:
-        width = meta if kind == tm.STRING else 0
+        width = meta if kind == types.STRING else 0
         return CALLED, 0, True, functools.partial(_padded_base64, width=width)
     if charset is Charset.LATIN1:
         return CALLED, 0, True, latin1_text

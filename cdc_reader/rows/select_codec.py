@@ -15,6 +15,7 @@ from pymysql.converters import conversions
 
 from cdc.errors import PositionLostError, PreflightError
 from cdc.table import Column, Table
+from cdc_reader.binlog.types import Family, type_named
 from cdc_reader.rows.body_source import (
     BASE64,
     DIGITS,
@@ -70,9 +71,6 @@ _CONSTANTS = {
     "selected_timestamp": selected_timestamp,
 }
 _CHARSETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "latin1"))
-_INTEGERS = frozenset(("tinyint", "smallint", "mediumint", "int", "bigint"))
-_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"))
-_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
 
 _NUMBER, _TEMPORAL = DIGITS + "-.e+", DIGITS + "-:.TZ "
 _SIMPLE = {
@@ -114,25 +112,25 @@ def refusal_of(column: Column) -> str | None:
     ...                   nullable=True))
     'type point'
     """
-    kind = column.data_type
+    kind = type_named(column.data_type)
     if _is_compressed(column):
         return "MariaDB's column compression"
-    if kind in _TEXTS:
-        return None if column.charset in _CHARSETS else f"character set {column.charset}"
-    if kind in _INTEGERS or kind in _BYTES or kind in _SIMPLE or kind == "decimal":
-        return None
-    return f"type {kind}"
+    if (kind.is_text or kind.is_labels) and column.charset not in _CHARSETS:
+        return f"character set {column.charset}"
+    return None if kind.is_carried else f"type {kind.name}"
 
 
 def lacks_charset(column: Column) -> bool:
     """Say whether a column is refused for its character set alone: converting it helps."""
-    is_text = column.data_type in _TEXTS and not _is_compressed(column)
+    kind = type_named(column.data_type)
+    is_text = (kind.is_text or kind.is_labels) and not _is_compressed(column)
     return is_text and bool(column.charset) and column.charset not in _CHARSETS
 
 
 def _is_compressed(column: Column) -> bool:
-    is_listed = column.data_type in ("enum", "set")  # whose names may be anything
-    return not is_listed and "COMPRESSED" in column.column_type.upper()
+    # Labels may be anything.
+    is_labels = type_named(column.data_type).is_labels
+    return not is_labels and "COMPRESSED" in column.column_type.upper()
 
 
 def alphabet_of(column: Column) -> str | None:
@@ -292,24 +290,25 @@ def quoted(name: str) -> str:
 
 def _expression(column: Column) -> str:
     name = quoted(column.name)
-    if column.data_type in ("float", "double"):
+    family = type_named(column.data_type).family
+    if family is Family.FLOATING:
         # FLOAT would be printed with six digits, and both with the decimals of FLOAT(M,D);
         # times one keeps the sign of -0, which plus zero does not.
         return name + "*1e0"
-    return name + "+0" if column.data_type == "bit" else name
+    return name + "+0" if family is Family.BIT else name
 
 
 def _text(column: Column, name: str) -> TextVariable:
-    kind = column.data_type
-    if kind in _INTEGERS:
+    kind = type_named(column.data_type)
+    if kind.is_integer:
         return TextVariable(name=name, quoted=False, alphabet=DIGITS + "-")
-    if kind == "decimal":
+    if kind.family is Family.DECIMAL:
         return TextVariable(name=name, quoted=True, alphabet=DIGITS + "-.")
-    if kind in _BYTES:
+    if kind.is_bytes:
         return TextVariable(name=name, quoted=True, alphabet=BASE64)
-    if kind in _TEXTS:
+    if kind.is_text or kind.is_labels:
         return TextVariable(name=name, quoted=True, alphabet=None, size=name + "l")
-    _, quoted, alphabet = _SIMPLE[kind]
+    _, quoted, alphabet = _SIMPLE[kind.name]
     return TextVariable(name=name, quoted=quoted, alphabet=alphabet)
 
 
@@ -319,32 +318,34 @@ def _is_zerofill(column: Column) -> bool:
 
 def _reading(column: Column) -> Reading:
     """Return how the printed bytes become text on the compiled path: as `_lines` does it."""
-    kind = column.data_type
-    if kind in _INTEGERS:
+    kind = type_named(column.data_type)
+    if kind.is_integer:
         zerofilled = (CALLED, 0, False, _integer_text)
         return zerofilled if _is_zerofill(column) else (PRINTED, 0, False, None)
-    if kind == "decimal":
+    if kind.family is Family.DECIMAL:
         zerofilled = (CALLED, 0, True, selected_decimal)
         return zerofilled if _is_zerofill(column) else (PRINTED, 0, True, None)
-    if kind in _BYTES:
+    if kind.is_bytes:
         return CALLED, 0, True, base64_text
-    return (TEXT, 0, True, None) if kind in _TEXTS else _READINGS[kind]
+    if kind.is_text or kind.is_labels:
+        return TEXT, 0, True, None
+    return _READINGS[kind.name]
 
 
 def _lines(column: Column, text: TextVariable) -> list[str]:
     """Return the lines that make the text of the printed bytes."""
-    kind, name = column.data_type, text.name
+    kind, name = type_named(column.data_type), text.name
     zerofill = _is_zerofill(column)
-    if kind in _INTEGERS:
+    if kind.is_integer:
         return [f"{name} = int({name})" if zerofill else f"{name} = {name}.decode()"]
-    if kind == "decimal":
+    if kind.family is Family.DECIMAL:
         convert = f"selected_decimal({name})" if zerofill else f"{name}.decode()"
         return [f"{name} = {convert}"]
-    if kind in _BYTES:
+    if kind.is_bytes:
         return [f"{name} = base64_text({name})"]
-    if kind in _TEXTS:
+    if kind.is_text or kind.is_labels:
         return [f"{name}l = len({name})", f"{name} = {name}.decode()"]
-    return [f"{name} = " + _SIMPLE[kind][0].format(name)]
+    return [f"{name} = " + _SIMPLE[kind.name][0].format(name)]
 
 
 def _refused(table: Table, column: Column, why: str) -> PreflightError:

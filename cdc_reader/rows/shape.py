@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from cdc.key import KeyTemplate
 from cdc.table import Index, Table
+from cdc_reader.binlog.types import type_named
 from cdc_reader.rows.body_source import quote
 from cdc_reader.rows.identity import Identity, identity_of
 
@@ -24,7 +25,6 @@ Member = tuple[str, str, str]
 _Shown = Mapping[str, str | None]
 _HASH_COLUMN = re.compile(r"DB_ROW_HASH_\d+").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES = frozenset(("date", "datetime", "timestamp"))
 
 
 class NullKey(Exception):
@@ -232,7 +232,7 @@ def _member(index: Index, key: str, shown: _Shown) -> Member | None:
 
 
 def _score_of(data_type: str) -> Callable[[Text], str | None]:
-    return epoch_text if data_type in _TIMES else _number_text
+    return epoch_text if type_named(data_type).is_instant else _number_text
 
 
 def _number_text(text: Text) -> str | None:

@@ -16,6 +16,7 @@ from cdc.errors import UsageError
 from cdc.message import KeyRange
 from cdc.setting import nearest
 from cdc.table import Column, Table
+from cdc_reader.binlog.types import type_named
 from cdc_reader.rows.select_codec import SelectCodec, quoted
 
 Key = Sequence[str]
@@ -27,11 +28,6 @@ RANGES_AT_ONCE = 100
 RANGES_MAX_BYTES = 128 << 10
 """What open ranges take in every heartbeat, at most."""
 
-_NUMBERS = frozenset(
-    ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year")
-)
-_BY_NUMBER = frozenset(("bit", "enum", "set"))
-_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"([0-9a-f]{2})*", re.IGNORECASE | re.ASCII)
 
@@ -104,13 +100,14 @@ def key_literal(column: Column, text: str) -> tuple[str, tuple[str, ...]]:
     Raises:
         UsageError: the text is not what the column's type prints.
     """
-    if column.data_type in _BYTES:
+    kind = type_named(column.data_type)
+    if kind.is_bytes:
         if not _HEX.fullmatch(text):
             raise UsageError(f"{text!r} is no value of column {column.name!r}: bytes are hex")
         return "UNHEX(%s)", (text,)
-    if column.data_type in _NUMBERS | _BY_NUMBER:
+    if kind.is_number or kind.is_compared_by_number:
         if not _NUMBER.fullmatch(text):
-            what = ": ENUM, SET and BIT go by number" if column.data_type in _BY_NUMBER else ""
+            what = ": ENUM, SET and BIT go by number" if kind.is_compared_by_number else ""
             raise UsageError(f"{text!r} is no value of column {column.name!r}{what}")
         return text, ()
     return "%s", (text,)
@@ -118,12 +115,13 @@ def key_literal(column: Column, text: str) -> tuple[str, tuple[str, ...]]:
 
 def _compared(column: Column) -> str:
     """Return what a chunk is ordered and compared by: ENUM, SET and BIT by their number."""
-    return quoted(column.name) + ("+0" if column.data_type in _BY_NUMBER else "")
+    by_number = type_named(column.data_type).is_compared_by_number
+    return quoted(column.name) + ("+0" if by_number else "")
 
 
 def _printed(column: Column) -> str:
     """Return what to select so that its text is exactly the key's last value."""
-    if column.data_type in _BYTES:
+    if type_named(column.data_type).is_bytes:
         return f"HEX({quoted(column.name)})"
     # FLOAT alone is printed with six digits, which is another number: rows would be read
     # twice for ever, or not at all.

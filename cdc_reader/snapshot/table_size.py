@@ -16,6 +16,7 @@ from cdc.check.estimate import TableSize
 from cdc.check.finding import Finding
 from cdc.mask import Mask
 from cdc.table import Column, Table
+from cdc_reader.binlog.types import Family, type_named
 from cdc_reader.catalog.described import dialect_on, entry_of, keys_of, rows_of
 from cdc_reader.catalog.table_check import SELECT_REFUSED, sql_name
 from cdc_reader.catalog.unique_key import Keys, identifier, key_fix
@@ -29,12 +30,7 @@ NUMBER_BYTES = 12
 HASH_BYTES = 64
 INDEX_ROW_BYTES = 100
 """What a row's entry in an index takes in Redis, more or less."""
-_LARGEST = dict.fromkeys(("mediumtext", "mediumblob"), (1 << 24) - 1) | dict.fromkeys(
-    ("longtext", "longblob", "json"), (1 << 32) - 1
-)
 _INTERRUPTED = {3024, 1969, 1317}
-_BYTES = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
-_TEXTS = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
 
 
 def read_size(connection: Connection[Any], table: Table) -> TableSize | None:
@@ -128,11 +124,12 @@ def value_length(column: Column, mask: Mask | None = None, number_bytes: int = 1
         return str(HASH_BYTES)
     if mask is not None and mask.kind == "truncate":
         return f"LEAST(COALESCE(OCTET_LENGTH({name}), 4), {mask.length})"
-    if column.data_type in _BYTES:
+    kind = type_named(column.data_type)
+    if kind.is_bytes:
         return f"COALESCE(OCTET_LENGTH({name}) * 4 DIV 3, 4)"
-    if column.data_type in _TEXTS:
+    if kind.is_text:
         return f"COALESCE(OCTET_LENGTH({name}), 4)"
-    if column.data_type == "json":  # a space stands behind each sign there, and not in ours
+    if kind.family is Family.JSON:  # a space stands behind each sign there, and not in ours
         return f"COALESCE(OCTET_LENGTH({name}) * 2 DIV 3, 4)"
     return str(number_bytes)
 
@@ -146,7 +143,7 @@ def large_columns(table: Table, limit_bytes: int) -> list[str]:
     return [
         f"{column.name} ({column.data_type})"
         for column in _carried(table)
-        if column.name not in masked and _LARGEST.get(column.data_type, 0) > limit_bytes
+        if column.name not in masked and type_named(column.data_type).largest_bytes > limit_bytes
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from cdc.key import KeyTemplate, parse_template
 from cdc.mask import Mask, MaskKey
 from cdc.table import Index, Table
-from cdc_reader.catalog.table_of import SCORE_TYPES
+from cdc_reader.binlog.types import type_named
 
 
 def shapes_of(table: Table) -> list[Table]:
@@ -31,7 +31,7 @@ def shapes_of(table: Table) -> list[Table]:
             member=template("{id}"),
         )
         for c in columns
-        if c.data_type in SCORE_TYPES
+        if type_named(c.data_type).can_be_score
     )
     mask = Mask(kind="hash", key=MaskKey(b"0123456789abcdef"))
     return [

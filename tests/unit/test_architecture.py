@@ -81,6 +81,7 @@ PURE = (
     "cdc_reader.catalog.source_check",
     "cdc_reader.binlog.statement",
     "cdc_reader.binlog.table_map",
+    "cdc_reader.binlog.types",
     "cdc_reader.publish.transaction",
     "cdc_reader.catalog.unique_key",
     "cdc_reader.rows.value",

@@ -23,7 +23,7 @@ from cdc.key import parse_template
 from cdc.mask import Mask, MaskKey
 from cdc.message import Change, Delivery, Member, encode
 from cdc.table import Column, Index, Table
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types as tm
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
 from cdc_reader.messages.chains import Chains
 from cdc_reader.rows.identity import Identity

@@ -17,7 +17,7 @@ from cdc.key import parse_template
 from cdc.position import GtidSet, MariaDbGtidSet, MySqlGtidSet, Position
 from cdc.table import Column, Table
 from cdc_reader.binlog import event as ev
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types as tm
 from cdc_reader.binlog.packet import PacketReader
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
 from cdc_reader.messages.chains import Chains

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types as tm
 from cdc_reader.binlog.table_map import TableMap, parse_table_map
 
 # CREATE TABLE t (id BIGINT UNSIGNED, no SMALLINT NOT NULL, name VARCHAR(100) utf8mb4,

@@ -17,7 +17,7 @@ from cdc.partition import partition_of
 from cdc.position import Position
 from cdc.table import Column, Table
 from cdc_reader.binlog import event as ev
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types as tm
 from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
 from cdc_reader.messages.chains import SNAPSHOT_MESSAGE_BYTES, packed

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
 from cdc.message import Change, encode
-from cdc_reader.binlog import table_map as tm
+from cdc_reader.binlog import types as tm
 from cdc_reader.binlog.table_map import ColumnMap, TableMap
 from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.shape import Target
