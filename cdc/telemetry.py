@@ -229,7 +229,7 @@ class Meter:
         lag = {} if self._lag_s is None else {"lag_s": round(self._lag_s, 3)}
         return ", ".join(flowing), self.totals() | lag
 
-    async def report(self, log: Any, every_s: float, stop: asyncio.Event) -> None:
+    async def report(self, log: Log, every_s: float, stop: asyncio.Event) -> None:
         """Write a line every so often until `stop`; the totals are for the caller to say."""
         while not stop.is_set():
             with suppress(TimeoutError):

@@ -24,6 +24,7 @@ from cdc.message import Heartbeat, TableProgress, encode
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.table_list import Naming
+from cdc.telemetry import Log, Meter
 from cdc_reader.binlog.source import SILENCE_S, Source
 from cdc_reader.catalog import facts
 from cdc_reader.messages.chains import Run
@@ -61,7 +62,7 @@ LIST_KEEP_US = 3_600_000_000
 
 
 async def run(
-    settings: Settings, tables: tuple[Table, ...], *, stop: asyncio.Event, log: Any, meter: Any
+    settings: Settings, tables: tuple[Table, ...], *, stop: asyncio.Event, log: Log, meter: Meter
 ) -> None:
     """Publish every change of `tables` until `stop` is set; then drain and return.
 
@@ -109,7 +110,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Attached]) -> A
     return None
 
 
-async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Any) -> None:
+async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> None:
     while not stop.is_set():
         # 1. Read what came.
         data = await a.source.read(a.read_timeout_s())
@@ -237,7 +238,7 @@ class Attached:
         )
         return heartbeat
 
-    def count(self, runs: list[Run], meter: Any) -> None:
+    def count(self, runs: list[Run], meter: Meter) -> None:
         """Tell the meter what went out and how far behind MySQL it is."""
         rows = sum(run.rows for run in runs)
         if rows:
@@ -248,7 +249,7 @@ class Attached:
 
 @asynccontextmanager
 async def _attach(
-    settings: Settings, tables: tuple[Table, ...], log: Any
+    settings: Settings, tables: tuple[Table, ...], log: Log
 ) -> AsyncIterator[Attached]:
     """Connect to both servers and find where to go on; close everything at the end."""
     nc = await stream.connect(
@@ -335,7 +336,7 @@ def _list_keep_us(settings: Settings) -> int:
     return min(LIST_KEEP_US, age_us // 4) if age_us else LIST_KEEP_US
 
 
-def _say_older_forms(progress: Mapping[str, TableProgress], log: Any) -> None:
+def _say_older_forms(progress: Mapping[str, TableProgress], log: Log) -> None:
     for table, read in progress.items():
         if read.has_older_forms is True:
             log.warning(
@@ -346,7 +347,7 @@ def _say_older_forms(progress: Mapping[str, TableProgress], log: Any) -> None:
 
 
 def _publisher(
-    nc: stream.Connection, settings: Settings, tail: Tail, state: stream.StreamState, log: Any
+    nc: stream.Connection, settings: Settings, tail: Tail, state: stream.StreamState, log: Log
 ) -> Publisher:
     return Publisher(
         nc,
@@ -381,7 +382,7 @@ def _retention(
     state: stream.StreamState,
     attached: Attached,
     sinks: Sinks,
-    log: Any,
+    log: Log,
 ) -> Retention:
     publisher = attached.publisher
 

@@ -10,11 +10,11 @@ import functools
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from cdc.errors import CdcError
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log, Meter
 from cdc_verify.compare import KINDS
 from cdc_verify.once import verify
 from cdc_verify.parts import in_words
@@ -27,7 +27,7 @@ LOW_RATE_ROWS_PER_S = 2000
 class _Counted:
     """Counts the rows that are compared, for the line that says what flows."""
 
-    def __init__(self, meter: Any, what: str, *, total: int | None, done: int, unit: str) -> None:
+    def __init__(self, meter: Meter, what: str, *, total: int | None, done: int, unit: str) -> None:
         del what, total, unit
         self._meter, self._before = meter, done
 
@@ -41,7 +41,7 @@ class _Counted:
 
 
 async def run(
-    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Any, meter: Any
+    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Log, meter: Meter
 ) -> None:
     """Verify all tables every `verify_every_s` until `stop`.
 
@@ -56,7 +56,7 @@ async def run(
         await following
 
 
-async def _for_ever(settings: Settings, tables: Sequence[Table], log: Any, meter: Any) -> None:
+async def _for_ever(settings: Settings, tables: Sequence[Table], log: Log, meter: Meter) -> None:
     while True:
         await asyncio.sleep(settings.verify_every_s)
         try:
@@ -78,7 +78,7 @@ async def _for_ever(settings: Settings, tables: Sequence[Table], log: Any, meter
             tell(report, log)
 
 
-def tell(report: Report, log: Any) -> None:
+def tell(report: Report, log: Log) -> None:
     """Say what was found: a warning where Redis differs."""
     tally = report.found.tally
     about = {"table": report.table, "rows": tally.rows, "unsettled": tally.unsettled or None}

@@ -35,7 +35,7 @@ class Announce(Protocol):
         settings: Settings,
         tables: Sequence[Table],
         only: Collection[str],
-        log: Log | None = None,
+        log: Log,
         *,
         ranges: Mapping[str, Sequence[tuple[KeyText, KeyText]]] | None = None,
     ) -> tuple[Refresh, int]:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
 from cdc.jetstream.consumer import Consumer
@@ -36,7 +36,7 @@ from cdc.settings import Settings
 from cdc.sink_state import state_subject
 from cdc.table import Table
 from cdc.table_list import ListMissing
-from cdc.telemetry import names_text
+from cdc.telemetry import Log, names_text
 from redis_sink.partitions.backoff import Waiting
 from redis_sink.partitions.owner import share_partitions
 from redis_sink.plan.applied import (
@@ -87,7 +87,7 @@ class Meter(Protocol):
 
 
 async def run(
-    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Any, meter: Meter
+    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Log, meter: Meter
 ) -> None:
     """Keep Redis right until `stop` is set; then finish the batch in flight and return.
 
@@ -127,7 +127,7 @@ class _Sink:
         settings: Settings,
         tables: Sequence[Table],
         stop: asyncio.Event,
-        log: Any,
+        log: Log,
         meter: Meter,
         partition: int = 0,
     ) -> None:

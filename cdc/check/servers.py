@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cdc.check.finding import Finding, Report, of_error, together
 from cdc.check.room import check_room
@@ -23,14 +23,17 @@ from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.settings import Settings
 from cdc.table import Index, Table
 from cdc.table_settings import TableSettings
-from cdc.telemetry import names_text
+from cdc.telemetry import Log, names_text
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
 
 EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
 """nats-server's default."""
 _ORDER = ("mysql", "nats", "redis")
 
 
-async def check(settings: Settings, role: str, log: Any) -> tuple[Table, ...]:
+async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
     """Return the captured tables, once every server that the role needs has said yes.
 
     Args:
@@ -158,7 +161,7 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
         connection.close()
 
 
-def _size(connection: Any, settings: Settings, report: Report) -> None:
+def _size(connection: Connection[Any], settings: Settings, report: Report) -> None:
     from cdc_reader.snapshot.table_size import check_order, read_size
 
     for table in report.tables:

@@ -21,6 +21,7 @@ from cdc.table import Table
 
 if TYPE_CHECKING:
     from cdc.jetstream.dead_letters import Kept
+    from cdc.telemetry import Log
 
 EXAMPLES = """\
   cdc dead list                        all of them: number, time, table, key, reason
@@ -195,7 +196,7 @@ def _read_anew(
     tables: Sequence[Table],
     only: Sequence[str],
     ranges: Ranges | None,
-    log: Any,
+    log: Log,
 ) -> None:
     import asyncio
 
@@ -285,7 +286,7 @@ def _chosen(found: Sequence[Kept], numbers: Sequence[int], *, every: bool) -> li
     return chosen
 
 
-def _read(settings: Settings, log: Any, number: int = 0) -> list[Kept]:
+def _read(settings: Settings, log: Log, number: int = 0) -> list[Kept]:
     import asyncio
 
     from cdc.jetstream import dead_letters, stream
@@ -302,7 +303,7 @@ def _read(settings: Settings, log: Any, number: int = 0) -> list[Kept]:
     return asyncio.run(read())
 
 
-def _remove(settings: Settings, log: Any, chosen: Sequence[Kept]) -> None:
+def _remove(settings: Settings, log: Log, chosen: Sequence[Kept]) -> None:
     import asyncio
 
     from cdc.jetstream import dead_letters, stream

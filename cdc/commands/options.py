@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,11 @@ from cdc.setting import Spec, nearest
 from cdc.settings import SPECS
 from cdc.table_settings import MODELS, TABLE_HELP
 from cdc.url import Url
+
+if TYPE_CHECKING:
+    from cdc.process.embedded import EmbeddedNats
+    from cdc.settings import Settings
+    from cdc.telemetry import Log
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -100,7 +105,7 @@ def prepared(
         yield settings, log, companions
 
 
-def joined(settings: Any) -> Any:
+def joined(settings: Settings) -> Settings:
     """Return the settings with the address of an embedded NATS that is running."""
     if settings.nats.scheme != "embedded":
         return settings
@@ -112,7 +117,9 @@ def joined(settings: Any) -> Any:
     return settings if url is None else replace(settings, nats=url)
 
 
-def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -> tuple[Any, Any]:
+def settled(
+    config: str | None, debug: bool, role: str, flags: dict[str, Any]
+) -> tuple[Settings, Log]:
     """Load the settings and begin the log; for a command that starts nothing."""
     from cdc.check.exposed import exposed
     from cdc.process import role as roles
@@ -129,7 +136,9 @@ def settled(config: str | None, debug: bool, role: str, flags: dict[str, Any]) -
     return settings, log
 
 
-def _embedded(settings: Any, role: str, stack: contextlib.ExitStack) -> tuple[Any, Any]:
+def _embedded(
+    settings: Settings, role: str, stack: contextlib.ExitStack
+) -> tuple[Settings, EmbeddedNats]:
     from dataclasses import replace
 
     from cdc.process.embedded import EmbeddedNats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from cdc.errors import UsageError
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
+
+if TYPE_CHECKING:
+    from cdc.telemetry import Log
 
 EXAMPLES = """\
   cdc refresh --table shop.users --table shop.orders
@@ -65,7 +68,7 @@ def _refresh(
 
 
 def run(
-    settings: Settings, log: Any, *, only: Sequence[str], is_agreed: bool, as_json: bool
+    settings: Settings, log: Log, *, only: Sequence[str], is_agreed: bool, as_json: bool
 ) -> None:
     """Announce a refresh and say what follows.
 

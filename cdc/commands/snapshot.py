@@ -17,6 +17,7 @@ from cdc.table import Table
 
 if TYPE_CHECKING:
     from cdc.message import Heartbeat, Refresh
+    from cdc.telemetry import Log
 
 EXAMPLES = """\
   cdc snapshot --table shop.users
@@ -78,7 +79,7 @@ def _snapshot(
 
 
 def run(
-    settings: Settings, log: Any, *, first: str | None, last: str | None, waits: bool, as_json: bool
+    settings: Settings, log: Log, *, first: str | None, last: str | None, waits: bool, as_json: bool
 ) -> None:
     """Announce the rows, and wait until they are in the stream.
 
@@ -113,7 +114,7 @@ def run(
         click.echo("  next: the cdc run that is running reads them now; it says  rows read")
 
 
-def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Any) -> None:
+def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Log) -> None:
     import asyncio
 
     from cdc.progress import Progress

@@ -16,6 +16,7 @@ from cdc.settings import Settings
 if TYPE_CHECKING:
     from cdc.jetstream.stream import Connection
     from cdc.status.report import Limits, Seen, Sink, Source, Stream
+    from cdc.telemetry import Log
 
 EXAMPLES = """\
   cdc status --table users
@@ -123,7 +124,7 @@ def _shown(said: dict[str, Any], *, is_check: bool = False) -> str:
     return check_line(said) if is_check else text(said)
 
 
-def _said(settings: Settings, limits: Limits, log: Any) -> dict[str, Any]:
+def _said(settings: Settings, limits: Limits, log: Log) -> dict[str, Any]:
     import asyncio
 
     from cdc.status.report import report
@@ -132,7 +133,7 @@ def _said(settings: Settings, limits: Limits, log: Any) -> dict[str, Any]:
     return {"pipeline": settings.pipeline} | report(seen, limits)
 
 
-async def look(settings: Settings, log: Any) -> Seen:
+async def look(settings: Settings, log: Log) -> Seen:
     """Ask all three servers; why one gives no answer stands in its place."""
     import asyncio
 
@@ -170,7 +171,7 @@ async def look(settings: Settings, log: Any) -> Seen:
     return Seen(source=source, stream=stream, sink=sink, now_us=now_us, is_over=is_over)
 
 
-async def _connected(settings: Settings, log: Any) -> Connection:
+async def _connected(settings: Settings, log: Log) -> Connection:
     from cdc.jetstream.stream import connect
 
     settings = joined(settings)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cdc.commands.options import WithSettings, prepared
 from cdc.commands.refresh import captured
 from cdc.settings import Settings
+
+if TYPE_CHECKING:
+    from cdc.telemetry import Log
 
 DIFFERENT = 1
 EXAMPLES = """\
@@ -102,7 +105,7 @@ def _verify(config: str | None, debug: bool, **flags: Any) -> None:
 
 def run(
     settings: Settings,
-    log: Any,
+    log: Log,
     *,
     only: Sequence[str],
     as_json: bool,

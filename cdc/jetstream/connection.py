@@ -19,7 +19,7 @@ import random
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import nats.errors
 from nats.aio.client import Client
@@ -121,7 +121,14 @@ def abort(nc: Client) -> None:
         writer.transport.abort()
 
 
-async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> Connection:
+class Warns(Protocol):
+    """What a connection needs of a log."""
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Take a refusal of the server: ``warning("nats refuses a right", error="…")``."""
+
+
+async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Warns) -> Connection:
     """Return a connection to NATS.
 
     Args:
@@ -146,7 +153,7 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Any) -> 
 
 
 async def _connect(
-    url: Url, place: str, timeout_s: int, name: str, inbox_prefix: str, log: Any
+    url: Url, place: str, timeout_s: int, name: str, inbox_prefix: str, log: Warns
 ) -> Connection:
     nc = Connection()
     nc.address, nc.wants_tls = url.address, url.tls_mode != "disabled"

@@ -16,12 +16,13 @@ import socket
 import string
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from cdc.demo import fetch
 from cdc.demo.ports import free_port
 from cdc.demo.process import Child
 from cdc.errors import CdcError, PermissionDenied, SettingsError, UnavailableError
+from cdc.telemetry import Log
 from cdc.url import Url
 
 START_DEADLINE_S = 30.0
@@ -95,7 +96,7 @@ class EmbeddedNats:
             os.close(self._lock)
             self._lock = -1
 
-    async def keep(self, log: Any) -> None:
+    async def keep(self, log: Log) -> None:
         """Start it again whenever it ends, or can write again to a disk that was full.
 
         Until cancelled.
@@ -129,7 +130,7 @@ class EmbeddedNats:
         self._read_to += text.rfind(b"\n") + 1
         return _WRITE_FAILED in text.lower()
 
-    async def _wait_for_room(self, log: Any) -> None:
+    async def _wait_for_room(self, log: Log) -> None:
         said_s = -_SAID_EVERY_S
         while not _has_room(self._folder):
             if time.monotonic() > said_s + _SAID_EVERY_S:

@@ -37,6 +37,7 @@ from cdc.process.role import (
 )
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log
 
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.2, 30.0
 STEADY_S = 60.0
@@ -64,7 +65,7 @@ def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tupl
 def supervise(
     todo: Sequence[Job],
     tables: Awaitable[tuple[Table, ...]],
-    log: Any,
+    log: Log,
     companions: Iterable[Any] = (),
 ) -> int:
     """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
@@ -88,7 +89,7 @@ def supervise(
 async def _supervise(
     todo: Sequence[Job],
     tables: Awaitable[tuple[Table, ...]],
-    log: Any,
+    log: Log,
     companions: tuple[Any, ...],
 ) -> int:
     stop = asyncio.Event()
@@ -149,7 +150,7 @@ async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Kee
 class _Healing:
     """Announces a refresh where a role cannot go on, if the settings say so."""
 
-    log: Any
+    log: Log
     announced_s: float = -math.inf
     in_a_row: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -192,7 +193,7 @@ class _Keeper:
 
     job: Job
     stop: asyncio.Event
-    log: Any
+    log: Log
     healing: _Healing
     was_late: bool = False
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)

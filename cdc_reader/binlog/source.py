@@ -47,10 +47,10 @@ raises, also where half a record has come.  Source: Python, ssl, "Notes on non-b
 class DumpConnection(Connection):
     """A PyMySQL connection that sends our dump command in place of the library's."""
 
-    def __init__(self, *, dump_command: bytes | None, **settings: Any) -> None:
+    def __init__(self, *, dump_command: bytes | None, **options: Any) -> None:
         """Connect; `dump_command` None leaves the library's own."""
         self._dump_command = dump_command
-        super().__init__(**settings)
+        super().__init__(**options)
         with self.cursor() as cursor:
             cursor.execute(CHECKSUM_SQL)
 

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 from cdc.errors import CdcError, PermissionDenied
 from cdc.jetstream.kept import LIST, Cut, Held, by_size, holders, may_go, why, with_heard
@@ -18,6 +17,7 @@ from cdc.jetstream.room import consumers_of, held_of, us_of
 from cdc.jetstream.stream import Connection, api, message_get
 from cdc.message import HEARTBEAT, OPERATIONS, SCHEMA, SNAPSHOT, subject_for
 from cdc.settings import Settings
+from cdc.telemetry import Log
 
 LOOK_EVERY_S, LOOK_OFTEN_S = 10.0, 2.0
 """The second where the stream's size is limited."""
@@ -38,7 +38,7 @@ class Retention:
         wants_list: Callable[[], None],
         heard: Callable[[], Mapping[str, int]],
         has_room: Callable[[int], None],
-        log: Any,
+        log: Log,
     ) -> None:
         """Look at nothing yet.
 

@@ -22,7 +22,7 @@ from cdc.message import Heartbeat, KeyRange, Refresh, TableProgress, parse_id
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc.telemetry import names_text
+from cdc.telemetry import Log, names_text
 from cdc_reader.publish.fence import FencedError
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.resume.failover import ask_server_log
@@ -36,13 +36,13 @@ CLAIM_S = 30.0
 """A reader that runs publishes between our look at the stream's end and our claim of it."""
 
 
-async def run(settings: Settings, tables: tuple[Table, ...], *, log: Any, **_: Any) -> None:
+async def run(settings: Settings, tables: tuple[Table, ...], *, log: Log, **_: Any) -> None:
     """Announce that all tables are read anew, as a role that ends by itself.
 
     Raises:
         CdcError: a server refuses, or does not answer.
     """
-    refresh, sequence = await announce(settings, tables, ())
+    refresh, sequence = await announce(settings, tables, (), log)
     log.warning("refresh announced", tables=names_text(refresh.tables), seq=sequence)
 
 
@@ -50,7 +50,7 @@ async def announce(
     settings: Settings,
     tables: Sequence[Table],
     only: Collection[str],
-    log: Any = None,
+    log: Log,
     *,
     ranges: Ranges | None = None,
 ) -> tuple[Refresh, int]:
@@ -89,7 +89,7 @@ async def announce(
 async def read_to_the_end(
     settings: Settings,
     refresh: Refresh,
-    log: Any = None,
+    log: Log,
     *,
     seen: Callable[[Heartbeat], None] | None = None,
 ) -> None:
@@ -149,12 +149,12 @@ def is_done(refresh: Refresh, snapshot: Mapping[str, TableProgress]) -> bool:
 
 
 async def _announce(
-    nc: Any,
+    nc: stream.Connection,
     settings: Settings,
     tables: Collection[str],
     only: Collection[str],
     ranges: Ranges | None,
-    log: Any,
+    log: Log,
 ) -> tuple[Refresh, int]:
     state = await stream.declare_stream(nc, settings)
     tail = await read_tail(

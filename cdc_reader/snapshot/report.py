@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from cdc.progress import LINE_EVERY_S, Pace
+from cdc.telemetry import Log
 from cdc_reader.snapshot.snapshot import Snapshot
 
 
 class BackfillReport:
     """Looks at a snapshot once in a round of the loop."""
 
-    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         """Have said nothing yet."""
         self._log, self._clock = log, clock
         self._chunks = 0

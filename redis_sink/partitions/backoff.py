@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from typing import Any
+
+from cdc.telemetry import Log
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 REPEAT_S = 10.0
@@ -16,7 +17,7 @@ REPEAT_S = 10.0
 class Waiting:
     """Pauses that grow, and says what is waited for: at once, then every 10 s."""
 
-    def __init__(self, stop: asyncio.Event, log: Any) -> None:
+    def __init__(self, stop: asyncio.Event, log: Log) -> None:
         self._stop, self._log = stop, log
         self._pause_s = FIRST_PAUSE_S
         self._since_s = self._said_s = self._last_s = 0.0

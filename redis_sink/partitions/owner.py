@@ -12,11 +12,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from cdc.errors import PermissionDenied, UnavailableError
 from cdc.jetstream.stream import close, connect
 from cdc.settings import Settings
+from cdc.telemetry import Log
 from redis_sink.partitions.backoff import Waiting
 from redis_sink.partitions.lease import RENEW_S, Lease, Leases, new_owner
 from redis_sink.partitions.share import candidates, fair_share, surplus
@@ -41,7 +42,7 @@ Begin = Callable[[int, asyncio.Event], Follower]
 
 
 async def share_partitions(
-    settings: Settings, begin: Begin, *, stop: asyncio.Event, log: Any
+    settings: Settings, begin: Begin, *, stop: asyncio.Event, log: Log
 ) -> None:
     """Follow a fair share of the partitions until `stop` is set; then give them back.
 
@@ -73,7 +74,7 @@ class _Following:
 class _Sharing:
     """The partitions of one sink."""
 
-    def __init__(self, settings: Settings, begin: Begin, stop: asyncio.Event, log: Any) -> None:
+    def __init__(self, settings: Settings, begin: Begin, stop: asyncio.Event, log: Log) -> None:
         self._settings, self._begin, self._stop, self._log = settings, begin, stop, log
         self._owner = new_owner()
         self._at = random.randrange(settings.partitions)

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -24,6 +23,7 @@ from cdc.own_keys import is_of_cdc, position_key
 from cdc.settings import Settings
 from cdc.sink_state import decode_state, state_subject
 from cdc.table import Table
+from cdc.telemetry import Log
 from redis_sink.plan.state import Ground, grounds_of
 from redis_sink.store.sweep import SCAN_COUNT
 from redis_sink.store.writer import Fenced, Writer
@@ -116,7 +116,7 @@ async def keys_under(
             return
 
 
-async def written_now(settings: Settings, tables: Sequence[Table], log: Any) -> list[str]:
+async def written_now(settings: Settings, tables: Sequence[Table], log: Log) -> list[str]:
     """Return which of the tables a `cdc run` of this pipeline writes now.
 
     Raises:
@@ -152,7 +152,7 @@ async def purge(
     keys_alone: bool,
     agreed: Callable[[Sequence[Found]], bool],
     shown: Callable[[str, int], None],
-    log: Any,
+    log: Log,
 ) -> tuple[list[Found], int]:
     """Count the keys of tables, ask, and remove them; return what was found, and how many went.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Sequence
-from typing import Any
 
 from cdc.check.finding import Finding, Fix, Report, of_error
 from cdc.errors import (
@@ -16,6 +15,7 @@ from cdc.key import escaped
 from cdc.own_keys import counts_key, is_of_cdc, live_keys_key, position_key, position_keys
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import Log
 from redis_sink.plan.applied import decode, other_stream
 from redis_sink.plan.state import grounds_of
 from redis_sink.store.server_check import (
@@ -39,7 +39,7 @@ _STOPPED = ("redis.role", "redis.cluster")
 """Where one of these is found, nothing else is asked."""
 
 
-async def check_server(writer: Writer, log: Any) -> bool:
+async def check_server(writer: Writer, log: Log) -> bool:
     """Make sure that this Redis can keep data and position together; return whether it may INFO.
 
     Raises:
@@ -259,7 +259,7 @@ async def foreign_keys(
 
 
 async def refuse_foreign_keys(
-    writer: Writer, tables: Sequence[Table], positions: Sequence[str], log: Any
+    writer: Writer, tables: Sequence[Table], positions: Sequence[str], log: Log
 ) -> None:
     """Make sure, once, before a pipeline's first write, that `foreign_keys` finds none.
 

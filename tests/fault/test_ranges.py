@@ -15,6 +15,7 @@ from cdc.telemetry import setup
 from cdc_reader.snapshot.key_range import Key
 from cdc_reader.snapshot.refresh import announce, read_to_the_end
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.checking import QUIET
 from tests.support.depth import by_depth
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
@@ -32,7 +33,7 @@ def ask_for(bench: Bench, *flags: str, ranges: dict[str, list[tuple[Key, Key]]])
 
     async def ask() -> Refresh:
         tables = await servers.check(settings, "reader", setup(settings, "cdc"))
-        refresh, _ = await announce(settings, tables, (), ranges=ranges)
+        refresh, _ = await announce(settings, tables, (), QUIET, ranges=ranges)
         return refresh
 
     return asyncio.run(ask())
@@ -84,7 +85,7 @@ def test_a_range_mends_its_rows_and_no_others(source: Bench) -> None:
         source.client.set("users:8000", "of no row")
         refresh = ask_for(source, ranges={TABLE: [(("5",), ("9",)), (("20",), ("20",))]})
         settings = load({}, source.pipeline.environment)
-        asyncio.run(read_to_the_end(settings, refresh))
+        asyncio.run(read_to_the_end(settings, refresh, QUIET))
         source.execute(f"UPDATE {TABLE} SET ver = ver + 1 WHERE id = 98")
         with source.mysql.connect() as connection:
             want = expected(connection, TABLE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from cdc.url import parse_url
 from cdc_verify.redis_keys import RedisKeys
 from redis_sink.store.writer import Writer
 from tests.support.certificates import Authority, mysql_options, nats_options, redis_options
+from tests.support.checking import QUIET
 from tests.support.mariadb_plugins import plugin_dir
 
 ROOT = f"root:{PASSWORD}@"
@@ -52,9 +52,7 @@ def attempt(url: str) -> None:
 
 
 async def _nats(url: str) -> None:
-    await close(
-        await connect(url, name="test", inbox_prefix="_INBOX_test", log=logging.getLogger())
-    )
+    await close(await connect(url, name="test", inbox_prefix="_INBOX_test", log=QUIET))
 
 
 async def _redis(url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from cdc.errors import CdcError, PermissionDenied, SettingsError
 from cdc.jetstream.stream import api, close, connect
 from tests.conftest import NewNats
 from tests.support.certificates import Authority, nats_options
+from tests.support.checking import QUIET
 from tests.support.nats_accounts import Operator
 
 SEED = "-----BEGIN USER NKEY SEED-----"
@@ -20,7 +20,7 @@ SEED = "-----BEGIN USER NKEY SEED-----"
 
 async def ask(url: str) -> None:
     """Log in and ask something that needs the login."""
-    nc = await connect(url, name="test", inbox_prefix="_INBOX_test", log=logging.getLogger())
+    nc = await connect(url, name="test", inbox_prefix="_INBOX_test", log=QUIET)
     try:
         await api(nc, "INFO")
     finally:
