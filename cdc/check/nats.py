@@ -10,10 +10,11 @@ from cdc.check.finding import Finding, Fix, Report, of_error
 from cdc.check.nats_account import check_account
 from cdc.check.nats_rights import Refusals, state_of, try_rights
 from cdc.errors import CdcError, StreamError, UnavailableError
+from cdc.jetstream.connection import server_info
 from cdc.jetstream.own_messages import OwnMessages
+from cdc.jetstream.refusal import JetStreamOffError
 from cdc.jetstream.stream import (
     Connection,
-    JetStreamOffError,
     StreamState,
     api,
     close,
@@ -54,7 +55,7 @@ async def ask_nats(settings: Settings, role: str, report: Report) -> None:
     except CdcError as error:
         report.findings.append(_of(error))
         return
-    version = str(nc._server_info.get("version", ""))
+    version = str(server_info(nc).get("version", ""))
     report.servers["nats"] = f"NATS {version} at {nc.address}"
     report.max_payload_bytes = nc.max_payload
     try:
@@ -95,7 +96,7 @@ async def _ask(
     report.notes += _notes(fast)
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     report.findings += check_version(version, numbers, settings.partitions)
-    cluster = str(nc._server_info.get("cluster") or "")
+    cluster = str(server_info(nc).get("cluster") or "")
     wanted = stream_config(settings, fast)
     state = await state_of(nc, settings.stream, refusals)
     report.stream_room_bytes = room_bytes(info, state, settings)

@@ -1,13 +1,9 @@
-"""The connection to NATS: nats-py's, with a quick way in and a quick way out.
+"""The connection to NATS: nats-py's, with login and TLS as the URL asks, and a quick way out.
 
-Everything of nats-py that is not its public interface is used in this module and in
-no other; tests/unit/cdc/jetstream/test_connection.py holds those names to the version range
-in setup.cfg.
-
-- In: nats-py's parser costs 3.7 to 6 us a message (two regular expressions, nine
-  fields, a queue).  `Tap` stands in its place and cuts the messages of one
-  subscription out of the bytes itself; all else goes on to the original parser.
-- Out: `write_block` hands a block of many PUB lines to the socket in one piece.
+`write_block` hands a block of many PUB lines to the socket in one piece; the quick way in is
+`cdc.jetstream.tap`.  What of nats-py is not its public interface is used in these two modules
+alone; tests/unit/cdc/jetstream/test_connection.py holds those names to the version range in
+setup.cfg.
 
 Source: NATS client protocol (docs.nats.io/reference/reference-protocols/nats-protocol).
 """
@@ -19,16 +15,12 @@ import random
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.subscription import Subscription
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-from cdc.compiled import native
 from cdc.errors import (
-    InternalError,
     PermissionDenied,
     SettingsError,
     UnavailableError,
@@ -37,24 +29,15 @@ from cdc.jetstream.login import read_credentials
 from cdc.jetstream.refusal import refusal
 from cdc.url import Url, parse_url
 
+if TYPE_CHECKING:
+    from cdc.jetstream.tap import Tap
+
 CONNECT_TIMEOUT_S = 5
 NEXT_AFTER_S = 2
 """Of several servers, one that is silent so long is left for the next one."""
 CLOSE_TIMEOUT_S = 2.0
 WRITE_BUFFER_BYTES = 1 << 20
 """What may wait for the socket before `write_block` waits too."""
-
-_BETWEEN_S = 0.001
-FRAME_MAX_BYTES = (64 << 20) + (1 << 20)
-"""No server's max_payload is above 64 MiB.  Source: nats-server, server/const.go."""
-LINE_MAX_BYTES = 1 << 20
-"""INFO of a large cluster is the longest line."""
-_FIELDS = (4, 5)
-"""Words of a MSG line, without and with a reply subject; an HMSG line has one more."""
-
-_native = native("cdc")
-Raw = tuple[bytes, bytes, bytes, bytes]
-"""``(subject, reply, header block, body)``; the header block is empty for a plain MSG."""
 
 
 class Connection(Client):
@@ -112,6 +95,14 @@ class Connection(Client):
             await super()._close(status, do_cbs)
         finally:
             rescue.cancel()
+
+
+def server_info(nc: Client) -> dict[str, Any]:
+    """Return what the server told of itself at the start: ``{"version": "2.14.0", …}``.
+
+    Source: nats-server, server/server.go, type Info.
+    """
+    return nc._server_info
 
 
 def abort(nc: Client) -> None:
@@ -190,7 +181,7 @@ async def _connect(
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         # ValueError: nats-py takes a greeting apart that was cut within its first word.
         await _discard(nc)
-        wanted = nc.has_tls and bool(nc._server_info.get("tls_verify"))
+        wanted = nc.has_tls and bool(server_info(nc).get("tls_verify"))
         raise await asyncio.to_thread(refusal, url, error, seen, wanted) from None
     except BaseException:
         await _discard(nc)
@@ -318,136 +309,3 @@ def lost(nc: Client) -> UnavailableError:
     """Return the error of a connection that is gone."""
     address = getattr(nc, "address", "")
     return UnavailableError(f"the connection to NATS at {address} is lost")
-
-
-async def tap_on(nc: Connection, *, limit_bytes: int) -> Tap:
-    """Return a connection's tap, put in between two messages where there is none yet."""
-    while nc.tap is None and not nc.lost.is_set():
-        with suppress(InternalError):
-            return Tap(nc, limit_bytes=limit_bytes)
-        await asyncio.sleep(_BETWEEN_S)
-    if nc.tap is None:
-        raise lost(nc)
-    nc.tap.limit_bytes = max(limit_bytes, nc.tap.limit_bytes)
-    return nc.tap
-
-
-class Tap:
-    """In place of nats-py's parser: one subscription's messages in bulk.
-
-    ``tap = Tap(nc)``; subscribe; ``tap.follow(subscription)``; then `take` returns what has
-    arrived and `arrived` is set whenever there is something.
-
-    What may be waiting is bounded by what was asked for (the byte limits of the pull
-    requests).  A server that sends more than `limit_bytes` breaks the connection: the
-    read loop cannot simply stop, because PONGs and replies come the same way.  A connection has
-    one, which follows one subscription after the other.
-    """
-
-    def __init__(self, nc: Client, *, limit_bytes: int) -> None:
-        inner: Any = nc._ps
-        if not isinstance(inner, Parser) or inner.state != AWAITING_CONTROL_LINE:
-            raise InternalError("the quick receive path must be put in before the first message")
-        self.limit_bytes = limit_bytes
-        self.waiting_bytes = 0
-        self.arrived = asyncio.Event()
-        self._inner = inner
-        self._sid = b""
-        self._out: list[Raw] = []
-        self._pieces: list[bytes] = [bytes(inner.buf)] if inner.buf else []
-        self._held_bytes = len(inner.buf)
-        self._needed_bytes = 0
-        inner.reset()
-        nc._ps = self  # type: ignore[assignment]  # does a Parser's work
-        if isinstance(nc, Connection):
-            nc.tap = self
-
-    def follow(self, subscription: Subscription) -> None:
-        """Cut out the messages of this subscription from now on; drop what came of another."""
-        self._sid = b"%d" % subscription._id
-        self._out, self.waiting_bytes = [], 0
-
-    def take(self) -> list[Raw]:
-        """Return all messages that have arrived since the last call, in order."""
-        out, self._out = self._out, []
-        self.waiting_bytes = 0
-        self.arrived.clear()
-        return out
-
-    def reset(self) -> None:
-        """Forget a half-received frame, as nats-py asks for on reconnect."""
-        self._pieces, self._held_bytes, self._needed_bytes = [], 0, 0
-        self._inner.reset()
-
-    async def parse(self, data: bytes = b"") -> None:
-        """Take bytes off the socket, cut anywhere.
-
-        Raises:
-            nats.errors.ProtocolError: these are no NATS frames, or too much is waiting.
-        """
-        self._held_bytes += len(data)
-        if self._pieces:
-            self._pieces.append(data)
-            if self._held_bytes < self._needed_bytes:
-                return
-            data = b"".join(self._pieces)
-        end = await self._cut(data)
-        rest = data[end:] if end else data
-        self._pieces = [rest] if rest else []
-        self._held_bytes = len(rest)
-
-    async def _cut(self, data: bytes) -> int:
-        """Consume whole frames; return where the first incomplete one begins."""
-        got: list[Raw] = []
-        find, sid, append = data.find, self._sid, got.append
-        size, start = len(data), 0
-        self._needed_bytes = 0
-        try:
-            while start < size:
-                if _native is not None:
-                    start = _native.cut(data, start, sid, got)
-                line_end = find(b"\r\n", start)
-                if line_end < 0:
-                    if size - start > LINE_MAX_BYTES:
-                        raise nats.errors.ProtocolError("nats: a line without an end")
-                    break
-                first = data[start]
-                if first != 72 and first != 77:  # neither HMSG nor MSG
-                    await self._inner.parse(data[start : line_end + 2])
-                    start = line_end + 2
-                    continue
-                fields = data[start:line_end].split()
-                if len(fields) - (first == 72) not in _FIELDS:
-                    raise ValueError
-                body = line_end + 2
-                end = body + int(fields[-1])
-                if size < end + 2:
-                    self._needed_bytes = end + 2 - start
-                    if self._needed_bytes > FRAME_MAX_BYTES:
-                        raise nats.errors.ProtocolError("nats: a message too large for NATS")
-                    break
-                if fields[2] != sid:
-                    await self._inner.parse(data[start : end + 2])
-                elif first == 72 and len(fields) == 6:
-                    cut = body + int(fields[4])
-                    append((fields[1], fields[3], data[body:cut], data[cut:end]))
-                elif first == 72:
-                    cut = body + int(fields[3])
-                    append((fields[1], b"", data[body:cut], data[cut:end]))
-                elif len(fields) == 5:
-                    append((fields[1], fields[3], b"", data[body:end]))
-                else:
-                    append((fields[1], b"", b"", data[body:end]))
-                start = end + 2
-        except (IndexError, ValueError):
-            raise nats.errors.ProtocolError("nats: malformed MSG") from None
-        if got:
-            self._out += got
-            self._count(start)
-        return start
-
-    def _count(self, received_bytes: int) -> None:
-        self.waiting_bytes += received_bytes
-        if self.waiting_bytes > self.limit_bytes:
-            raise nats.errors.ProtocolError("nats: more is sent than was asked for")
-        self.arrived.set()

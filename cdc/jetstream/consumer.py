@@ -3,7 +3,7 @@
 The consumer is ephemeral and acknowledges nothing: where to begin stands in Redis.  Two
 pull requests overlap, so the server always has one to serve, and their byte limits
 bound what waits here.  nats-py's `fetch` would cost 26 us a message and hide a consumer
-that was deleted; see `cdc.jetstream.connection.Tap` for what is used instead.
+that was deleted; see `cdc.jetstream.tap.Tap` for what is used instead.
 
 Source: nats-server's consumer.go, statuses of pull requests: 100 idle heartbeat,
 404 and 408 nothing (more) in time, 409 ended with a description, 503 nobody there.
@@ -25,8 +25,9 @@ from nats.aio.subscription import Subscription
 
 from cdc.compiled import native
 from cdc.errors import InternalError, UnavailableError
-from cdc.jetstream.connection import Raw, Tap, lost
+from cdc.jetstream.connection import lost
 from cdc.jetstream.stream import NO_STREAM, ApiError, Connection, api
+from cdc.jetstream.tap import Raw, Tap
 from cdc.message import Delivery
 
 PULLS = 2

@@ -18,8 +18,9 @@ from typing import Any, Protocol, TypeVar
 import nats.errors
 
 from cdc.errors import UnavailableError
-from cdc.jetstream.connection import Raw, lost, tap_on
+from cdc.jetstream.connection import lost
 from cdc.jetstream.stream import Connection, StoredMessage, api, message_get
+from cdc.jetstream.tap import Raw, tap_on
 from cdc.message import (
     HEARTBEAT,
     REFRESH,

@@ -1,4 +1,4 @@
-"""Why NATS could not be connected to, from what nats-py says of it."""
+"""Why NATS could not be connected to, from what nats-py reports, and JetStream that is off."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import ssl
 
 import nats.errors
 
-from cdc.errors import CdcError, PermissionDenied, UnavailableError
+from cdc.errors import CdcError, PermissionDenied, StreamError, UnavailableError
 from cdc.network.no_connection import client_certificate
 from cdc.network.tls_probe import explained_by_asking
 from cdc.printable import one_line
 from cdc.url import Url
+
+
+class JetStreamOffError(StreamError):
+    """NATS runs without JetStream, or not for this login's account."""
 
 
 def refusal(
@@ -40,3 +44,13 @@ def refusal(
         # The connection ends behind the handshake, and the alert is lost on the way here.
         return client_certificate(url, "tls_verify")
     return explained_by_asking(url, error, *reversed(seen))
+
+
+def jetstream_off(address: str) -> JetStreamOffError:
+    """Return the error of a server that answers no JetStream request."""
+    return JetStreamOffError(
+        f"JetStream is off in NATS{' at ' + address if address else ''}",
+        safe="nothing was written",
+        fix="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
+        "configuration; with accounts, allow JetStream in this login's account",
+    )

@@ -23,7 +23,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cdc.errors import PermissionDenied, StreamError, UnavailableError
-from cdc.jetstream.connection import Connection, close, connect, lost, write_block
+from cdc.jetstream.connection import (
+    Connection,
+    close,
+    connect,
+    lost,
+    server_info,
+    write_block,
+)
+from cdc.jetstream.refusal import jetstream_off
 from cdc.jetstream.stream_size import required_bytes
 from cdc.seal import UNSEALED, Seal, new_metadata, seal_of
 from cdc.settings import Settings
@@ -79,10 +87,6 @@ class ApiError(StreamError):
     def __init__(self, seen: str, *, safe: str = "", fix: str = "", err_code: int = 0) -> None:
         super().__init__(seen, safe=safe, fix=fix)
         self.err_code = err_code
-
-
-class JetStreamOffError(StreamError):
-    """NATS runs without JetStream, or not for this login's account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +166,18 @@ async def _reply(nc: Client, subject: str, payload: bytes) -> Msg:
             return await nc.request(f"$JS.API.{subject}", payload, timeout=wait_s)
         if isinstance(nc, Connection) and nc.has_denied(f"$JS.API.{subject}"):
             raise right_refused(f"$JS.API.{subject}")
-    raise UnavailableError(f"JetStream does not answer $JS.API.{subject} within 5 s")
+    raise UnavailableError(
+        f"JetStream does not answer $JS.API.{subject} within {API_TIMEOUT_S:g} s"
+    )
 
 
 def _no_responders(nc: Client) -> StreamError | UnavailableError:
     address = getattr(nc, "address", "")
-    if nc._server_info.get("jetstream"):
+    if server_info(nc).get("jetstream"):
         return UnavailableError(
             f"JetStream of NATS at {address} has no leader or is still starting",
         )
-    return _jetstream_off(address)
-
-
-def _jetstream_off(address: str) -> JetStreamOffError:
-    return JetStreamOffError(
-        f"JetStream is off in NATS{' at ' + address if address else ''}",
-        safe="nothing was written",
-        fix="start the server with -js, or put  jetstream { store_dir: /data }  into its\n"
-        "configuration; with accounts, allow JetStream in this login's account",
-    )
+    return jetstream_off(address)
 
 
 def right_refused(subject: str) -> PermissionDenied:
@@ -194,7 +191,7 @@ def right_refused(subject: str) -> PermissionDenied:
 def _refusal(subject: str, error: dict[str, Any]) -> StreamError | UnavailableError:
     err_code, text = int(error.get("err_code", 0)), str(error.get("description", ""))
     if err_code in _JETSTREAM_OFF:
-        return _jetstream_off("")
+        return jetstream_off("")
     if error.get("code") == 503:
         return UnavailableError(f"JetStream cannot serve $JS.API.{subject} now: {text}")
     return ApiError(f"JetStream refuses $JS.API.{subject}: {text} ({err_code})", err_code=err_code)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.jetstream import connection, consumer
+from cdc.jetstream import consumer, tap
 from cdc_reader.messages import flush
 from cdc_reader.publish import transaction
 from cdc_reader.rows import result_set, row_plan
 from redis_sink.plan import planner
 
-COMPILED = (connection, flush, result_set, row_plan, transaction, consumer, planner)
+COMPILED = (tap, flush, result_set, row_plan, transaction, consumer, planner)
 """The modules that have a compiled way."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.compiled import native
-from cdc.jetstream.connection import Raw
+from cdc.jetstream.tap import Raw
 from cdc.message import Delivery
 
 
