@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 class Plan:
     head: bytes
@@ -35,12 +35,6 @@ class Plan:
     ) -> tuple[int, str] | None: ...
     def selected(self, rows: Sequence[tuple[bytes | None, ...]], out: list[bytes], /) -> bool: ...
 
-Followed: TypeAlias = tuple[
-    int, int, bool, bool, int, int, str, str, str, str, int,
-    list[str | tuple[str, int, int]],
-    list[tuple[str, str, list[bytes], list[bytes] | None]],
-]  # fmt: skip
-
 def follow(
     buffer: bytes,
     at: int,
@@ -59,7 +53,14 @@ def follow(
     by_id: dict[bytes, Any],
     last_of: list[str] | None,
     /,
-) -> Followed | None: ...
+) -> (
+    tuple[
+        int, int, bool, bool, int, int, str, str, str, str, int,
+        list[str | tuple[str, int, int]],
+        list[tuple[str, str, list[bytes], list[bytes] | None]],
+    ]
+    | None
+): ...  # fmt: skip
 def cut_rows(
     data: bytes, at: int, columns: int, rows: list[tuple[bytes | None, ...]], /
 ) -> int: ...

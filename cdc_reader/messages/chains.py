@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from cdc.message import SNAPSHOT
 from cdc.partition import partition_of
 
 WHOLE = -1
@@ -88,6 +89,43 @@ def packed(rows: Sequence[bytes], partitions: int) -> Iterator[tuple[int, list[b
             yield n, waiting[n]
             waiting[n], sizes_bytes[n] = [], 0
     yield from ((n, some) for n, some in enumerate(waiting) if some)
+
+
+def snapshot_run(
+    table: str,
+    rows: Sequence[bytes],
+    *,
+    read_us: int,
+    last: str,
+    before: tuple[int, ...],
+    chains: Chains | None,
+) -> tuple[Run, str]:
+    """Return messages with rows of the snapshot, in line after the newest message, and the last id.
+
+    Their ids are that of the message before them with one more counter, from `read_us` on: after
+    NATS lost its end, rows that are read again never get an id that was applied.
+
+    Args:
+        rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.
+        read_us: when they were read, in microseconds since 1970.
+        last: `id` of the newest message; empty: none.
+        before: the same as numbers; of the boundary, where there is no message.
+        chains: moved to the last message of each partition; None with one.
+    """
+    counter = max(read_us - 1, before[4] if len(before) == 5 else 0)
+    prefix = ".".join(map(str, before[:4]))
+    run = Run(SNAPSHOT, table, [], [] if chains else None, len(rows))
+    about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
+    for partition, some in packed(rows, chains.partitions if chains else 1):
+        counter += 1
+        prev = chains.last_of[partition] if chains else last
+        last = f"{prefix}.{counter}"
+        end = f'{last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
+        run.bodies.append(b'{"rows":[' + b",".join(some) + about + end)
+        if chains and run.addresses is not None:
+            chains.last_of[partition] = last
+            run.addresses.append(f"{SNAPSHOT}.{partition}".encode())
+    return run, last
 
 
 def cut(held: int, bodies: list[bytes], addresses: list[bytes] | None) -> None:

@@ -388,6 +388,7 @@ static int take(Follow *f, const Event *event)
     return done;
 }
 
+/* The fields of Followed in cdc_reader/publish/transaction.py, in its order. */
 static PyObject *follow_answer(Follow *f, Py_ssize_t at)
 {
     if (note_range(f) != DONE)

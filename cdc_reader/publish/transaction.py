@@ -9,13 +9,11 @@ stream already holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
+from typing import Literal, NamedTuple
 
 from cdc.compiled import native
 from cdc.errors import FIRST, REFRESH, PositionLostError
-from cdc.message import SNAPSHOT, Schema, encode, parse_id
+from cdc.message import Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.coordinates import Coordinates
@@ -24,16 +22,37 @@ from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.payload import expand_payload
 from cdc_reader.binlog.statement import changed_tables, control_of, parse_statement
 from cdc_reader.binlog.table_map import parse_table_map
-from cdc_reader.messages.chains import WHOLE, Chains, Run, packed
+from cdc_reader.messages.chains import WHOLE, Chains, Run, snapshot_run
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
 
-if TYPE_CHECKING:
-    from cdc_reader._native import Followed
-
 _native = native("cdc_reader")
+
+
+class Followed(NamedTuple):
+    """Where the compiled path stopped, in the order of `follow_answer` in native/follow.c."""
+
+    at: int
+    """In the buffer: before the first packet that it left."""
+    end: int
+    """In the binlog file."""
+    in_transaction: bool
+    begun: bool
+    messages: int
+    """Of the open transaction."""
+    event_us: int
+    gtid: str
+    context: str
+    suffix: str
+    last: str
+    committed: int
+    """Newest boundary in the file; -1: none was passed."""
+    commits: list[str | tuple[str, int, int]]
+    """GTIDs, or of one server a range of them: ``(uuid, first, last + 1)``."""
+    runs: list[tuple[str, str, list[bytes], list[bytes] | None]]
+    """Operation, table, bodies, addresses."""
 
 
 class Assembler:
@@ -147,60 +166,41 @@ class Assembler:
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
         state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
         texts = (self._gtid or "", self._context, self._suffix, self.last)
-        followed: Followed | None = _native.follow(
+        followed = _native.follow(
             buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id,
             self.chains.last_of if self.chains else None,
         )  # fmt: skip
-        return at if followed is None else self._go_on(followed)
+        return at if followed is None else self._resume_after(Followed(*followed))
 
-    def _go_on(self, followed: Followed) -> int:
+    def _resume_after(self, followed: Followed) -> int:
         """Take over the state that the compiled path came to."""
-        (
-            at, self._at.end, self.in_transaction, self._begun, self._transaction_messages,
-            self.event_us, gtid, self._context, self._suffix, self.last, committed, commits, runs,
-        ) = followed  # fmt: skip
-        self._gtid = gtid or None
-        for op, table, bodies, addresses in runs:
+        self._at.end = followed.end
+        self.in_transaction, self._begun = followed.in_transaction, followed.begun
+        self._transaction_messages, self.event_us = followed.messages, followed.event_us
+        self._context, self._suffix = followed.context, followed.suffix
+        self._gtid, self.last = followed.gtid or None, followed.last
+        for op, table, bodies, addresses in followed.runs:
             if bodies:
                 run = self._run(op, table)
                 run.bodies.extend(bodies)
                 if run.addresses is not None:
                     run.addresses.extend(addresses or ())
-        for commit in commits:
+        for commit in followed.commits:
             if isinstance(self._gtid_set, MySqlGtidSet) and not isinstance(commit, str):
                 self._gtid_set.add_range(*commit)
             elif self._gtid_set is not None:
                 self._gtid_set.add(str(commit))
-        if committed >= 0:
-            self._at.move_boundary(committed)
+        if followed.committed >= 0:
+            self._at.move_boundary(followed.committed)
             self._is_place_known = True
-        return at
+        return followed.at
 
     def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
-        """Return messages with rows of the snapshot, put in line behind the newest message.
-
-        Their ids are that of the message before them with one more counter, from `read_us` on:
-        none of those that are read again, when NATS lost its end, gets an id that was applied.
-
-        Args:
-            rows: ``{"key":"users:7","value":"…"}`` each, as of `SelectCodec.rows`.
-            read_us: when they were read, in microseconds since 1970.
-        """
-        parts = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
-        counter = max(read_us - 1, parts[4] if len(parts) == 5 else 0)
-        prefix = ".".join(map(str, parts[:4]))
-        chains = self.chains
-        run = Run(SNAPSHOT, table, [], [] if chains else None, len(rows))
-        about = b'],"op":"snapshot","table":%b,"id":"' % msgspec.json.encode(table)
-        for partition, some in packed(rows, chains.partitions if chains else 1):
-            counter += 1
-            prev = chains.last_of[partition] if chains else self.last
-            self.last = f"{prefix}.{counter}"
-            place = f'{self.last}","prev":"{prev}","ts":{read_us},"v":1}}'.encode()
-            run.bodies.append(b'{"rows":[' + b",".join(some) + about + place)
-            if chains and run.addresses is not None:
-                chains.last_of[partition] = self.last
-                run.addresses.append(f"{SNAPSHOT}.{partition}".encode())
+        """Return rows of the snapshot as messages after the newest: see `chains.snapshot_run`."""
+        before = parse_id(self.last) or (self._epoch, *self._at.boundary, 0)
+        run, self.last = snapshot_run(
+            table, rows, read_us=read_us, last=self.last, before=before, chains=self.chains
+        )
         return run
 
     def place(self) -> str:
@@ -353,23 +353,29 @@ class Assembler:
             raise self._refuse("a rows event without its TABLE_MAP", "start cdc again") from None
         if codec is None:
             return
+        # In a compressed transaction all events have one place: rows are numbered through.
         first_row = self._payload_row or 0
         offset = self._at.end - event.size_bytes
         skip_rows = 0
         if self._skip:
             place, newest = (self._epoch, self._at.file_number, offset), self._skip[:3]
+            # Before the newest message's event: all of it is in the stream.
             if place < newest:
                 return
+            # In that event: the rows up to the newest message are.
             skip_rows = self._skip[3] + 1 if place == newest else 0
             if self.chains:
-                # Behind a row's own message that of its old key may be missing.
+                # After a row's own message, the delete of its old key may be missing.
                 is_half = place == newest and len(self._skip) == 4
                 self.chains.half = self._skip[3] if is_half else WHOLE
+            # Past it: nothing is skipped any more, and the compiled path may take over.
             if place > newest:
                 self._skip = ()
         published, table = self._published, codec.target.table
+        # On another server, places mean nothing: GTIDs and row numbers tell what is published.
         if published is not None:
             skip_rows = published.skip(self._gtid, table, first_row, self.chains)
+        # Published now, they could be rolled back later.
         if self._xa:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
@@ -399,7 +405,9 @@ class Assembler:
             )
         except PositionLostError as error:
             raise self._placed(error) from None
+        # What a ROLLBACK would have to take back, which it cannot: see `_rollback`.
         self._transaction_messages += len(run.bodies) - before
+        # Skipped rows count as well: numbers are those of the event's rows.
         if published is not None:
             published.passed(self._gtid, table, rows - first_row)
         if self._payload_row is not None:
