@@ -48,7 +48,7 @@ from cdc_reader.snapshot.backpressure import Sinks
 from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
 from cdc_reader.snapshot.form import form_of
 from cdc_reader.snapshot.pace import Pace
-from cdc_reader.snapshot.report import BackfillReport
+from cdc_reader.snapshot.report import SnapshotReport
 from cdc_reader.snapshot.snapshot import Snapshot
 
 READ_TIMEOUT_S = 0.25
@@ -144,7 +144,7 @@ class Attached:
     assembler: Assembler
     snapshot: Snapshot
     publisher: Publisher
-    report: BackfillReport
+    report: SnapshotReport
     epoch: int
     server: str
     began: int
@@ -300,7 +300,7 @@ async def _attach(
             assembler=assembler,
             snapshot=snapshot,
             publisher=publisher,
-            report=BackfillReport(log),
+            report=SnapshotReport(log),
             epoch=resume.epoch,
             server=server.server,
             began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,

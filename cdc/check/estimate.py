@@ -33,7 +33,7 @@ class TableSize:
     """The largest row as a message, at least; None: not looked for within the time."""
 
     @property
-    def backfill_s(self) -> float:
+    def snapshot_s(self) -> float:
         """Seconds that reading its rows takes."""
         return self.rows / BACKFILL_ROWS_PER_S
 

@@ -70,7 +70,7 @@ def _tables(report: Report) -> Iterator[tuple[str, str]]:
         yield (
             name,
             f"{name}: {about}{size.rows:,} rows, {bytes_text(size.size_bytes)}; "
-            f"first reading {seconds_text(size.backfill_s)}, "
+            f"first reading {seconds_text(size.snapshot_s)}, "
             f"Redis {bytes_text(size.redis_bytes)}, stream {bytes_text(size.stream_bytes)}"
             + largest,
         )
@@ -108,7 +108,7 @@ def as_json(report: Report, *, strict: bool) -> dict[str, Any]:
                 "rows": size.rows,
                 "rows_exact": size.is_exact,
                 "mysql_bytes": size.size_bytes,
-                "backfill_s": round(size.backfill_s, 3),
+                "snapshot_s": round(size.snapshot_s, 3),
                 "redis_bytes": size.redis_bytes,
                 "stream_bytes": size.stream_bytes,
                 "largest_message_bytes": size.largest_bytes,

@@ -151,8 +151,8 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
         if thorough:
             report.notes += catalog.notes(facts, state, settings.server_id)
             _size(connection, settings, report)
-            backfill_s = sum(size.backfill_s for size in report.sizes.values())
-            report.findings += catalog.check_retention(facts, backfill_s)
+            snapshot_s = sum(size.snapshot_s for size in report.sizes.values())
+            report.findings += catalog.check_retention(facts, snapshot_s)
     except CdcError as error:
         report.findings.append(_of_mysql(error))
     except (pymysql.MySQLError, OSError) as error:

@@ -45,7 +45,7 @@ async def _rehearsed(settings: Settings, tables: Sequence[Any]) -> dict[str, Any
     from cdc_reader.queries import dry_run as reader
     from redis_sink.queries import dry_run as sink
 
-    read = await reader.rehearse(settings, tables)
+    read = await reader.dry_run(settings, tables)
     planned = await sink.rehearse(settings, tables, read.messages)
     shown = [*read.messages[: read.changes][-SHOWN_MESSAGES:], *read.messages[read.changes :]]
     return {

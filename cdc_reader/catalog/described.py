@@ -16,7 +16,7 @@ from pymysql.connections import Connection
 
 from cdc.table import Column, Table
 from cdc_reader.catalog.dialect import Dialect, dialect_of
-from cdc_reader.catalog.unique_key import Keys, identifier
+from cdc_reader.catalog.unique_key import UniqueKeys, identifier
 
 WHOLE_FROM_TABLES = 20
 """So few tables of a schema are asked for one by one, whatever else it has."""
@@ -110,7 +110,7 @@ def columns_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[st
     }
 
 
-def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, Keys]:
+def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, UniqueKeys]:
     """Return the keys that tell every row from every other.
 
     Raises:
@@ -127,7 +127,7 @@ def keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> dict[str, 
     return {table: _unique(rows) for table, rows in found.items()}
 
 
-def _unique(rows: Sequence[tuple[Any, ...]]) -> Keys:
+def _unique(rows: Sequence[tuple[Any, ...]]) -> UniqueKeys:
     found: dict[str, list[str]] = {}
     unfit: set[str] = set()
     partial: dict[str, str] = {}
@@ -141,7 +141,7 @@ def _unique(rows: Sequence[tuple[Any, ...]]) -> Keys:
             partial[index] = f"a hash of {column}"  # MariaDB's UNIQUE on a long column
     names = [index for index in found if index not in unfit]
     names.sort(key=lambda index: (index != "PRIMARY", len(found[index]), index))
-    return Keys(
+    return UniqueKeys(
         whole=tuple(tuple(found[index]) for index in names if index not in partial),
         partial=tuple((tuple(found[index]), partial[index]) for index in names if index in partial),
         primary=tuple(found.get("PRIMARY", ())),

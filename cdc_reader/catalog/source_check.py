@@ -148,21 +148,21 @@ def _gtid(facts: ServerFacts) -> Finding:
     )
 
 
-def check_retention(facts: ServerFacts, backfill_s: float = 0) -> list[Finding]:
+def check_retention(facts: ServerFacts, snapshot_s: float = 0) -> list[Finding]:
     """Return what is wrong with how long binlogs are kept.
 
     Args:
-        backfill_s: how long the first reading of the tables takes.
+        snapshot_s: how long the first reading of the tables takes.
     """
     found = facts.variables
     kept_s = int(float(found.get("binlog_expire_logs_seconds") or 0))
     if found.get("binlog_expire_logs_auto_purge", "ON") == "OFF":
         kept_s = 0
-    needed_s = max(KEPT_LEAST_S, int(MARGIN * backfill_s) + 1)
+    needed_s = max(KEPT_LEAST_S, int(MARGIN * snapshot_s) + 1)
     if not 0 < kept_s < needed_s or found.get("log_bin") != "ON":
         return []
     wanted_s = max(KEPT_WANTED_S, needed_s)
-    reading = f", reading the tables takes about {seconds_text(backfill_s)}" if backfill_s else ""
+    reading = f", reading the tables takes about {seconds_text(snapshot_s)}" if snapshot_s else ""
     hours, days = -(-wanted_s // 3600), -(-wanted_s // 86_400)
     fix = set_variable(facts, "binlog_expire_logs_seconds", wanted_s)
     managed = (

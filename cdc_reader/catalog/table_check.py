@@ -18,7 +18,7 @@ from cdc.mysql.connection import current_user
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.catalog.described import cascades_of, dialect_on, entry_of, keys_of, rows_of
-from cdc_reader.catalog.unique_key import Keys, identifier, unique_template
+from cdc_reader.catalog.unique_key import UniqueKeys, identifier, unique_template
 
 SELECT_REFUSED = {1142, 1143}
 SELECTED_TOGETHER = 50
@@ -53,7 +53,7 @@ def check_tables(
                     table=table.qualified,
                 )
             )
-        out.extend(_keys(connection, table, keys.get(table.qualified, Keys())))
+        out.extend(_keys(connection, table, keys.get(table.qualified, UniqueKeys())))
         if constraints := cascades.get(table.qualified):
             out.extend(_cascades(table, constraints, is_native=is_native))
     return out
@@ -90,7 +90,7 @@ def _may_select(connection: Connection[Any], tables: Sequence[Table]) -> bool:
     return True
 
 
-def _keys(connection: Connection[Any], table: Table, found: Keys) -> Iterator[Finding]:
+def _keys(connection: Connection[Any], table: Table, found: UniqueKeys) -> Iterator[Finding]:
     used = set(table.key.columns)
     # A field that tells a parent's rows apart is made sure of by `cdc_reader.catalog.table_of`.
     if table.field is None and not any(used.issuperset(key) for key in found.all):

@@ -19,7 +19,7 @@ from cdc.table import Column, Index, Table
 from cdc.table_settings import IndexSettings, TableSettings
 from cdc_reader.binlog.types import type_named
 from cdc_reader.catalog.dialect import Dialect
-from cdc_reader.catalog.unique_key import Keys, identifier, key_fix, unique_template
+from cdc_reader.catalog.unique_key import UniqueKeys, identifier, key_fix, unique_template
 from cdc_reader.rows.select_codec import alphabet_of, lacks_charset, refusal_of
 
 _T = TypeVar("_T")
@@ -40,7 +40,7 @@ class Refused(PreflightError):
         return refused
 
 
-class Modelling:
+class TableBuilder:
     """One table's, with what is wrong in it."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Modelling:
         name: str,
         wanted: TableSettings,
         columns: Sequence[Column],
-        keys: Keys,
+        keys: UniqueKeys,
         mask_key: MaskKey | None,
         dialect: Dialect,
     ) -> None:

@@ -24,8 +24,8 @@ from cdc_reader.binlog.engine import engine_finding
 from cdc_reader.catalog.described import Entry, columns_of, dialect_on, keys_of, rows_of
 from cdc_reader.catalog.dialect import NEWEST, Dialect
 from cdc_reader.catalog.key_overlap import could_be_equal, pairs_to_compare
-from cdc_reader.catalog.table_of import Modelling, Refused, alphabets_of
-from cdc_reader.catalog.unique_key import Keys
+from cdc_reader.catalog.table_of import Refused, TableBuilder, alphabets_of
+from cdc_reader.catalog.unique_key import UniqueKeys
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 NAMES_LISTED = 8
@@ -80,7 +80,7 @@ def find_tables(
     columns, keys = columns_of(connection, asked), keys_of(connection, asked)
     for wanted, entry in entries:
         try:
-            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, Keys())
+            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, UniqueKeys())
             found.append(table_of(entry, wanted, of, unique, settings.mask_key, dialect))
         except Refused as refused:
             findings += refused.findings
@@ -220,7 +220,7 @@ def table_of(
     entry: Entry,
     wanted: TableSettings,
     columns: Sequence[Column],
-    keys: Keys,
+    keys: UniqueKeys,
     mask_key: MaskKey | None = None,
     dialect: Dialect = NEWEST,
 ) -> Table:
@@ -233,7 +233,7 @@ def table_of(
     Raises:
         CdcError: all that is wrong with it, in one; see `cdc_reader.catalog.table_of`.
     """
-    return Modelling(entry.schema, entry.name, wanted, columns, keys, mask_key, dialect).table()
+    return TableBuilder(entry.schema, entry.name, wanted, columns, keys, mask_key, dialect).table()
 
 
 def _shared_keys(tables: Sequence[Table]) -> Iterator[UsageError]:

@@ -16,7 +16,7 @@ Key = tuple[str, ...]
 """Columns of a unique key, in its order."""
 
 
-class Keys(NamedTuple):
+class UniqueKeys(NamedTuple):
     """Unique keys of columns that are NOT NULL, the primary key first."""
 
     whole: tuple[Key, ...] = ()
@@ -37,10 +37,10 @@ class Keys(NamedTuple):
         return bool(self.primary)
 
 
-def unique_template(keys: Keys) -> str:
+def unique_template(keys: UniqueKeys) -> str:
     """Return a key template in which no two rows are equal; empty: there is no key.
 
-    >>> unique_template(Keys(partial=((("k",), "k(3)"),)))
+    >>> unique_template(UniqueKeys(partial=((("k",), "k(3)"),)))
     '{table}:{k}'
     """
     if keys.whole:

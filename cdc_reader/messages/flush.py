@@ -1,6 +1,6 @@
 """A flush: messages that go out together, the fence before them, their bytes on the wire.
 
-Pure.  See docs/adr/0007-fence.md.
+See docs/adr/0007-fence.md.
 """
 
 from __future__ import annotations

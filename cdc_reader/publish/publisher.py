@@ -17,14 +17,14 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
 
 from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.jetstream import connection
-from cdc.jetstream.own_messages import OwnMessages
+from cdc.jetstream.own_messages import Log, OwnMessages
 from cdc.jetstream.stream import (
     ApiError,
     right_refused,
@@ -81,13 +81,6 @@ _FULL_PAUSE_S = 1.0
 _FULL_SAID_EVERY_S = 10.0
 LIST_MESSAGE_BYTES = 256 << 10
 HEARTBEATS_IN_ROOM = 16
-
-
-class Log(Protocol):
-    """What this module needs of `cdc.telemetry.Log`."""
-
-    def warning(self, event: str, **fields: Any) -> Any:
-        """Say something that a person should look at."""
 
 
 class Publisher:

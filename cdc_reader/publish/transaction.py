@@ -37,11 +37,9 @@ class Followed(NamedTuple):
     at: int
     """In the buffer: before the first packet that it left."""
     end: int
-    """In the binlog file."""
     in_transaction: bool
     begun: bool
     messages: int
-    """Of the open transaction."""
     event_us: int
     gtid: str
     context: str

@@ -51,7 +51,7 @@ _decode_ts = msgspec.json.Decoder(_Placed).decode
 
 
 @dataclass(slots=True, kw_only=True)
-class Rehearsed:
+class DryRunMessages:
     """Messages as they would be published, each behind the one before."""
 
     messages: list[tuple[str, bytes]]
@@ -66,7 +66,7 @@ class Rehearsed:
     """What could not be looked at, and why."""
 
 
-async def rehearse(settings: Settings, tables: Sequence[Table]) -> Rehearsed:
+async def dry_run(settings: Settings, tables: Sequence[Table]) -> DryRunMessages:
     """Return what the last minutes and some rows would become.
 
     Raises:
@@ -97,7 +97,7 @@ async def rehearse(settings: Settings, tables: Sequence[Table]) -> Rehearsed:
     changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes or ()))
     rows = await asyncio.to_thread(_rows, settings, tables, facts, log, assembler)
     messages = [("snapshot", body) for run in assembler.runs for body in run.bodies]
-    return Rehearsed(
+    return DryRunMessages(
         messages=changes + messages,
         changes=len(changes),
         rows=rows,
@@ -111,7 +111,7 @@ async def _begins(settings: Settings, log: ServerLog, files: Sequence[tuple[str,
     if settings.nats.scheme == "embedded":
         return log.newest
     nc = await stream.connect(
-        settings.nats, name="cdc-rehearsal", inbox_prefix="_INBOX_reader", log=Refusals()
+        settings.nats, name="cdc-dry-run", inbox_prefix="_INBOX_reader", log=Refusals()
     )
     try:
         found = await newest_boundary(nc, settings.stream, settings.subject_prefix)

@@ -69,7 +69,7 @@ class TextVariable:
         ]
 
 
-class Source:
+class FunctionSource:
     """Lines of a function and the constants that they name."""
 
     def __init__(self, signature: str) -> None:
@@ -164,12 +164,12 @@ def plain_key(key: KeyTemplate, texts: Mapping[str, TextVariable]) -> str:
     return " + ".join(pieces)
 
 
-def lane_number(key: str, partitions: int) -> str:
+def partition_number(key: str, partitions: int) -> str:
     """Return the expression of a key's partition, as `cdc.partition.partition_of` counts it."""
     return f"crc32(({key}).encode()) % {partitions}"
 
 
-def lane_end(op: str, place: str, partitions: int, source: Source) -> list[str]:
+def chain_end(op: str, place: str, partitions: int, source: FunctionSource) -> list[str]:
     """Return the lines that say where the message just appended goes."""
     names = source.constant(f"{op}_at", [f"{op}.{n}".encode() for n in range(partitions)])
     return [f"address({names}[{place}])", f"prevs[{place}] = last = id"]

@@ -25,7 +25,7 @@ from cdc_reader.binlog.charset import (
 )
 from cdc_reader.binlog.table_map import ColumnMap
 from cdc_reader.rows import value
-from cdc_reader.rows.body_source import BASE64, DIGITS, Source, TextVariable, quote
+from cdc_reader.rows.body_source import BASE64, DIGITS, FunctionSource, TextVariable, quote
 from cdc_reader.rows.json_binary import json_text
 from cdc_reader.rows.value import TextTable, decimal_groups, group_bytes, set_text
 
@@ -47,7 +47,7 @@ CONSTANTS: dict[str, object] = {
     "latin1_text": latin1_text,
     "time_text": value.time_text,
 }
-"""What the lines of a `Reading` name beside its own constants."""
+"""What the lines of a `ColumnReading` name beside its own constants."""
 
 
 class Field(NamedTuple):
@@ -69,7 +69,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ColumnReading:
     """How a column becomes text."""
 
     layout: Layout
@@ -129,13 +129,13 @@ def _decimal(column: ColumnMap, table: str) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _ColumnToRead:
     """A column, and the variable that its text goes to."""
 
     column: ColumnMap
     table: str
     name: str
-    source: Source
+    source: FunctionSource
 
     def reading(
         self,
@@ -144,9 +144,9 @@ class _Place:
         quoted: bool,
         alphabet: str | None,
         size: str = "",
-    ) -> Reading:
+    ) -> ColumnReading:
         """Return the reading of this column."""
-        return Reading(
+        return ColumnReading(
             layout=layout_of(self.column, self.table),
             text=TextVariable(name=self.name, quoted=quoted, alphabet=alphabet, size=size),
             fields=fields,
@@ -158,7 +158,7 @@ class _Place:
         return refused(self.column, self.table, why)
 
 
-def reading_of(column: ColumnMap, table: str, name: str, source: Source) -> Reading:
+def reading_of(column: ColumnMap, table: str, name: str, source: FunctionSource) -> ColumnReading:
     """Return how a column is read into the variable `name`; adds its constants to `source`.
 
     Raises:
@@ -167,10 +167,10 @@ def reading_of(column: ColumnMap, table: str, name: str, source: Source) -> Read
     read = _READERS.get(column.type)
     if read is None:
         raise refused(column, table)
-    return read(_Place(column, table, name, source))
+    return read(_ColumnToRead(column, table, name, source))
 
 
-def _integer(at: _Place) -> Reading:
+def _integer(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     alphabet = DIGITS if at.column.unsigned else _SIGNED
     if at.column.type == types.INT24:
@@ -185,20 +185,20 @@ def _integer(at: _Place) -> Reading:
     return at.reading(fields, *lines, quoted=False, alphabet=alphabet)
 
 
-def _year(at: _Place) -> Reading:
+def _year(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     line = f"{name} = {name} + 1900 if {name} else 0"
     return at.reading((Field(name, "B"),), line, quoted=False, alphabet=DIGITS)
 
 
-def _floating(at: _Place) -> Reading:
+def _floating(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     code, convert = ("f", "float_text") if at.column.type == types.FLOAT else ("d", "double_text")
     fields, line = (Field(name, code, "<"),), f"{name} = {convert}({name})"
     return at.reading(fields, line, quoted=False, alphabet=_FLOATING)
 
 
-def _decimal_reading(at: _Place) -> Reading:
+def _decimal_reading(at: _ColumnToRead) -> ColumnReading:
     """Read each group as a number; a negative one is stored with all its bits inverted."""
     name = at.name
     scale = at.column.meta & 0xFF
@@ -249,7 +249,7 @@ def _big_endian(name: str, size: int) -> tuple[Field, ...]:
     return (Field(name, {1: "B", 2: "H", 4: "I", 8: "Q"}[size], ">" if size > 1 else ""),)
 
 
-def _date(at: _Place) -> Reading:
+def _date(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     fields = (Field(name + "a", "H", "<"), Field(name + "b", "B"))
     line = f"{name} = DATES[{name}a | {name}b << 16]"
@@ -270,7 +270,7 @@ def _fraction(digits: int, name: str) -> tuple[tuple[Field, ...], str, str]:
     return fields, number, f".{{{shown}:0{digits}d}}"
 
 
-def _datetime(at: _Place) -> Reading:
+def _datetime(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     fields, _, fraction = _fraction(at.column.meta, name)
     day = f"{{DAYS[{name}a << 15 | {name}b >> 17]}}"
@@ -280,7 +280,7 @@ def _datetime(at: _Place) -> Reading:
     return at.reading(fields, line, quoted=True, alphabet=_TEMPORAL)
 
 
-def _timestamp(at: _Place) -> Reading:
+def _timestamp(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     digits = at.column.meta
     fields, number, fraction = _fraction(digits, name)
@@ -291,14 +291,14 @@ def _timestamp(at: _Place) -> Reading:
     return at.reading(fields, line, quoted=True, alphabet=_TEMPORAL)
 
 
-def _time(at: _Place) -> Reading:
+def _time(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     fields = (Field(name, f"{layout_of(at.column, at.table).fixed_bytes}s"),)
     line = f"{name} = time_text(number({name}, 'big'), {at.column.meta})"
     return at.reading(fields, line, quoted=True, alphabet=_TEMPORAL)
 
 
-def _bit(at: _Place) -> Reading:
+def _bit(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     size = (at.column.meta + 7) // 8
     if size in (1, 2, 4, 8):
@@ -308,7 +308,7 @@ def _bit(at: _Place) -> Reading:
     return at.reading((Field(name, f"{size}s"),), line, quoted=False, alphabet=DIGITS)
 
 
-def _labels(at: _Place) -> tuple[tuple[str, ...], str | None]:
+def _labels(at: _ColumnToRead) -> tuple[tuple[str, ...], str | None]:
     """Return the labels of an ENUM or SET, and their alphabet where none needs escaping."""
     if at.column.labels is None:
         raise at.refused("labels that the binlog does not name")
@@ -324,7 +324,7 @@ def _labels(at: _Place) -> tuple[tuple[str, ...], str | None]:
     return labels, alphabet if plain else None
 
 
-def _charset(at: _Place) -> Charset:
+def _charset(at: _ColumnToRead) -> Charset:
     if at.column.collation is None:
         raise at.refused("a character set that the binlog does not name")
     try:
@@ -333,7 +333,7 @@ def _charset(at: _Place) -> Charset:
         raise at.refused(str(error)) from None
 
 
-def _enum(at: _Place) -> Reading:
+def _enum(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     labels, alphabet = _labels(at)
     # 0 is the empty text of a value that was invalid.
@@ -343,7 +343,7 @@ def _enum(at: _Place) -> Reading:
     return at.reading(fields, line, quoted=True, alphabet=alphabet)
 
 
-def _set(at: _Place) -> Reading:
+def _set(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     labels, alphabet = _labels(at)
     table_of = TextTable(functools.partial(set_text, labels=labels))
@@ -358,7 +358,7 @@ def _set(at: _Place) -> Reading:
     return at.reading(fields, line, quoted=True, alphabet=alphabet)
 
 
-def _string(at: _Place) -> Reading:
+def _string(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     charset = _charset(at)
     if charset is Charset.BINARY:
@@ -377,13 +377,13 @@ def _string(at: _Place) -> Reading:
     return at.reading((), line, quoted=True, alphabet=None, size=size)
 
 
-def _json(at: _Place) -> Reading:
+def _json(at: _ColumnToRead) -> ColumnReading:
     name = at.name
     line = f"{name} = json_text(RAW)"
     return at.reading((), line, quoted=False, alphabet=None)
 
 
-_READERS: dict[int, Callable[[_Place], Reading]] = {
+_READERS: dict[int, Callable[[_ColumnToRead], ColumnReading]] = {
     **dict.fromkeys((types.TINY, types.SHORT, types.INT24, types.LONG, types.LONGLONG), _integer),
     **dict.fromkeys((types.FLOAT, types.DOUBLE), _floating),
     **dict.fromkeys((types.VARCHAR, types.STRING, types.BLOB), _string),

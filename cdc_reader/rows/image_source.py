@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cdc_reader.binlog.table_map import TableMap
-from cdc_reader.rows.body_source import Source, TextVariable, f_string, nested_token
-from cdc_reader.rows.column_source import Field, Layout, Reading, layout_of, reading_of
+from cdc_reader.rows.body_source import FunctionSource, TextVariable, f_string, nested_token
+from cdc_reader.rows.column_source import ColumnReading, Field, Layout, layout_of, reading_of
 
 
 class _Column(NamedTuple):
@@ -21,7 +21,7 @@ class _Column(NamedTuple):
     mask: int
     """Its bit in the bitmap of NULL columns."""
     layout: Layout
-    reading: Reading | None
+    reading: ColumnReading | None
     """None: nobody asked for it."""
     nullable: bool
 
@@ -36,7 +36,7 @@ class Image:
     def __init__(
         self,
         table_map: TableMap,
-        source: Source,
+        source: FunctionSource,
         prefix: str,
         present: frozenset[int],
         *,
@@ -61,7 +61,7 @@ class Image:
         self._columns: list[_Column] = []
         self.texts: dict[int, TextVariable] = {}
         """By place, in the order of `keys`, then of the table."""
-        readings: dict[int, Reading] = {}
+        readings: dict[int, ColumnReading] = {}
         table = table_map.qualified
         for place in dict.fromkeys((*keys, *values)):
             name = f"{prefix}{place}"
@@ -155,7 +155,7 @@ class Image:
 class _Run:
     """Adjacent columns whose distance from ``o`` is known, read together by `flush`."""
 
-    def __init__(self, source: Source, at: int) -> None:
+    def __init__(self, source: FunctionSource, at: int) -> None:
         self._source = source
         self.at = at
         """Distance of the next column from ``o``, in bytes."""

@@ -21,15 +21,15 @@ from cdc.compiled import native
 from cdc.errors import UnavailableError
 from cdc_reader.binlog.event import damaged, read_lenenc
 from cdc_reader.binlog.long_event import PACKET_MAX_BYTES
-from cdc_reader.rows.body_source import Source
-from cdc_reader.rows.select_codec import Row
+from cdc_reader.rows.body_source import FunctionSource
+from cdc_reader.rows.select_codec import SelectedRow
 
 READ_BYTES = 1 << 18
 _native = native("cdc_reader")
 _NULL = 0xFB
 _END, _ERROR = 0xFE, 0xFF
 
-_Cut = Callable[[bytes, int, list[Row]], int]
+_Cut = Callable[[bytes, int, list[SelectedRow]], int]
 
 
 class ResultSet:
@@ -37,7 +37,7 @@ class ResultSet:
 
     def __init__(self, columns: int) -> None:
         """Begin at the first row's packet."""
-        self.rows: list[Row] = []
+        self.rows: list[SelectedRow] = []
         self.done = False
         self.error = b""
         """The packet that ended the rows early, from its error number on; empty: none did."""
@@ -86,7 +86,7 @@ def _packet(data: bytes, at: int) -> tuple[bytes, int] | None:
     return None
 
 
-def _long_way(payload: bytes, columns: int) -> Row:
+def _long_way(payload: bytes, columns: int) -> SelectedRow:
     """Return a row with a value that is long, or that came in several packets."""
     at = 0
     row: list[bytes | None] = []
@@ -117,7 +117,7 @@ def _cutter(columns: int) -> _Cut:
 
 @functools.lru_cache(maxsize=64)
 def _generated_cutter(columns: int) -> _Cut:
-    source = Source("def generated(b, o, rows):")
+    source = FunctionSource("def generated(b, o, rows):")
     source.add("size = len(b); append = rows.append")
     with source.block("while o + 5 <= size:"):
         source.add(
@@ -138,7 +138,7 @@ def _generated_cutter(columns: int) -> _Cut:
     return source.compile(f"{columns} columns of a SELECT")
 
 
-def fetch_rows(connection: Connection[Any], sql: str, bound: Sequence[str]) -> list[Row]:
+def fetch_rows(connection: Connection[Any], sql: str, bound: Sequence[str]) -> list[SelectedRow]:
     """Return all rows of a SELECT on a connection with `select_codec.CONNECTION` settings.
 
     Raises:

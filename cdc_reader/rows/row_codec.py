@@ -40,14 +40,14 @@ from cdc_reader.binlog.charset import NotAscii
 from cdc_reader.binlog.table_map import TableMap
 from cdc_reader.messages.chains import WHOLE, Chains, cut
 from cdc_reader.rows.body_source import (
-    Source,
+    FunctionSource,
     TextVariable,
     body,
+    chain_end,
     column_line,
     f_string,
     key_template,
-    lane_end,
-    lane_number,
+    partition_number,
     plain_key,
     row_line,
 )
@@ -62,7 +62,7 @@ Op = Literal["insert", "update", "delete"]
 _Function = Callable[..., tuple[int, int, str]]
 
 _SIGNATURE = "def generated(b, o, end, row, skip, prefix, prev, middle, tail, append):"
-_LANES_SIGNATURE = (
+_CHAINS_SIGNATURE = (
     "def generated(b, o, end, row, skip, prefix, last, middle, tail, append, half, prevs, address):"
 )
 _UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, struct.error)
@@ -243,7 +243,7 @@ class RowCodec:
 
     def source(
         self, op: Op, *, before: frozenset[int] | None = None, after: frozenset[int] | None = None
-    ) -> Source:
+    ) -> FunctionSource:
         """Return the source of an operation's function.
 
         Args:
@@ -253,7 +253,7 @@ class RowCodec:
             PositionLostError: a column that is needed is not there or not carried.
         """
         several = self._partitions > 1
-        source = Source(_LANES_SIGNATURE if several else _SIGNATURE)
+        source = FunctionSource(_CHAINS_SIGNATURE if several else _SIGNATURE)
         source.constants |= CONSTANTS
         source.constant("null_key", self._null_key)
         old = new = self._image(source, "p", before, values=())
@@ -266,7 +266,7 @@ class RowCodec:
             with source.block("if o > end:"):
                 source.add("raise IndexError")
             if several:
-                self._emit_to_lanes(source, op, old, new)
+                self._emit_to_chains(source, op, old, new)
             else:
                 with source.block("if row >= skip:"):
                     source.add("id = f'{prefix}{row}'")
@@ -277,7 +277,11 @@ class RowCodec:
         return source
 
     def _image(
-        self, source: Source, prefix: str, present: frozenset[int] | None, values: tuple[int, ...]
+        self,
+        source: FunctionSource,
+        prefix: str,
+        present: frozenset[int] | None,
+        values: tuple[int, ...],
     ) -> Image:
         if present is None:
             present = frozenset(range(len(self._map.columns)))
@@ -304,7 +308,7 @@ class RowCodec:
             ]
         )
 
-    def _emit(self, source: Source, op: Op, before: Image, after: Image) -> None:
+    def _emit(self, source: FunctionSource, op: Op, before: Image, after: Image) -> None:
         table = self.target.table
         value = "" if op == "delete" else "{value}"
         lines, key = self._key(after)
@@ -322,44 +326,44 @@ class RowCodec:
             whole = body(op, table, "{key}", value=value, old_key=old_key)
             source.add(f"append({whole})")
 
-    def _emit_to_lanes(self, source: Source, op: Op, before: Image, after: Image) -> None:
+    def _emit_to_chains(self, source: FunctionSource, op: Op, before: Image, after: Image) -> None:
         """Write what `_emit` does for several partitions, each with its own chain.
 
         A key that leaves its partition is deleted there, by a message behind the row's.
         """
         if op != "update":
             with source.block("if row >= skip:"):
-                source.add("id = f'{prefix}{row}'", *self._lane(after, "at"))
+                source.add("id = f'{prefix}{row}'", *self._partition(after, "at"))
                 self._emit(source, op, before, after)
-                source.add(*lane_end(op, "at", self._partitions, source))
+                source.add(*chain_end(op, "at", self._partitions, source))
             return
         with source.block("if row >= skip or row == half:"):
-            source.add("id = f'{prefix}{row}'", *self._lane(after, "at"))
+            source.add("id = f'{prefix}{row}'", *self._partition(after, "at"))
             same = " and ".join(f"p{place} == v{place}" for place in before.texts)
-            source.add(f"was = at if {same} else {self._lane_number(before)}")
+            source.add(f"was = at if {same} else {self._partition_number(before)}")
             with source.block("if row >= skip:"):
                 with source.block("if was == at:"):
                     self._emit(source, op, before, after)
                 with source.block("else:"):
                     # To its own partition the row is one like any other.
                     self._emit_row(source, op, after)
-                source.add(*lane_end(op, "at", self._partitions, source))
+                source.add(*chain_end(op, "at", self._partitions, source))
             with source.block("if was != at:"):
                 source.add("id = f'{prefix}{row}.0'", "prev = prevs[was]")
                 self._emit_row(source, "delete", before)
-                source.add(*lane_end("delete", "was", self._partitions, source))
+                source.add(*chain_end("delete", "was", self._partitions, source))
 
-    def _emit_row(self, source: Source, op: Op, image: Image) -> None:
+    def _emit_row(self, source: FunctionSource, op: Op, image: Image) -> None:
         lines, key = self._key(image)
         whole = body(op, self.target.table, key, value="" if op == "delete" else "{value}")
         source.add(*lines, f"append({whole})")
 
-    def _lane(self, image: Image, place: str) -> list[str]:
-        return [f"{place} = {self._lane_number(image)}", f"prev = prevs[{place}]"]
+    def _partition(self, image: Image, place: str) -> list[str]:
+        return [f"{place} = {self._partition_number(image)}", f"prev = prevs[{place}]"]
 
-    def _lane_number(self, image: Image) -> str:
+    def _partition_number(self, image: Image) -> str:
         key = plain_key(self.target.key, self._key_texts(image))
-        return lane_number(key, self._partitions)
+        return partition_number(key, self._partitions)
 
     def _key_texts(self, image: Image) -> dict[str, TextVariable]:
         return {name: image.texts[self._places[name]] for name in self.target.key.columns}

@@ -42,9 +42,9 @@ KINDS = (
 _INTEGER, _YEAR, _DOUBLE, _DECIMAL, _DATE, _DATETIME, _TIMESTAMP, _LABEL = range(8)
 TEXT, JSON, CALLED, PRINTED, PRINTED_DATETIME, PRINTED_TIMESTAMP = range(8, len(KINDS))
 
-Reading = tuple[int, int, bool, Any]
+PlannedReading = tuple[int, int, bool, Any]
 """``(kind, detail, quoted, extra)``: how a column's bytes become its text."""
-_SIMPLE: dict[int, Reading] = {
+_SIMPLE: dict[int, PlannedReading] = {
     types.YEAR: (_YEAR, 0, False, None),
     types.DOUBLE: (_DOUBLE, 0, False, None),
     types.DATE: (_DATE, 0, True, None),
@@ -55,7 +55,7 @@ _WITH_META = {
     types.DATETIME2: (_DATETIME, True),
     types.TIMESTAMP2: (_TIMESTAMP, True),
 }
-_SKIPPED: Reading = (CALLED, 0, False, bytes)
+_SKIPPED: PlannedReading = (CALLED, 0, False, bytes)
 """A column that nobody asked for: gone over by its length, never called."""
 
 
@@ -106,7 +106,7 @@ def row_plan(
 
 
 def select_plan(
-    columns: Mapping[str, Reading],
+    columns: Mapping[str, PlannedReading],
     *,
     table: str,
     key: KeyTemplate,
@@ -196,7 +196,7 @@ def _image_column(column: ColumnMap, table: str, wanted: bool) -> tuple[Any, ...
     return kind, detail, fixed_bytes, length_bytes, column.nullable, quoted, extra
 
 
-def _image_reading(column: ColumnMap) -> Reading:
+def _image_reading(column: ColumnMap) -> PlannedReading:
     kind, meta = column.type, column.meta
     if types.BY_CODE[kind].is_integer:
         return _INTEGER, int(column.unsigned), False, None

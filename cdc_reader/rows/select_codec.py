@@ -20,7 +20,7 @@ from cdc_reader.rows.body_source import (
     BASE64,
     DIGITS,
     SELECTED,
-    Source,
+    FunctionSource,
     TextVariable,
     column_line,
     f_string,
@@ -36,7 +36,7 @@ from cdc_reader.rows.row_plan import (
     PRINTED_DATETIME,
     PRINTED_TIMESTAMP,
     TEXT,
-    Reading,
+    PlannedReading,
     select_plan,
 )
 from cdc_reader.rows.shape import needed_columns, target_of
@@ -58,7 +58,7 @@ CONNECTION: dict[str, Any] = {
 }
 """Arguments of `pymysql.connect`: text as UTF-8, every value as the bytes that are printed."""
 
-Row = tuple[bytes | None, ...]
+SelectedRow = tuple[bytes | None, ...]
 
 _SIGNATURE = "def generated(rows, append):"
 _CONSTANTS = {
@@ -91,7 +91,7 @@ def _integer_text(raw: bytes) -> str:
     return str(int(raw))
 
 
-_READINGS: dict[str, Reading] = {
+_READINGS: dict[str, PlannedReading] = {
     "year": (CALLED, 0, False, _integer_text),
     "float": (CALLED, 0, False, selected_float),
     "double": (CALLED, 0, False, selected_double),
@@ -181,7 +181,7 @@ class SelectCodec:
                 fields=table.fields,
             )
 
-    def rows(self, selected: Sequence[Row]) -> list[bytes]:
+    def rows(self, selected: Sequence[SelectedRow]) -> list[bytes]:
         """Return ``{"key":"users:7","value":"…"}`` for each row.
 
         Args:
@@ -200,9 +200,9 @@ class SelectCodec:
             raise self._unreadable(type(error).__name__) from None
         return out
 
-    def source(self) -> Source:
+    def source(self) -> FunctionSource:
         """Return the source of the function."""
-        source = Source(_SIGNATURE)
+        source = FunctionSource(_SIGNATURE)
         source.constants |= _CONSTANTS
         source.constant("null_key", self._null_key)
         texts = {column.name: _text(column, f"v{n}") for n, column in enumerate(self._columns)}
@@ -221,7 +221,7 @@ class SelectCodec:
             source.add(*lines, f"append({selected_row(key)})")
         return source
 
-    def _write_shaped(self, source: Source, texts: dict[str, TextVariable]) -> None:
+    def _write_shaped(self, source: FunctionSource, texts: dict[str, TextVariable]) -> None:
         """Write the lines that make each column's text, None where it is NULL."""
         made = shaped_selection(
             self._target,
@@ -235,7 +235,7 @@ class SelectCodec:
                 source.add(*_lines(column, texts[column.name]))
 
     def _write_way(
-        self, source: Source, texts: dict[str, TextVariable], *, some_null: bool
+        self, source: FunctionSource, texts: dict[str, TextVariable], *, some_null: bool
     ) -> None:
         only = self._table.value_column
         for n, column in enumerate(self._columns):
@@ -316,7 +316,7 @@ def _is_zerofill(column: Column) -> bool:
     return bool(re.search(r"\bzerofill\b", column.column_type))
 
 
-def _reading(column: Column) -> Reading:
+def _reading(column: Column) -> PlannedReading:
     """Return how the printed bytes become text on the compiled path: as `_lines` does it."""
     kind = type_named(column.data_type)
     if kind.is_integer:

@@ -1,8 +1,8 @@
 """A row's texts -> its key, field, value and index entries, for tables that ask for more.
 
 Pure.  Tables with a field, a mask or an index; all others take the generated ways of
-`row_codec` and `select_codec`.  Both codecs give their texts to one `Shape`, so what a mask hides
-is hidden in one place, before anything leaves the reader, and both give equal bodies.
+`row_codec` and `select_codec`.  Both codecs give their texts to one `RowShaper`, so what a mask
+hides is hidden in one place, before anything leaves the reader, and both give equal bodies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NullKey(Exception):
     """A column of a row's key or field is NULL; its name."""
 
 
-class Place(NamedTuple):
+class RowAddress(NamedTuple):
     """Where a row stands: what an update leaves, or keeps."""
 
     key: str
@@ -39,10 +39,10 @@ class Place(NamedTuple):
     members: tuple[Member, ...]
 
 
-class Row(NamedTuple):
+class ShapedRow(NamedTuple):
     """A row as it goes out."""
 
-    place: Place
+    place: RowAddress
     value: str | None
     scores: tuple[str | None, ...]
     """Of each of the place's members; None in a set."""
@@ -59,7 +59,7 @@ class Target(NamedTuple):
     fields: tuple[tuple[str, str], ...] | None = None
     """As of `Table`."""
     shaped: Table | None = None
-    """The table, where a `Shape` makes its rows."""
+    """The table, where a `RowShaper` makes its rows."""
     known: tuple[str, ...] = ()
     """The table's columns as its catalog shows them."""
     identity: Identity = Identity()
@@ -126,7 +126,7 @@ def needed_columns(target: Target, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*place_columns(target), *value_columns(target, names), *scores)))
 
 
-class Shape:
+class RowShaper:
     """Makes the rows of one table."""
 
     def __init__(self, table: Table, names: Sequence[str], quoted: Mapping[str, bool]) -> None:
@@ -149,7 +149,7 @@ class Shape:
             for index in table.indexes
         ]
 
-    def place(self, texts: Mapping[str, Text]) -> Place:
+    def place(self, texts: Mapping[str, Text]) -> RowAddress:
         """Return where a row stands.
 
         Args:
@@ -161,9 +161,9 @@ class Shape:
         shown = self._shown(texts)
         key, field = self._key(shown)
         members = [_member(index, key, shown) for index in self._table.indexes]
-        return Place(key, field, tuple(member for member in members if member is not None))
+        return RowAddress(key, field, tuple(member for member in members if member is not None))
 
-    def row(self, texts: Mapping[str, Text]) -> Row:
+    def row(self, texts: Mapping[str, Text]) -> ShapedRow:
         """Return a row as it goes out.
 
         Args:
@@ -187,7 +187,7 @@ class Shape:
                 scores.append(score)
         only = self._table.value_column
         value = self._object(shown) if only is None else shown[only]
-        return Row(Place(key, field, tuple(members)), value, tuple(scores))
+        return ShapedRow(RowAddress(key, field, tuple(members)), value, tuple(scores))
 
     def _shown(self, texts: Mapping[str, Text]) -> _Shown:
         """Return the texts as they may be seen."""

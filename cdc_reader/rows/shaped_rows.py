@@ -1,4 +1,4 @@
-"""Rows events and selected rows of tables with a `Shape` -> message bodies.
+"""Rows events and selected rows of tables with a `RowShaper` -> message bodies.
 
 Pure.  What `row_codec` and `select_codec` generate for all other tables is written out here;
 only the reading of an image's columns is generated.  The bytes are those of `cdc.message.encode`.
@@ -12,15 +12,15 @@ from typing import Any
 from cdc.errors import PositionLostError
 from cdc.partition import partition_of
 from cdc_reader.binlog.table_map import TableMap
-from cdc_reader.rows.body_source import Source, TextVariable, quote
+from cdc_reader.rows.body_source import FunctionSource, TextVariable, quote
 from cdc_reader.rows.column_source import CONSTANTS, reading_of
 from cdc_reader.rows.image_source import Image
 from cdc_reader.rows.shape import (
     Member,
     NullKey,
-    Place,
-    Row,
-    Shape,
+    RowAddress,
+    RowShaper,
+    ShapedRow,
     Target,
     Text,
     needed_columns,
@@ -55,13 +55,13 @@ class ShapedRows:
         self._places = {name: place for place, name in enumerate(names)}
         self._old_names = place_columns(target)
         self._new_names = needed_columns(target, names)
-        scratch = Source("")
+        scratch = FunctionSource("")
         quoted = {
             name: reading_of(table_map.columns[self._places[name]], target.table, "v", scratch)
             .text.quoted
             for name in self._new_names
         }  # fmt: skip
-        self._shape = Shape(target.shaped, shown_columns(target, names), quoted)
+        self._shape = RowShaper(target.shaped, shown_columns(target, names), quoted)
 
     def places_needed(self, *, before: bool) -> tuple[int, ...]:
         """Return the places of the columns that are read of an image."""
@@ -79,7 +79,7 @@ class ShapedRows:
         return self._several_chains(op, read)
 
     def _reader(self, op: str, before: frozenset[int], after: frozenset[int]) -> _Read:
-        source = Source("def generated(b, o):")
+        source = FunctionSource("def generated(b, o):")
         source.constants |= CONSTANTS
         sides = {"p": "()", "v": "()"}
         if op != "insert":
@@ -90,13 +90,13 @@ class ShapedRows:
         function: _Read = source.compile(f"images of {self._target.table!r}, {op}")
         return function
 
-    def _write_image(self, source: Source, prefix: str, present: frozenset[int]) -> str:
+    def _write_image(self, source: FunctionSource, prefix: str, present: frozenset[int]) -> str:
         """Write the reading of an image; return the tuple of its texts."""
         places = self.places_needed(before=prefix == "p")
         Image(self._map, source, prefix, present, keys=(), values=places, plain=True).write()
         return "(" + "".join(f"{prefix}{place}, " for place in places) + ")"
 
-    def _old(self, texts: Sequence[Text]) -> Place | None:
+    def _old(self, texts: Sequence[Text]) -> RowAddress | None:
         if not texts:
             return None
         try:
@@ -104,7 +104,7 @@ class ShapedRows:
         except NullKey as error:
             raise self._null_key(self._places[str(error)]) from None
 
-    def _new(self, texts: Sequence[Text]) -> Row | None:
+    def _new(self, texts: Sequence[Text]) -> ShapedRow | None:
         if not texts:
             return None
         try:
@@ -134,7 +134,7 @@ class ShapedRows:
         return generated
 
     def _several_chains(self, op: str, read: _Read) -> Function:
-        """Return the same for several partitions; see `RowCodec._emit_to_lanes`."""
+        """Return the same for several partitions; see `RowCodec._emit_to_chains`."""
         table, partitions = self._target.table, self._partitions
 
         def generated(
@@ -142,7 +142,9 @@ class ShapedRows:
             tail: str, append: Callable[[bytes], None], half: int, prevs: list[str],
             address: Callable[[bytes], None],
         ) -> tuple[int, int, str]:  # fmt: skip
-            def send(kind: str, own: str, chain: int, old: Place | None, new: Row | None) -> None:
+            def send(
+                kind: str, own: str, chain: int, old: RowAddress | None, new: ShapedRow | None
+            ) -> None:
                 about = change_head(kind, table, old, new)
                 append(f'{about}{middle}{own}","prev":"{prevs[chain]}{tail}'.encode())
                 address(f"{kind}.{chain}".encode())
@@ -155,7 +157,7 @@ class ShapedRows:
                 if row >= skip or (op == "update" and row == half):
                     old, new = self._old(old_texts), self._new(new_texts)
                     own = f"{prefix}{row}"
-                    was, at = (_lane(place, partitions) for place in (old, new and new.place))
+                    was, at = (_partition(place, partitions) for place in (old, new and new.place))
                     moves = was is not None and at is not None and was != at
                     if row >= skip:
                         chain = was if at is None else at
@@ -170,11 +172,11 @@ class ShapedRows:
         return generated
 
 
-def _lane(place: Place | None, partitions: int) -> int | None:
+def _partition(place: RowAddress | None, partitions: int) -> int | None:
     return None if place is None else partition_of(place.key, partitions)
 
 
-def change_head(op: str, table: str, old: Place | None, new: Row | None) -> str:
+def change_head(op: str, table: str, old: RowAddress | None, new: ShapedRow | None) -> str:
     """Return a change's body up to what follows `old_index`: fields as `cdc.message.Change` has.
 
     Args:
@@ -204,7 +206,7 @@ def change_head(op: str, table: str, old: Place | None, new: Row | None) -> str:
     return "".join(out)
 
 
-def selected(row: Row) -> bytes:
+def selected(row: ShapedRow) -> bytes:
     """Return a row of a snapshot: fields as `cdc.message.SnapshotRow` has them."""
     out = [f'{{"key":{_json(row.place.key)}']
     if row.value is not None:
@@ -215,7 +217,7 @@ def selected(row: Row) -> bytes:
     return ("".join(out) + ("," + index if index else "") + "}").encode()
 
 
-def _index_field(row: Row) -> str:
+def _index_field(row: ShapedRow) -> str:
     entries = [_entry(m, s) for m, s in zip(row.place.members, row.scores, strict=True)]
     return f'"index":[{",".join(entries)}],' if entries else ""
 
@@ -246,7 +248,7 @@ def shaped_selection(
     if target.shaped is None:
         raise ValueError(f"{target.table} has no shape")
     columns = list(texts)
-    shape = Shape(target.shaped, names, {name: text.quoted for name, text in texts.items()})
+    shape = RowShaper(target.shaped, names, {name: text.quoted for name, text in texts.items()})
 
     def made(row: tuple[Any, ...]) -> bytes:
         try:

@@ -26,7 +26,7 @@ from cdc.table import Column, Table
 from cdc_reader.catalog import facts
 from cdc_reader.resume.server_log import VISIBLE_WAIT_S, log_status, not_purged
 from cdc_reader.rows.result_set import fetch_rows
-from cdc_reader.rows.select_codec import CONNECTION, Row, SelectCodec
+from cdc_reader.rows.select_codec import CONNECTION, SelectCodec, SelectedRow
 from cdc_reader.snapshot.key_range import chunk_columns, estimate_of, select_of
 
 _DEFINITION_CHANGED = {1054, 1146, 1412}
@@ -37,7 +37,7 @@ _DEFINITION_CHANGED = {1054, 1146, 1412}
 class Chunk:
     """Rows of one SELECT, and where the binlog ended after it: it saw nothing beyond."""
 
-    rows: list[Row]
+    rows: list[SelectedRow]
     """Columns of `SelectCodec.select_list`, then those of the chunk key."""
     after: tuple[str, ...]
     """Chunk key of the last row, as text; empty when the table has none."""
@@ -218,20 +218,22 @@ def about_rows(connection: Connection, table: Table, wanted: KeyRange) -> int:
 
 def _timed(
     cursor: pymysql.cursors.Cursor, sql: str, bound: Sequence[str]
-) -> tuple[list[Row], float]:
+) -> tuple[list[SelectedRow], float]:
     began_s = time.monotonic()
     rows = fetch_rows(cursor.connection, sql, bound)
     return rows, time.monotonic() - began_s
 
 
-def _one(cursor: pymysql.cursors.Cursor) -> Row:
+def _one(cursor: pymysql.cursors.Cursor) -> SelectedRow:
     row = cursor.fetchone()
     if row is None:
         raise UnavailableError("MySQL answers nothing")
     return tuple(row)
 
 
-def chunk_of(rows: list[Row], columns: Sequence[Column], limit: int, high: Watermark) -> Chunk:
+def chunk_of(
+    rows: list[SelectedRow], columns: Sequence[Column], limit: int, high: Watermark
+) -> Chunk:
     """Return what was read just now, and whether it was the rest."""
     after: tuple[str, ...] = ()
     if rows and columns:

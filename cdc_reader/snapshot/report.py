@@ -10,7 +10,7 @@ from cdc.telemetry import Log
 from cdc_reader.snapshot.snapshot import Snapshot
 
 
-class BackfillReport:
+class SnapshotReport:
     """Looks at a snapshot once in a round of the loop."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:

@@ -32,7 +32,7 @@ WHOLE_TABLE_MAX_ROWS = 100_000
 """A table without a unique key is read at once; more rows would not fit in memory."""
 
 
-class _Keys(msgspec.Struct):
+class _MessageKeys(msgspec.Struct):
     """The keys of a message, for the window; the rest is not looked at."""
 
     key: str = ""
@@ -41,21 +41,21 @@ class _Keys(msgspec.Struct):
     old_field: str | None = None
 
     @property
-    def place(self) -> _Place:
+    def place(self) -> _KeyAndField:
         """The key, with the field where the hash of a parent has one for each row."""
         return self.key, self.field
 
     @property
-    def old_place(self) -> _Place:
+    def old_place(self) -> _KeyAndField:
         """The same before the change; the key is "" where it had none."""
         return self.old_key or "", self.old_field
 
 
-_Place = tuple[str, str | None]
-_decode_keys = msgspec.json.Decoder(_Keys).decode
+_KeyAndField = tuple[str, str | None]
+_decode_keys = msgspec.json.Decoder(_MessageKeys).decode
 
 
-class Reading(Protocol):
+class ChunkReading(Protocol):
     """A chunk that is being read: a future."""
 
     def done(self) -> bool:
@@ -70,7 +70,7 @@ class Chunks(Protocol):
 
     def begin(
         self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
-    ) -> Reading:
+    ) -> ChunkReading:
         """Begin to read the first rows of a range, all changes up to `low` included."""
 
 
@@ -80,10 +80,10 @@ class Window:
 
     table: Table
     codec: SelectCodec
-    reading: Reading
+    reading: ChunkReading
     rows: KeyRange | None
     """The range that it belongs to; None: the whole table."""
-    touched: set[_Place] = field(default_factory=set)
+    touched: set[_KeyAndField] = field(default_factory=set)
 
 
 class Newest(NamedTuple):

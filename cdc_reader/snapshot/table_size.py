@@ -19,7 +19,7 @@ from cdc.table import Column, Table
 from cdc_reader.binlog.types import Family, type_named
 from cdc_reader.catalog.described import dialect_on, entry_of, keys_of, rows_of
 from cdc_reader.catalog.table_check import SELECT_REFUSED, sql_name
-from cdc_reader.catalog.unique_key import Keys, identifier, key_fix
+from cdc_reader.catalog.unique_key import UniqueKeys, identifier, key_fix
 from cdc_reader.snapshot.snapshot import WHOLE_TABLE_MAX_ROWS
 
 SCAN_MS = 10_000
@@ -162,7 +162,7 @@ def check_order(connection: Connection[Any], table: Table, size: TableSize) -> I
     """Find a table that is too large to be read in one piece and has no key to go by."""
     if table.chunk_key or size.rows <= WHOLE_TABLE_MAX_ROWS:
         return
-    keys = keys_of(connection, [entry_of(table)]).get(table.qualified, Keys())
+    keys = keys_of(connection, [entry_of(table)]).get(table.qualified, UniqueKeys())
     yield Finding(
         id="mysql.table-unordered",
         seen=f"{table.qualified} has {size.rows:,} rows and no primary or unique NOT NULL key",

@@ -38,7 +38,7 @@ from cdc_reader.publish.beat import Beat
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.reader import Attached
 from cdc_reader.resume.resume import Resume, initial_progress, parsed_gtid_set
-from cdc_reader.rows.select_codec import Row, SelectCodec
+from cdc_reader.rows.select_codec import SelectCodec, SelectedRow
 from cdc_reader.snapshot.chunk import Chunk, chunk_of
 from cdc_reader.snapshot.pace import Pace
 from cdc_reader.snapshot.snapshot import Snapshot
@@ -145,7 +145,7 @@ class _Chunks:
         assert self._asked is not None, "nothing was asked"
         codec, wanted, limit = self._asked
         rows = sorted(self._binlog.rows[read.visible].items())
-        cells: list[Row] = [
+        cells: list[SelectedRow] = [
             (*self._cells(codec, id_, ver), b"%d" % id_)
             for id_, ver in rows
             if _is_within(id_, wanted)
@@ -157,7 +157,7 @@ class _Chunks:
         self._chunk = dataclasses.replace(chunk, read_us=read.clock)
 
     @staticmethod
-    def _cells(codec: SelectCodec, id_: int, ver: int) -> Row:
+    def _cells(codec: SelectCodec, id_: int, ver: int) -> SelectedRow:
         cells = {"id": b"%d" % id_, "ver": b"%d" % ver}
         return tuple(cells[name] for name in codec.indexes)
 

@@ -11,7 +11,7 @@ def test_time_and_room_follow_from_the_rows() -> None:
     """80,000 rows a second; 180 bytes a key in Redis, 120 a row in the stream, and the value."""
     size = TableSize(rows=160_000, is_exact=True, size_bytes=1, value_bytes=100)
 
-    assert (2.0, 44_800_000, 35_200_000) == (size.backfill_s, size.redis_bytes, size.stream_bytes)
+    assert (2.0, 44_800_000, 35_200_000) == (size.snapshot_s, size.redis_bytes, size.stream_bytes)
 
 
 @pytest.mark.parametrize(

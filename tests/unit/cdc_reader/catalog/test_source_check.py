@@ -161,7 +161,7 @@ def test_sessions_are_told_once_the_server_is_set_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept_s", "backfill_s", "wanted_s"),
+    ("kept_s", "snapshot_s", "wanted_s"),
     [
         ("0", 1e6, None),
         ("86400", 0, None),
@@ -171,11 +171,11 @@ def test_sessions_are_told_once_the_server_is_set_right() -> None:
     ],
 )
 def test_binlogs_are_kept_for_a_day_and_for_three_times_the_first_reading(
-    kept_s: str, backfill_s: float, wanted_s: int | None
+    kept_s: str, snapshot_s: float, wanted_s: int | None
 ) -> None:
     """0 is for ever; the statement has the value that satisfies both."""
     facts = with_variables(MYSQL, binlog_expire_logs_seconds=kept_s)
-    found = check_retention(facts, backfill_s)
+    found = check_retention(facts, snapshot_s)
 
     assert [finding.fix.sql for finding in found] == (
         [(f"SET PERSIST binlog_expire_logs_seconds = {wanted_s};",)] if wanted_s else []

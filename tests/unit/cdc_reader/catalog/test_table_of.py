@@ -13,9 +13,9 @@ from cdc.mask import Mask, MaskKey, parse_mask
 from cdc.table import Column, Table
 from cdc.table_settings import IndexSettings, TableSettings
 from cdc_reader.catalog.dialect import NEWEST, Dialect
-from cdc_reader.catalog.table_of import Modelling
+from cdc_reader.catalog.table_of import TableBuilder
 from cdc_reader.catalog.tables import _shared_keys
-from cdc_reader.catalog.unique_key import Keys, key_fix
+from cdc_reader.catalog.unique_key import UniqueKeys, key_fix
 
 SECRET = MaskKey(b"0123456789abcdef")
 
@@ -27,7 +27,7 @@ def column(name: str, data_type: str) -> Column:
     )
 
 
-ID = Keys((("id",),), primary=("id",))
+ID = UniqueKeys((("id",),), primary=("id",))
 COLUMNS = (
     column("id", "int"),
     column("user_id", "int"),
@@ -41,12 +41,12 @@ COLUMNS = (
 def table(
     mask_key: MaskKey | None = SECRET,
     among: Sequence[Column] = COLUMNS,
-    keys: Keys = ID,
+    keys: UniqueKeys = ID,
     dialect: Dialect = NEWEST,
     **how: Any,
 ) -> Table:
     wanted = TableSettings(**({"name": "orders", "exclude": ("place",)} | how))
-    return Modelling("shop", "orders", wanted, among, keys, mask_key, dialect).table()
+    return TableBuilder("shop", "orders", wanted, among, keys, mask_key, dialect).table()
 
 
 def index(key: str = "of:{user_id}", **how: Any) -> IndexSettings:
@@ -77,7 +77,7 @@ def test_a_key_that_mysql_made_itself_is_no_column_of_the_row() -> None:
     """SELECT * does not show it; rows are told apart by it all the same."""
     made = replace(column("my_row_id", "bigint"), extra="auto_increment INVISIBLE")
     own = replace(made, extra="INVISIBLE")
-    keys = Keys((("my_row_id",),), primary=("my_row_id",))
+    keys = UniqueKeys((("my_row_id",),), primary=("my_row_id",))
     found = table(among=(made, COLUMNS[1]), keys=keys, exclude=())
 
     assert found.fields == (("user_id", "user_id"),)
@@ -105,7 +105,7 @@ def test_generated_columns_are_refused_where_updates_lack_them() -> None:
 
 def test_a_key_on_a_part_of_a_column_tells_rows_apart_alone() -> None:
     """It is said; named in a template it is enough, and rows are then read in one piece."""
-    keys = Keys(partial=((("email",), "email(3)"),), primary=("email",))
+    keys = UniqueKeys(partial=((("email",), "email(3)"),), primary=("email",))
 
     with pytest.raises(PreflightError, match=r"only one on email\(3\)") as refused:
         table(keys=keys)

@@ -11,7 +11,7 @@ from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
 from cdc_reader.catalog.described import Entry
 from cdc_reader.catalog.tables import _shared_keys, table_of
-from cdc_reader.catalog.unique_key import Key, Keys
+from cdc_reader.catalog.unique_key import Key, UniqueKeys
 
 USERS = Entry(schema="shop", name="users", kind="BASE TABLE")
 
@@ -33,7 +33,7 @@ def table(
     entry: Entry = USERS,
 ) -> Table:
     wanted = TableSettings(name="users", key=key, value=value)
-    return table_of(entry, wanted, columns, Keys(tuple(keys)))
+    return table_of(entry, wanted, columns, UniqueKeys(tuple(keys)))
 
 
 def test_the_primary_key_is_identity_chunk_key_and_template() -> None:
