@@ -5,6 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # They wait more than they compute; each has servers of its own.
 WORKERS ?= 4
+CORES := $(shell nproc)
 TYPED := $(wildcard cdc cdc_reader redis_sink cdc_verify tests benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -38,18 +39,21 @@ servers: venv ## Bring mysqld and mariadbd, two versions of each, nats-server, a
 demo: venv ## Run the main job on real servers and show each change on its way
 	$(BIN)/cdc demo
 
-test: servers ## Run all tests on real servers; DEPTH=full repeats each fault more often
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+test: servers unit ## Run all tests on real servers; DEPTH=full repeats each fault more often
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(wildcard $(addprefix tests/,fault model acceptance integration))
 
 check: venv ## Check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict $(TYPED)
 
-unit: venv ## Run the tests that need no server
-	$(BIN)/pytest $(wildcard tests/unit tests/golden)
+unit: venv ## Run the tests that need no server, and show what they cover
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n $(CORES) --dist worksteal $(wildcard tests/unit tests/golden)
+	$(BIN)/python -m tests.support.covered
 
-model: venv ## Search the model of the protocol; MODEL_DEPTH=4 looks four steps further
+model: venv ## Search the model of the protocol; DEPTH=full and MODEL_DEPTH=4 look further
 	MODEL_DEPTH=$(or $(MODEL_DEPTH),0) $(BIN)/pytest -rP tests/model
 
 integration fault acceptance: servers

@@ -13,16 +13,19 @@ from contextlib import ExitStack
 from typing import ParamSpec, Protocol, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis, Server
 from tests.support.certificates import Authority
+from tests.support.depth import depth
 
-pytest_plugins = ["tests.support.fault_report"]
+pytest_plugins = ["tests.support.fault_report", "tests.support.order"]
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
 
 
+settings.load_profile(depth())
 # A shell that runs us in the background has us ignore Ctrl-C, and what we start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,8 +1,8 @@
 """All interleavings of a few steps and faults, with the decisions of reader and sink themselves.
 
 Each test searches breadth-first from nothing having begun, to a depth that is said, and asks in
-every state what becomes of it: `tests.model.search`.  ``MODEL_DEPTH=4 make model`` looks four
-steps further than CI does.
+every state what becomes of it: `tests.model.search`.  ``make model DEPTH=full`` looks one
+step further than a normal run does, ``MODEL_DEPTH=4`` four more.
 
 Not in the model: several partitions, MariaDB, servers that change.
 """
@@ -19,9 +19,12 @@ from tests.model.binlog import Transaction
 from tests.model.search import Found, Search
 from tests.model.state import Rules, Scenario
 from tests.model.world import World
+from tests.support.depth import by_depth
 
 DEEPER = int(os.environ.get("MODEL_DEPTH", "0"))
-"""Steps more than in CI."""
+"""Steps more than with `DEPTH=full`."""
+SHALLOWER = by_depth(1, full=0)
+"""Steps fewer in a normal run: each doubles the time."""
 
 CHANGES: tuple[Transaction, ...] = (
     [[("insert", 1, 10), ("insert", 2, 10)]],
@@ -161,7 +164,7 @@ def look(name: str, scenario: Scenario, depth: int) -> Found:
 def test_every_state_ends_right_without_a_person(name: str) -> None:
     """Redis equals MySQL at rest, and shows no older value before; nobody stops."""
     depth, scenario = HEALS[name]
-    found = look(name, scenario, depth)
+    found = look(name, scenario, depth - SHALLOWER)
 
     assert found.wrong == ""
     assert set(found.ends) == {"equal"}
@@ -172,7 +175,7 @@ def test_every_state_ends_right_without_a_person(name: str) -> None:
 def test_every_state_ends_right_or_with_an_error(name: str) -> None:
     """Never silently wrong: Redis equals MySQL at rest, or a role has stopped and says why."""
     depth, scenario = IS_NEVER_WRONG[name]
-    found = look(name, scenario, depth)
+    found = look(name, scenario, depth - SHALLOWER)
 
     assert found.wrong == ""
     assert found.ends["equal"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 VARIABLE = "DEPTH"
 NORMAL, FULL = "normal", "full"
 
@@ -27,3 +29,8 @@ def depth() -> str:
 def by_depth(normal: int, full: int) -> int:
     """Return the number of repetitions of this run: ``by_depth(4, full=18)``."""
     return full if depth() == FULL else normal
+
+
+# Measured lines run slower than a deadline of one example allows on a busy machine.
+settings.register_profile(NORMAL, max_examples=30, deadline=None)
+settings.register_profile(FULL, max_examples=100, deadline=None)

@@ -29,6 +29,7 @@ from cdc_reader.rows.row_plan import OPS
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.rows.shape import Target
 from tests.support.binlog import UUID, Binlog
+from tests.support.depth import by_depth
 from tests.support.documents import DOCUMENTS, encode
 
 SUFFIX = ',"ts":1795414891568123,"v":1}'
@@ -194,7 +195,7 @@ def both_ways(table: TableMap, target: Target, op: Op, rows: bytes, partitions: 
 KEYS = ("{table}:{pk}", "{id}", "u-{i3False}-{d12_2}-{at3}", 'k"{text}:{label}', "{json}|{ascii}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=by_depth(75, full=300), deadline=None)
 @given(
     op=st.sampled_from(("insert", "update", "delete")),
     key=st.sampled_from(KEYS),
@@ -239,7 +240,7 @@ def test_sound_rows_of_every_type_take_the_compiled_way() -> None:
     assert both_ways(table, target, "insert", whole, partitions=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=by_depth(75, full=300), deadline=None)
 @given(document=DOCUMENTS, large=st.booleans(), only=st.booleans(), damage=st.integers(-1, 80))
 def test_documents_become_the_same_text_or_the_same_refusal(
     document: Any, large: bool, only: bool, damage: int
@@ -316,7 +317,7 @@ def selected_row(chance: random.Random, text: str) -> tuple[bytes | None, ...]:
     return row[:1] + tuple(v if chance.random() < 0.7 or not some_null else None for v in row[1:])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=by_depth(40, full=150), deadline=None)
 @given(
     key=st.sampled_from(("{table}:{pk}", "{bigint}:{varchar}", "x-{datetime}-{bigint}")),
     only=st.sampled_from((None, None, *SELECTED)),
@@ -427,7 +428,7 @@ def state_of(a: Assembler) -> dict[str, Any]:
     return {name: getattr(a, name) for name in names} | {"more": more}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=by_depth(40, full=150), deadline=None)
 @given(
     mariadb=st.booleans(),
     checksum=st.booleans(),
