@@ -21,11 +21,11 @@ from cdc.settings import Settings
 from redis_sink.plan import applied
 from redis_sink.store.writer import Writer
 from tests.conftest import NewNats, NewRedis
+from tests.support.planned import a_table
 from tests.support.sinking import (
     Chain,
     a_chain,
     a_sink,
-    a_table,
     client,
     in_a_loop,
     settings_for,

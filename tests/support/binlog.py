@@ -1,8 +1,10 @@
-"""A binlog that is written event by event, as the bytes that a dump connection brings."""
+"""A binlog that is written event by event: as events, or as the bytes that a dump brings."""
 
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 from zlib import crc32
 
 from cdc_reader.binlog import event as ev
@@ -10,12 +12,38 @@ from cdc_reader.binlog import event as ev
 SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
 UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
 
+E = TypeVar("E")
 
-class Binlog:
+
+class Events(ABC, Generic[E]):
+    """Writes the events of a server, one after the other."""
+
+    @abstractmethod
+    def event(self, kind: int, body: bytes = b"") -> E:
+        """Append an event."""
+
+    def gtid(self, number: int) -> E:
+        """Begin a MySQL transaction."""
+        body = b"\1" + SID + struct.pack("<Q", number) + b"\2" + bytes(16)
+        return self.event(ev.GTID, body + (number * 1000).to_bytes(7, "little") + b"\5")
+
+    def query(self, text: str, schema: str = "shop") -> E:
+        """Append a statement."""
+        name = schema.encode()
+        head = struct.pack("<IIBHH", 1, 0, len(name), 0, 0)
+        return self.event(ev.QUERY, head + name + b"\0" + text.encode())
+
+    def xid(self) -> E:
+        """End a transaction."""
+        return self.event(ev.XID, bytes(8))
+
+
+class Binlog(Events[None]):
     """Events in packets; ``b.data`` is what has been written.
 
     >>> b = Binlog(offset=1000)
-    >>> b.transaction(5, b.table_map("users", b""), b.xid())
+    >>> b.gtid(5)
+    >>> b.xid()
     """
 
     def __init__(self, *, offset: int = 1000, checksum: bool = True) -> None:
@@ -23,7 +51,9 @@ class Binlog:
         self.end = offset
         self._checksum = checksum
 
-    def event(self, kind: int, body: bytes, *, placed: bool = True, timestamp_s: int = 7) -> None:
+    def event(
+        self, kind: int, body: bytes = b"", *, placed: bool = True, timestamp_s: int = 7
+    ) -> None:
         """Append an event; not `placed`: with 0 for its place, as MariaDB has it."""
         size = ev.HEADER_BYTES + len(body) + 4 * self._checksum
         self.end += size
@@ -34,11 +64,6 @@ class Binlog:
         payload = b"\0" + raw
         self.data += len(payload).to_bytes(3, "little") + b"\x07" + payload
 
-    def gtid(self, number: int) -> None:
-        """Begin a MySQL transaction."""
-        body = b"\1" + SID + struct.pack("<Q", number) + b"\2" + bytes(16)
-        self.event(ev.GTID, body + (number * 1000).to_bytes(7, "little") + b"\5")
-
     def anonymous(self, number: int) -> None:
         """Begin a transaction of a server without GTIDs."""
         body = b"\1" + bytes(24) + b"\2" + bytes(16)
@@ -47,12 +72,6 @@ class Binlog:
     def mariadb_gtid(self, number: int, *, domain: int = 0, standalone: bool = False) -> None:
         """Begin a MariaDB transaction."""
         self.event(ev.MARIADB_GTID, struct.pack("<QIB", number, domain, standalone) + bytes(6))
-
-    def query(self, text: str, schema: str = "shop") -> None:
-        """Append a statement."""
-        name = schema.encode()
-        head = struct.pack("<IIBHH", 1, 0, len(name), 0, 0)
-        self.event(ev.QUERY, head + name + b"\0" + text.encode())
 
     def rows(self, kind: int, table_id: int, rows: bytes, *, placed: bool = True) -> None:
         """Append a rows event.
@@ -63,7 +82,3 @@ class Binlog:
         v1 = kind in ev.ROWS_V1
         head = struct.pack("<IHH", table_id, 0, 1) + (b"" if v1 else b"\2\0")
         self.event(kind, head + rows, placed=placed)
-
-    def xid(self) -> None:
-        """End a transaction."""
-        self.event(ev.XID, bytes(8))

@@ -16,14 +16,14 @@ from redis.retry import Retry
 
 from cdc.demo.servers import Nats, Redis
 from cdc.jetstream.stream import Connection, close, connect, declare_stream, write_block
-from cdc.key import parse_template
 from cdc.message import Change, Heartbeat, Operation, encode
 from cdc.seal import Seal
 from cdc.settings import Settings
-from cdc.table import Model, Table
+from cdc.table import Table
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from redis_sink import sink
+from tests.support.planned import a_table
 
 LOG = Log(sys.stdout, as_json)
 DEADLINE_S = 30.0
@@ -49,20 +49,6 @@ def settings_for(nats: Nats, redis: Redis, name: str = "T", **more: Any) -> Sett
         subject_prefix=name.lower(),
         pipeline=name.lower(),
         **more,
-    )
-
-
-def a_table(name: str = "users", model: Model = "string", key: str = "{table}:{pk}") -> Table:
-    """Return a captured table ``shop.<name>`` with the primary key ``id``."""
-    return Table(
-        schema="shop",
-        name=name,
-        columns=(),
-        identity=("id",),
-        chunk_key=("id",),
-        key=parse_template(key, schema="shop", table=name, pk=("id",)),
-        value_column=None,
-        model=model,
     )
 
 

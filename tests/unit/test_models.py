@@ -32,7 +32,7 @@ from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.rows.shape import Target, epoch_text, target_of
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import Command
-from redis_sink.plan.planner import Planner
+from tests.support.planned import planner_of
 
 SECRET = MaskKey(b"0123456789abcdef")
 TS = 1795414891568123
@@ -253,13 +253,7 @@ def test_whatever_changes_redis_is_what_the_rows_are(
     waiting = deliveries(table, events, partitions)
     at = [0] * partitions
     applied = [Applied(stream="MYSQL", created="c", seq=0) for _ in range(partitions)]
-    planners = [
-        Planner(
-            [table], pipeline="default", subject_prefix="mysql", bare_messages="apply",
-            partition=n, partitions=partitions,
-        )
-        for n in range(partitions)
-    ]  # fmt: skip
+    planners = [planner_of([table], partition=n, partitions=partitions) for n in range(partitions)]
     while chains := [n for n in range(partitions) if at[n] < len(waiting[n])]:
         n = data.draw(st.sampled_from(chains))
         size = data.draw(st.integers(1, len(waiting[n]) - at[n]))
@@ -398,9 +392,7 @@ def test_a_sink_that_knows_no_index_keeps_the_message() -> None:
     messages = deliveries(INDEXED, [("insert", [(1, 1, "a")])], 1)[0]
     lines = deliveries(LINES, [("insert", [(1, 1, "a")])], 1)[0]
     for table, some in ((CACHE, messages), (CACHE, lines), (LINES, messages), (INDEXED, lines)):
-        planner = Planner(
-            [table], pipeline="default", subject_prefix="mysql", bare_messages="apply"
-        )
+        planner = planner_of([table])
         batch = planner.plan(Applied(stream="MYSQL", created="c", seq=0), some, now_us=1)
         assert [letter.reason for letter in batch.dead] == [
             "a field or an index that the settings of this sink do not know"

@@ -28,8 +28,8 @@ from cdc.seal import Seal
 from cdc.table import Table
 from redis_sink.plan import planner as plan
 from redis_sink.plan.applied import Applied
-from redis_sink.plan.planner import Planner
 from tests.support.depth import by_depth
+from tests.support.planned import planner_of
 
 KEY = bytes(range(32))
 SEAL = Seal(KEY, since=20)
@@ -137,7 +137,7 @@ def test_a_batch_is_the_same_with_and_without_the_compiled_path(
         deliveries.append((number, f"mysql.{op}".encode(), body))
 
     def run() -> Any:
-        planner = Planner(TABLES, pipeline="default", subject_prefix="mysql", bare_messages="apply")
+        planner = planner_of(TABLES)
         planner.seal = Seal(KEY, since)
         try:
             return planner.plan(applied("1.2.1.0"), deliveries, now_us=5)

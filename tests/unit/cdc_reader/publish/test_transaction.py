@@ -18,15 +18,14 @@ from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import Resume, parsed_gtid_set
 from cdc_reader.rows.shape import Target
+from tests.support.binlog import UUID, Events
 
 pytestmark = pytest.mark.usefixtures("path")
 
-SID = bytes.fromhex("7271e0ece70511f1885002fc00000001")
-UUID = "7271e0ec-e705-11f1-8850-02fc00000001"
 USERS, OTHER = b"\x01\0\0\0\0\0", b"\x02\0\0\0\0\0"
 
 
-class Log:
+class Log(Events[ev.Event]):
     """A binlog file that is written event by event, as a server would."""
 
     def __init__(self, offset: int = 1000) -> None:
@@ -47,17 +46,6 @@ class Log:
             **fields,
         )
 
-    def gtid(self, number: int) -> ev.Event:
-        """Begin a MySQL transaction."""
-        body = b"\1" + SID + struct.pack("<Q", number) + b"\2" + bytes(16)
-        return self.event(ev.GTID, body + (number * 1000).to_bytes(7, "little") + b"\5")
-
-    def query(self, text: str, schema: str = "shop") -> ev.Event:
-        """Append a statement."""
-        name = schema.encode()
-        head = struct.pack("<IIBHH", 1, 0, len(name), 0, 0)
-        return self.event(ev.QUERY, head + name + b"\0" + text.encode())
-
     def table_map(self, table: str = "users", table_id: bytes = USERS) -> ev.Event:
         """Append the map of a table with one column, id INT."""
         name = table.encode()
@@ -69,10 +57,6 @@ class Log:
         """Append rows."""
         rows = b"".join(b"\0" + struct.pack("<i", i) for i in ids)
         return self.event(ev.WRITE_ROWS, table_id + b"\1\0\2\0\1\xff" + rows)
-
-    def xid(self) -> ev.Event:
-        """End a transaction."""
-        return self.event(ev.XID, bytes(8))
 
     def transaction(self, number: int, *ids: int) -> list[ev.Event]:
         """Append a whole transaction that inserts rows."""

@@ -15,7 +15,7 @@ from redis_sink.plan import planner as plan
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import Batch
 from redis_sink.plan.counts import Counts
-from redis_sink.plan.planner import Planner
+from tests.support.planned import planner_of
 
 ORDER = ("insert", "update", "delete")
 
@@ -48,7 +48,7 @@ def planned(*messages: Any, applied_id: str = "1.2.1.0") -> Batch:
         if not isinstance(body, bytes):
             body = encode(body)
         deliveries.append((seq, f"mysql.{op}".encode(), body))
-    planner = Planner(TABLES, pipeline="p", subject_prefix="mysql", bare_messages="apply")
+    planner = planner_of(TABLES, pipeline="p")
     before = Applied(stream="MYSQL", created="c", seq=7, id=last, id_seq=7)
     return planner.plan(before, deliveries, now_us=1)
 

@@ -27,39 +27,22 @@ from cdc.message import (
     encode,
 )
 from cdc.partition import partition_of
-from cdc.table import Index, Model, Table
+from cdc.table import Index, Table
 from cdc.table_list import Listed, ListMissing
 from redis_sink.plan import planner as plan_module
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import OWN_KEY, Batch, Command
 from redis_sink.plan.planner import Planner
 from redis_sink.plan.row_hash import hash_fields
+from tests.support.planned import a_table, planner_of
 
 pytestmark = pytest.mark.usefixtures("path")
 
 START = Applied(stream="MYSQL", created="c", seq=0)
 
 
-def a_table(name: str = "users", model: Model = "string", key: str = "{table}:{pk}") -> Table:
-    return Table(
-        schema="shop",
-        name=name,
-        columns=(),
-        identity=("id",),
-        chunk_key=("id",),
-        key=parse_template(key, schema="shop", table=name, pk=("id",)),
-        value_column=None,
-        model=model,
-    )
-
-
 def a_planner(*tables: Table, bare_messages: Literal["apply", "quarantine"] = "apply") -> Planner:
-    return Planner(
-        tables or (a_table(), a_table("carts", "hash")),
-        pipeline="default",
-        subject_prefix="mysql",
-        bare_messages=bare_messages,
-    )
+    return planner_of(tables or (a_table(), a_table("carts", "hash")), bare_messages=bare_messages)
 
 
 class Stream:
@@ -714,14 +697,7 @@ PARTITIONS = 3
 
 
 def of_partition(partition: int) -> Planner:
-    return Planner(
-        (a_table(),),
-        pipeline="default",
-        subject_prefix="mysql",
-        bare_messages="apply",
-        partition=partition,
-        partitions=PARTITIONS,
-    )
+    return planner_of((a_table(),), partition=partition, partitions=PARTITIONS)
 
 
 def a_row(seq: int, key: str, id: str, prev: str) -> Delivery:

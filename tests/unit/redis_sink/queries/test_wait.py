@@ -13,8 +13,8 @@ from cdc.message import Heartbeat, Refresh, TableProgress, encode
 from cdc.position import MySqlGtidSet
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.applied import encode as encode_position
-from redis_sink.plan.planner import Planner
 from redis_sink.queries.wait import is_shown, wanted_of
+from tests.support.planned import planner_of
 
 ROOT = Path(__file__).parents[4]
 U = "7271e0ec-e705-11f1-8850-02fc00000001"
@@ -118,7 +118,7 @@ def beat(gtid_set: str, **done: bool) -> Heartbeat:
 
 def after(position: Applied, *messages: Heartbeat | Refresh) -> Applied:
     """Return the position behind messages."""
-    planner = Planner([], pipeline="p", subject_prefix="mysql", bare_messages="apply")
+    planner = planner_of([])
     for message in messages:
         delivery = (position.seq + 1, f"mysql.{message.op}".encode(), encode(message))
         position = planner.plan(position, [delivery], now_us=1).applied
