@@ -9,7 +9,8 @@ import sys
 from cdc.settings import Settings
 from cdc.url import parse_url
 from redis_sink import sink
-from tests.support.sinking import LOG, Counts, a_table
+from tests.support.planned import a_table
+from tests.support.sinking import LOG, Counts
 
 
 async def main(nats: str, redis: str, name: str) -> None:
