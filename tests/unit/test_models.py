@@ -29,7 +29,7 @@ from cdc_reader.messages.chains import Chains
 from cdc_reader.rows.identity import Identity
 from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.select_codec import SelectCodec
-from cdc_reader.rows.shape import Target, epoch_text, target_of
+from cdc_reader.rows.shape import Target, target_of
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import Command
 from tests.support.planned import planner_of
@@ -366,25 +366,6 @@ def test_a_projection_is_made_by_the_quick_paths(rows: list[Row], names: list[st
         value = text_of({field: values[name] for name, field in fields})
         assert msgspec.json.decode(body)["value"] == value
         assert msgspec.json.decode(picked) == {"key": f"orders:{row[0]}", "value": value}
-
-
-@pytest.mark.parametrize(
-    ("printed", "seconds"),
-    [
-        ("1970-01-01T00:00:00", "0"),
-        ("2026-11-23T10:00:00.120Z", "1795428000.12"),
-        ("1969-12-31T23:59:59.5", "-0.5"),
-        ("2026-11-23", "1795392000"),
-        ("9999-12-31T23:59:59.999999", "253402300799.999999"),
-        ("0000-00-00", None),
-        ("0000-00-00 00:00:00", None),
-        ("2026-00-10", None),
-        (None, None),
-    ],
-)
-def test_a_time_is_seconds_since_1970(printed: str | None, seconds: str | None) -> None:
-    """Exactly, before 1970 too; what is no date has no score."""
-    assert epoch_text(printed) == seconds
 
 
 def test_a_sink_that_knows_no_index_keeps_the_message() -> None:

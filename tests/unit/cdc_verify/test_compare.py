@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_verify.checkpoint import Checkpoint, checkpoint_of
-from cdc_verify.compare import WRONG_TYPE, Difference, Found, difference
+from cdc_verify.compare import WRONG_TYPE, Found, difference
 from cdc_verify.expected import Content
 
 
@@ -34,23 +33,3 @@ def test_a_difference_has_a_kind(
 ) -> None:
     """Missing, stale, of a wrong type, of no row; of several rows, whatever is there."""
     assert difference(wanted, found, has_row=has_row) == kind
-
-
-def test_an_interrupted_verify_is_read_back() -> None:
-    """What stands in Redis is where it goes on; another wish begins anew."""
-    at = Checkpoint(of="t:{id} None string 100", seed=7, began_us=5, spent_s=1.5)
-    wrong = [Difference(b"t:1", "stale", ("1",)), Difference(b"t:\xff", "orphan")]
-    at.take(wrong, with_values=False)
-    at.tally.unsettled = 2
-    stored = at.fields(40, ("12", "a"), 3)
-    raw = {k.encode(): v if isinstance(v, bytes) else v.encode() for k, v in stored.items()}
-
-    back = checkpoint_of(raw, at.of)
-
-    assert back is not None
-    assert (back.after, back.chunk, back.seed, back.spent_s) == (("12", "a"), 3, 7, 1.5)
-    assert (back.tally.rows, back.tally.unsettled, back.tally.counts["stale"]) == (40, 2, 1)
-    assert back.kept == at.kept == wrong
-    assert back.keeps_all
-    assert checkpoint_of(raw, "t:{id} None hash 100") is None
-    assert checkpoint_of({}, at.of) is None

@@ -9,13 +9,11 @@ import hmac
 import pytest
 
 from cdc.errors import PreflightError
-from cdc.key import KeyTemplate, parse_template
+from cdc.key import parse_template
 from cdc.mask import Mask, MaskKey
-from cdc.table import Column, Index, Table
+from cdc.table import Column, Table
 from cdc_verify.expected import Expected
 from cdc_verify.inverse import EVERY_ROW, Inverse
-from cdc_verify.parted import expected_of
-from cdc_verify.parts import Part, part_of
 
 SECRET = b"a secret of sixteen bytes or more"
 KINDS = {"id": "int", "name": "varchar", "email": "varchar", "born": "date", "more": "json"}
@@ -32,7 +30,6 @@ TABLE = Table(
     value_column=None,
     model="string",
 )
-FIELD = parse_template("{name}", schema="shop", table="users", pk=("id",))
 ROW = (b"7", b'A "x"', b"a@b", b"1815-12-10", b'{"a": [1, "b c"]}', b"7")
 
 
@@ -79,42 +76,6 @@ def test_masked_columns() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    """A key that is NULL, and a field."""
-    parted = dataclasses.replace(TABLE, model="hash", field=FIELD)
-    with pytest.raises(PreflightError, match="NULL in 'name'"):
-        expected_of(parted).places((ROW[0], None, *ROW[2:]))
+    """A key that is NULL."""
     with pytest.raises(PreflightError, match="NULL in"):
         Expected(TABLE).key((None, *ROW[1:]))
-
-
-def test_a_row_has_a_place_for_its_field_and_each_entry() -> None:
-    """Those of NULL and of what is no date are left out."""
-
-    def template(text: str) -> KeyTemplate:
-        return parse_template(text, schema="shop", table="users", pk=("id",), may_be_constant=True)
-
-    table = dataclasses.replace(
-        TABLE,
-        model="hash",
-        field=FIELD,
-        value_column="email",
-        indexes=(
-            Index(kind="set", key=template("of:{email}"), score=None, member=template("{id}")),
-            Index(kind="zset", key=template("all"), score="born", member=template("{id}")),
-        ),
-    )
-    made = expected_of(table)
-    row = (b"7", b"Ada", b"a@b", b"1815-12-10")
-
-    assert [column.name for column in made.columns] == ["id", "name", "email", "born"]
-    assert made.places(row) == [
-        (Part("hash", b"users:7", b"Ada").place, b"a@b"),
-        (b"\x00set\x006\x00of:a@b7", b""),
-        (b"\x00zset\x003\x00all7", b"-4861728000.0"),
-    ]
-    assert made.places((b"7", b"Ada", None, b"0000-00-00")) == [
-        (Part("hash", b"users:7", b"Ada").place, None)
-    ]
-    assert [part_of(place) for place, _ in made.places(row)] == [
-        Part("hash", b"users:7", b"Ada"), Part("set", b"of:a@b", b"7"), Part("zset", b"all", b"7")
-    ]  # fmt: skip

@@ -1,41 +1,18 @@
-"""Events without rows: GTIDs, rotation, statements, compressed transactions."""
+"""Events without rows: GTIDs, rotation, statements."""
 
-import random
 import struct
 import tracemalloc
 import zlib
 
 import pytest
-import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cdc.errors import PositionLostError
 from cdc_reader.binlog import event as ev
-from cdc_reader.binlog.payload import expand_payload
 
 
 def event(kind: int, body: bytes, *, server_id: int = 1, timestamp_s: int = 7) -> ev.Event:
     """Return an event whose body is all of its buffer."""
     return ev.Event(kind, body, 0, len(body), 900, len(body) + 23, timestamp_s, server_id, 0)
-
-
-def raw_event(kind: int, body: bytes) -> bytes:
-    """Return an event as it stands inside a compressed transaction: no checksum, no place."""
-    return struct.pack("<IBIIIH", 7, kind, 1, 19 + len(body), 0, 0) + body
-
-
-def lenenc(number: int) -> bytes:
-    """Return a length-encoded integer of the 4-byte form."""
-    return b"\xfd" + number.to_bytes(3, "little")
-
-
-def payload(data: bytes, compression: int) -> bytes:
-    """Return the body of a TRANSACTION_PAYLOAD event."""
-    fields = b""
-    for kind, value in ((1, len(data)), (2, compression)):
-        fields += bytes([kind]) + b"\x04" + lenenc(value)
-    return fields + b"\0" + data
 
 
 def test_a_mysql_gtid_is_read_with_its_commit_time() -> None:
@@ -120,56 +97,6 @@ def test_damaged_compression_stops_the_reader(packed: bytes) -> None:
         ev.inflate(packed)
 
 
-@pytest.mark.parametrize("zstd", [True, False])
-@given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=60), seed=st.integers(0, 99))
-def test_a_compressed_transaction_gives_its_events(zstd: bool, sizes: list[int], seed: int) -> None:
-    """Every event of the payload comes out whole and in order, at the outer event's place."""
-    noise = random.Random(seed)
-    bodies = [noise.randbytes(size) for size in sizes]
-    data = b"".join(raw_event(ev.WRITE_ROWS, body) for body in bodies)
-    outer = event(
-        ev.TRANSACTION_PAYLOAD,
-        payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
-    )
-    inner = list(expand_payload(outer, lambda *_: True))
-
-    assert [e.buffer[e.start : e.end] for e in inner] == bodies
-    assert {(e.end_offset, e.size_bytes) for e in inner} == {(900, outer.size_bytes)}
-
-
-@pytest.mark.parametrize("zstd", [True, False])
-@pytest.mark.parametrize("needed", [True, False])
-@pytest.mark.parametrize("more", range(-30, 31, 3))
-def test_a_large_event_of_a_compressed_transaction_is_held_if_needed(
-    zstd: bool, needed: bool, more: int
-) -> None:
-    """Wherever the pieces end in it; what comes after it is whole."""
-    large = b"\1\2\3\4\5\6" + b"x" * ((1 << 20) + more)
-    bodies = [b"before", large, large, b"after"]
-    data = b"".join(raw_event(ev.WRITE_ROWS, body) for body in bodies)
-    outer = event(
-        ev.TRANSACTION_PAYLOAD,
-        payload(zstandard.compress(data) if zstd else data, 0 if zstd else 255),
-    )
-    inner = list(expand_payload(outer, lambda _, table_id: needed or table_id != large[:6]))
-
-    got = [e.buffer[e.start : e.end] for e in inner]
-    assert got == (bodies if needed else [b"before", large[:6], large[:6], b"after"])
-
-
-def test_a_torn_compressed_transaction_stops_the_reader() -> None:
-    """A payload that ends in the middle of an event is damage."""
-    data = raw_event(ev.WRITE_ROWS, b"x" * 100)[:-1]
-    with pytest.raises(PositionLostError, match="middle of an event"):
-        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(data, 255)), lambda *_: True))
-
-
-def test_an_unknown_compression_stops_the_reader() -> None:
-    """What a newer server may send is named, not skipped."""
-    with pytest.raises(PositionLostError, match="unknown algorithm 7"):
-        list(expand_payload(event(ev.TRANSACTION_PAYLOAD, payload(b"", 7)), lambda *_: True))
-
-
 @pytest.mark.parametrize(
     "packed",
     [
@@ -187,14 +114,3 @@ def test_a_compressed_event_takes_no_more_memory_than_an_event_may(packed: bytes
     tracemalloc.stop()
 
     assert peak_bytes < 1 << 20
-
-
-def test_an_event_of_four_gigabytes_in_a_compressed_transaction_is_refused() -> None:
-    """Its length is not believed until the memory is full."""
-    head = struct.pack("<IBIIIH", 7, 2, 1, 0xFFFFFFF0, 0, 0)
-    with pytest.raises(PositionLostError, match="4294967280 bytes"):
-        list(
-            expand_payload(
-                event(ev.TRANSACTION_PAYLOAD, payload(head + bytes(64), 255)), lambda *_: True
-            )
-        )
