@@ -69,7 +69,7 @@ async def run(
     A server that goes away is waited for, and said so.
 
     Raises:
-        CdcError: going on would lose or guess; nothing was skipped.
+        CdcError: resuming would lose or guess; nothing was skipped.
     """
     pause_s = BACKOFF_FIRST_S
     while not stop.is_set():
@@ -191,7 +191,7 @@ class Attached:
         self.quiet_us = time.time_ns() // 1000
 
     def heartbeat_due(self, changed: bool, read_bytes: int) -> bool:
-        """Say whether a boundary is published now: see `cdc_reader.publish.beat`."""
+        """Return whether a boundary is published now: see `cdc_reader.publish.beat`."""
         chunks, boundary = self.snapshot.chunks, self.assembler.boundary
         return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
 
@@ -251,7 +251,7 @@ class Attached:
 async def _attach(
     settings: Settings, tables: tuple[Table, ...], log: Log
 ) -> AsyncIterator[Attached]:
-    """Connect to both servers and find where to go on; close everything at the end."""
+    """Connect to both servers and find where to resume; close everything at the end."""
     nc = await stream.connect(
         settings.nats.reveal(), name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
     )
@@ -270,7 +270,7 @@ async def _attach(
         resume = resume_from(tail, server, next_event, published)
         if tail.heartbeat and tail.heartbeat.server != server.server:
             log.warning(
-                "another server: going on there by GTID, in a new epoch",
+                "another server: resuming there by GTID, in a new epoch",
                 server=server.server,
                 before=tail.heartbeat.server,
                 epoch=resume.epoch,
@@ -331,7 +331,7 @@ async def _attach(
 
 
 def _list_keep_us(settings: Settings) -> int:
-    """Return how old a list of tables gets: what is removed by its age is long behind it."""
+    """Return how old a list of tables gets: what is removed by its age is long after it."""
     age_us = settings.stream_max_age_s * 1_000_000
     return min(LIST_KEEP_US, age_us // 4) if age_us else LIST_KEEP_US
 

@@ -109,7 +109,7 @@ def captured(name: str, tables: Sequence[Table]) -> Table:
         return found[0]
     names = [table.qualified for table in tables]
     raise UsageError(
-        f"table {name!r} stands in several databases"
+        f"table {name!r} exists in several databases"
         if found
         else f"table {name!r} is not followed{nearest(name, names)}",
         fix="followed are " + ", ".join(names),

@@ -49,7 +49,7 @@ class Coordinates:
 
     def move_boundary(self, end: int | None = None) -> None:
         """Note that a boundary is here, or at `end` of the same file."""
-        # A dump by GTID begins at its file's first event, which lies behind us (invariant 2).
+        # A dump by GTID begins at its file's first event, which lies after us (invariant 2).
         place = (self.file_number, self.end if end is None else end)
         if place > self.boundary:
             self.boundary, self.boundary_file = place, self.file

@@ -78,7 +78,7 @@ def refusal_of(
     if tables and engine:
         return (
             f"{statement.kind} of the captured table {names} to ENGINE = {engine}: "
-            f"{ENGINES[engine]}, so its changes cannot be followed",
+            f"{ENGINES[engine]}, so its changes cannot be captured",
             _to_innodb(tables),
         )
     if not is_dml(statement) or is_emptied:

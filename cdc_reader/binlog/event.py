@@ -104,7 +104,7 @@ class Event(NamedTuple):
 
 
 def is_of_use(kind: int, codec: object) -> bool:
-    """Say whether more than the header and table id of an event is read.
+    """Return whether more than the header and table id of an event is read.
 
     Args:
         codec: what reads the rows of the table with its table id; None: it is not captured.
@@ -316,7 +316,7 @@ class QueryEvent(NamedTuple):
 
 
 def is_begin(event: Event) -> bool:
-    """Say whether a QUERY event is the BEGIN that nearly every transaction has."""
+    """Return whether a QUERY event is the BEGIN that nearly every transaction has."""
     return event.buffer[event.end - 6 : event.end] == b"\0BEGIN"
 
 
@@ -377,7 +377,7 @@ _MORE_STATUS_BYTES = _STATUS_BYTES | {
 
 
 def _is_servers(status: bytes) -> bool:
-    """Say whether a DML statement of MySQL 8.0 is the server's own: it names no database used.
+    """Return whether a DML statement of MySQL 8.0 is the server's own: it names no database used.
 
     False: a session wrote it, or may have; MariaDB's does not say it.
     Source: as `_client_collation`, Q_UPDATED_DB_NAMES.

@@ -188,7 +188,7 @@ def _is_format(buffer: bytes, start: int, end: int) -> bool:
 
 
 def _is_invented(buffer: bytes, start: int, end: int) -> bool:
-    """Say whether an event stands in no file: a ROTATE before a file, or a heartbeat.
+    """Return whether an event stands in no file: a ROTATE before a file, or a heartbeat.
 
     Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event; LOG_EVENT_ARTIFICIAL_F.
     """
@@ -199,7 +199,7 @@ def _is_invented(buffer: bytes, start: int, end: int) -> bool:
 
 
 def _has_checksum(buffer: bytes, start: int, end: int) -> bool:
-    """Say whether the last four bytes of an event are the CRC32 of those before them."""
+    """Return whether the last four bytes of an event are the CRC32 of those before them."""
     own = int.from_bytes(buffer[end - CHECKSUM_BYTES : end], "little")
     return crc32(memoryview(buffer)[start : end - CHECKSUM_BYTES]) == own
 

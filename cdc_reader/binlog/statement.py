@@ -89,7 +89,7 @@ class Statement:
     clauses: tuple[Clause, ...] = ()
     """Of a schema change: what stands between its commas."""
     engines: frozenset[str] = frozenset()
-    """What stands behind the word ENGINE: ``{"MEMORY"}``; upper case."""
+    """What stands after the word ENGINE: ``{"MEMORY"}``; upper case."""
 
 
 def control_of(text: str) -> Control | None:
@@ -228,7 +228,7 @@ def _kind(words: list[str]) -> str:
 
 
 def is_dml(statement: Statement) -> bool:
-    """Say whether the statement changes rows without showing them.
+    """Return whether the statement changes rows without showing them.
 
     Whose rows, its names do not say: a trigger, a view, a function or a foreign key may
     reach any table.
@@ -267,7 +267,7 @@ def changed_tables(
 
 
 def may_name(names: Collection[str], wanted: str) -> bool:
-    r"""Say whether one of the names in a statement is or could be the wanted one.
+    r"""Return whether one of the names in a statement is or could be the wanted one.
 
     >>> may_name(["id", "t\ufffdglich"], "täglich"), may_name(["id"], "ID"), may_name(["a"], "b")
     (True, True, False)

@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def sql(self) -> str:
-        """As it stands in a statement without bound values."""
+        """As written in a statement without bound values."""
         return f"{identifier(self.schema)}.{identifier(self.name)}"
 
 

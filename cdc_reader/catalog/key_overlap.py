@@ -23,7 +23,7 @@ class _Atom:
     repeats: bool = False
 
     def meets(self, other: _Atom) -> bool:
-        """Say whether both have a character in common."""
+        """Return whether both have a character in common."""
         if self.characters is not None and other.characters is not None:
             return bool(self.characters & other.characters)
         for one, two in ((self, other), (other, self)):
@@ -89,7 +89,7 @@ def could_be_equal(
     other: KeyTemplate,
     other_alphabets: Mapping[str, str],
 ) -> bool:
-    """Say whether a row each could have the same key.
+    """Return whether a row each could have the same key.
 
     Args:
         one_alphabets: the characters that a column's text can have, by column: ``{"id":

@@ -69,7 +69,7 @@ class ServerState:
     do_dbs: tuple[str, ...] = ()
     ignore_dbs: tuple[str, ...] = ()
     source: Mapping[str, str] | None = None
-    """The row of SHOW REPLICA STATUS; empty: it replicates from nobody."""
+    """The row of SHOW REPLICA STATUS; empty: it is no replica."""
     replica_ids: frozenset[int] | None = None
     """Numbers of the replicas that have registered."""
     prepared: tuple[str, ...] | None = None
@@ -162,7 +162,7 @@ def check_retention(facts: ServerFacts, snapshot_s: float = 0) -> list[Finding]:
     if not 0 < kept_s < needed_s or found.get("log_bin") != "ON":
         return []
     wanted_s = max(KEPT_WANTED_S, needed_s)
-    reading = f", reading the tables takes about {seconds_text(snapshot_s)}" if snapshot_s else ""
+    reading = f", the snapshot takes about {seconds_text(snapshot_s)}" if snapshot_s else ""
     hours, days = -(-wanted_s // 3600), -(-wanted_s // 86_400)
     fix = set_variable(facts, "binlog_expire_logs_seconds", wanted_s)
     managed = (
@@ -208,7 +208,7 @@ def _binlog_off(facts: ServerFacts) -> Finding:
 
 
 def set_variable(facts: ServerFacts, variable: str, value: str | int) -> Fix:
-    """Return what sets a global variable for good, and whether open sessions are left to do."""
+    """Return what sets a global variable permanently, and whether open sessions are left to do."""
     again = _AGAIN if variable in _OF_SESSIONS else ""
     literal = f"'{value}'" if isinstance(value, str) else str(value)
     managed = (
@@ -244,7 +244,7 @@ def check_state(
     """Find what of the server's replication loses changes of the tables.
 
     Args:
-        server_id: the setting; 0: one at random, which nobody else has.
+        server_id: the setting; 0: one at random, which no other server has.
     """
     yield from _filtered(facts, state, tables)
     yield from _replicating(facts, state.source or {})

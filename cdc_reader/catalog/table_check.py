@@ -60,7 +60,7 @@ def check_tables(
 
 
 def sql_name(table: Table) -> str:
-    """Return a table as it stands in a statement without bound values."""
+    """Return a table as written in a statement without bound values."""
     return entry_of(table).sql
 
 
@@ -75,7 +75,7 @@ def _unreadable(connection: Connection[Any], tables: Sequence[Table]) -> set[str
 
 
 def _may_select(connection: Connection[Any], tables: Sequence[Table]) -> bool:
-    """Say whether this login may SELECT all columns of all these tables."""
+    """Return whether this login may SELECT all columns of all these tables."""
     selects = (
         f"(SELECT 1 FROM (SELECT {', '.join(map(identifier, table.column_names))} "
         f"FROM {sql_name(table)} LIMIT 0) t)"
@@ -116,7 +116,7 @@ def _keys(connection: Connection[Any], table: Table, found: UniqueKeys) -> Itera
             fix=Fix(
                 sql=(f"ALTER TABLE {sql_name(table)} {changes};",) if changes else (),
                 is_invasive=True,
-                advice="(it refuses where a NULL stands), or another --key"
+                advice="(it fails where a value is NULL), or another --key"
                 if changes
                 else "make them NOT NULL, or another --key",
             ),
@@ -163,7 +163,7 @@ def not_null(definition: str) -> str:
 def _cascades(
     table: Table, rows: Sequence[tuple[Any, ...]], *, is_native: bool | None
 ) -> Iterator[Finding]:
-    """Tell of changes that InnoDB makes by itself and that stand in no binlog.
+    """Report changes that InnoDB makes itself and that stand in no binlog.
 
     Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
     by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.
@@ -220,7 +220,7 @@ def _restricted(
 
 
 def _native_foreign_keys(connection: Connection[Any]) -> bool | None:
-    """Say whether InnoDB cascades by itself; None: this server knows no other way."""
+    """Return whether InnoDB itself cascades; None: this server knows no other way."""
     found = rows_of(connection, "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'")
     dialect = dialect_on(connection)
     if dialect.mariadb or dialect.version < (9, 6):

@@ -171,7 +171,7 @@ class TableBuilder:
             if name in chunk_key:
                 self._refuse(
                     f"mask: {name!r} is part of the key that the table is read by, whose last "
-                    "value stands in every heartbeat",
+                    "value is in every heartbeat",
                 )
             kind = type_named(by_name[name].data_type)
             if mask.kind == "truncate" and not kind.is_truncatable:

@@ -139,7 +139,7 @@ class Catalog:
         if len(candidates) > 1:
             listed = ", ".join(sorted(e.qualified for e in candidates)[:NAMES_LISTED])
             raise UsageError(
-                f"table {wanted!r} stands in several databases: {listed}",
+                f"table {wanted!r} exists in several databases: {listed}",
                 fix=f"name one: --table {candidates[0].qualified}",
             )
         if not candidates:

@@ -49,7 +49,7 @@ def unique_template(keys: UniqueKeys) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a name as it stands in a statement without bound values.
+    """Return a name as written in a statement without bound values.
 
     >>> identifier("a`b")
     '`a``b`'

@@ -45,7 +45,7 @@ class Chains:
     last_of: list[str]
     """`id` of the newest message of each partition."""
     half: int = WHOLE
-    """Row of the event whose message is in the stream, perhaps without the delete behind it."""
+    """Row of the event whose message is in the stream, perhaps without the delete after it."""
 
     @property
     def partitions(self) -> int:
@@ -129,7 +129,7 @@ def snapshot_run(
 
 
 def cut(held: int, bodies: list[bytes], addresses: list[bytes] | None) -> None:
-    """Take messages back that were made behind the first `held`."""
+    """Take messages back that were made after the first `held`."""
     del bodies[held:]
     if addresses is not None:
         del addresses[held:]

@@ -60,7 +60,7 @@ class Flush:
 
 
 def sequence_fence(sequence: int) -> bytes:
-    """Return the header that lets a message in only behind this one, whoever's it is."""
+    """Return the header that lets a message in only after this one, whichever writer's it is."""
     return b"Nats-Expected-Last-Sequence: %d" % sequence
 
 
@@ -115,7 +115,7 @@ def parts(
 
 
 def begins_flush(headers: bytes) -> bool:
-    """Say whether a message is fenced and no claim: a batch's first, or singly published.
+    """Return whether a message is fenced and no claim: a batch's first, or singly published.
 
     One inside a batch has no fence, a foreign one neither; the reader of a claim may not have
     come so far as to end the batches before it.
@@ -136,7 +136,7 @@ def id_of(message: Message) -> str:
 
 
 def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[str]:
-    """Return the `id` of each partition's newest message once these are behind `last_of`.
+    """Return the `id` of each partition's newest message once these are after `last_of`.
 
     >>> newest_of_each([(b"mysql.update.1", b'{"id":"1.2.900.0"}')], ["1.2.800.0", ""])
     ['1.2.800.0', '1.2.900.0']

@@ -1,4 +1,4 @@
-"""What is said of a message that is larger than NATS carries.
+"""What is reported of a message that is larger than NATS carries.
 
 Pure.
 """

@@ -14,7 +14,7 @@ typedef struct {
 
 /* The chain of messages that the rows are put behind. */
 typedef struct {
-    const char *middle, *tail; /* before the id, and behind the one before it */
+    const char *middle, *tail; /* before the id, and after the one before it */
     size_t middle_size, tail_size;
     char id[160], prev[160];
     size_t prefix_size, prev_size; /* of `id` without the row's number */

@@ -111,7 +111,7 @@ static int decimal(const Column *column, const Cell *cell, Text *to)
         return FAILED;
     if (groups.negative)
         to->data[to->size++] = '-';
-    /* Before the point the short group is the first, behind it the last. */
+    /* Before the point the short group is the first, after it the last. */
     for (int left = whole, digits; left > 0; left -= digits) {
         digits = left % 9 ? left % 9 : 9;
         uint64_t group = next_group(&groups, digits);

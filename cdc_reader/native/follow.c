@@ -2,7 +2,7 @@
 
    Nearly every transaction is GTID, BEGIN, TABLE_MAP, rows, XID.  These are taken here, each
    with the effect that cdc_reader/publish/transaction.py gives it; at anything else this stops in front
-   of it, with the state as it is there, and the Python code goes on.  So every refusal, every
+   of it, with the state as it is there, and the Python code resumes.  So every refusal, every
    rare event and every doubt has one place, and this file none.
 
    Layouts: as in cdc_reader/binlog/packet.py, event.py. */

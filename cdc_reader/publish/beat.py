@@ -1,7 +1,7 @@
 """When the next heartbeat is due.
 
 Pure.  A heartbeat is what a restart begins at, and what `cdc wait` looks for in Redis: it says
-that all transactions of its GTID set stand before it.  So one goes out behind a change at once
+that all transactions of its GTID set stand before it.  So one goes out after a change at once
 while the binlog is quiet, as long as the allowance lasts; under load every `heartbeat_s`.
 """
 
@@ -45,10 +45,10 @@ class Beat:
     def due(
         self, progress: Progress, boundary: object, *, published: bool, read_bytes: int
     ) -> bool:
-        """Say whether a heartbeat goes out now.
+        """Return whether a heartbeat goes out now.
 
         Args:
-            progress: with a finished chunk at once, so that a restart goes on there.
+            progress: with a finished chunk at once, so that a restart resumes there.
             boundary: the newest transaction boundary, ``(2, 27999999)``.
             published: changes go out with this flush.
             read_bytes: what came with the newest read.

@@ -22,7 +22,7 @@ def check_end(
     """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
 
     Args:
-        ours: messages of ours that stand behind `sequence`.
+        ours: messages of ours that stand after `sequence`.
 
     Raises:
         FencedError: as `Publisher` says it.
@@ -30,6 +30,6 @@ def check_end(
     if last_sequence < sequence:
         raise FencedError("the stream lost its tail; going back to what it holds")
     if any(stored.subject == subject_for(prefix, REFRESH) for stored in ours):
-        raise FencedError("rows are to be read anew; going on at the announcement")
+        raise FencedError("a refresh was announced; resuming from it")
     if ours:
         raise FencedError("another reader publishes to the stream; reading its end again")

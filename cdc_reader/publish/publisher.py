@@ -100,7 +100,7 @@ class Publisher:
         flush_max_bytes: int,
         log: Log,
     ) -> None:
-        """Begin behind `sequence`, the stream's last one.
+        """Begin after `sequence`, the stream's last one.
 
         Args:
             nc: connected; opened and closed by the caller.
@@ -109,7 +109,7 @@ class Publisher:
             fast_ingest: the stream allows batches (nats-server 2.14 and newer).
         """
         self.sequence = sequence
-        """Of our newest message, or of the foreign one that we stepped over behind it."""
+        """Of our newest message, or of the foreign one that we stepped over after it."""
         self._nc = nc
         self._stream = stream
         self._prefix = prefix
@@ -133,7 +133,7 @@ class Publisher:
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
         self._newest_is_heartbeat = False
         self.heartbeat_seq = self.boundary_seq = 0
-        """Of the newest heartbeat, and of the newest with nothing behind its place; 0: none yet."""
+        """Of the newest heartbeat, and of the newest with nothing after its place; 0: none yet."""
         self.room_bytes = 0
         """What the stream takes in all; 0: no limit is known."""
         self._since_heartbeat_bytes = 0
@@ -143,7 +143,7 @@ class Publisher:
         self._max_body_bytes = nc.max_payload - HEADERS_BYTES
 
     async def open(self, claim: Heartbeat | Refresh) -> None:
-        """Claim the stream's end with a boundary; nobody of ours stores anything behind it.
+        """Claim the stream's end with a boundary; no other reader stores anything after it.
 
         Until the claim another reader may begin a batch, so batches are ended after it.
 
@@ -225,7 +225,7 @@ class Publisher:
         """Put messages on their way; wait only for the flush before the last.
 
         Args:
-            heartbeat: the boundary behind the runs; goes out behind them.
+            heartbeat: the boundary after the runs; goes out after them.
 
         Raises:
             FencedError: another reader published.
@@ -242,7 +242,7 @@ class Publisher:
             await self.settle()
             self._note_ends(messages)
             self._since_heartbeat_bytes += sum(len(body) for _, body in messages)
-            # What stands behind the newest heartbeat cannot leave: it may not fill the stream.
+            # What stands after the newest heartbeat cannot leave: it may not fill the stream.
             is_due = bool(self.room_bytes) and self._since_heartbeat_bytes >= every_bytes
             if self._crowded_flushes or is_due:
                 messages.append(self._repeated_heartbeat(messages))
@@ -399,14 +399,14 @@ class Publisher:
             return
         self._said_full_s = time.monotonic()
         self._log.warning(
-            "the stream is full; waiting, the binlog keeps what comes",
+            "the stream is full; waiting, new changes stay in the binlog",
             stream=self._stream,
             why=held_by or None,
             error_code=code,
         )
 
     async def _step_over_foreign(self) -> None:
-        """Take the stream's new end as ours, if nobody but applications wrote behind us.
+        """Take the stream's new end as ours, if only applications wrote after us.
 
         Raises:
             FencedError: a message of ours stands there that this reader did not send, or the

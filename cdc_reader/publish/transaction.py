@@ -54,7 +54,7 @@ class Followed(NamedTuple):
 
 
 class Assembler:
-    """Turns one connection's events into messages; made anew for each connection."""
+    """Turns one connection's events into messages; made for each connection."""
 
     def __init__(
         self,
@@ -128,12 +128,12 @@ class Assembler:
         return Watermark(gtid_set=seen, place=self._at.place)
 
     def is_behind_the_stream(self) -> bool:
-        """Say whether the stream has more than was read here, which no SELECT may show yet."""
+        """Return whether the stream has more than was read here, which no SELECT may show yet."""
         here = (self._epoch, *self._at.boundary)
         return self._published is not None or bool(self._skip and here < self._skip[:3])
 
     def has_passed(self, watermark: Watermark) -> bool:
-        """Say whether the newest boundary is at or after the watermark, by place and by GTIDs."""
+        """Return whether the newest boundary is at or after the watermark, by place and GTIDs."""
         if self._at.boundary < watermark.place:
             return False
         own, other = self._gtid_set, watermark.gtid_set
@@ -150,7 +150,7 @@ class Assembler:
         self._steps.get(event.kind, self._unknown)(event)
 
     def needs(self, kind: int, table_id: bytes) -> bool:
-        """Say whether a large event is to be held: see `cdc_reader.binlog.event.Needs`."""
+        """Return whether a large event is to be held: see `cdc_reader.binlog.event.Needs`."""
         return ev.is_of_use(kind, self._by_id.get(table_id, "refused when it is whole"))
 
     def take_usual(self, buffer: bytes, at: int, checksum: bool) -> int:

@@ -52,7 +52,7 @@ _decode_ts = msgspec.json.Decoder(_Placed).decode
 
 @dataclass(slots=True, kw_only=True)
 class DryRunMessages:
-    """Messages as they would be published, each behind the one before."""
+    """Messages as they would be published, each after the one before."""
 
     messages: list[tuple[str, bytes]]
     """Operation and body; at most the newest `KEPT_MESSAGES` of the binlog, then the rows'."""
@@ -172,7 +172,7 @@ async def _changes(
     except PositionLostError as error:
         if assembler.seen().place <= (file_number(begins.file), begins.offset):
             return None
-        notes.append(f"cdc run would stop at an event that waits for it: {error.seen}")
+        notes.append(f"cdc run would stop at an event ahead of it: {error.seen}")
     return list(kept)
 
 

@@ -32,7 +32,7 @@ from cdc_reader.rows.shape import target_of
 
 READ_TIMEOUT_S = 0.25
 FIRST_EVENT = 4
-"""Offset of a file's first event, behind its magic number."""
+"""Offset of a file's first event, after its magic number."""
 NOW, EARLIEST = "now", "earliest"
 _LIST = re.compile(r"\d+-\d+-\d+")
 

@@ -1,7 +1,7 @@
 """A server's binlog as it is when we come to it, and another server's after a failover.
 
 Asked at every connection.  Where the server is not the one that the stream follows, its
-configuration is looked at anew, and what it still applies of ours is waited for.
+configuration is looked at again, and what it still applies of ours is waited for.
 """
 
 from __future__ import annotations

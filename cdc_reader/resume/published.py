@@ -1,4 +1,4 @@
-"""What the stream holds behind its newest boundary, by GTID: for another server's binlog.
+"""What the stream holds after its newest boundary, by GTID: for another server's binlog.
 
 Pure.  After a failover a message's `id` says nothing about the new server's binlog, but its
 GTID does: a transaction is the same one wherever it is, with the same rows of a table in the
@@ -16,9 +16,9 @@ from cdc_reader.messages.chains import WHOLE, Chains
 
 
 def ends_at_boundary(last: str, heartbeat: Heartbeat) -> bool:
-    """Say whether the stream's newest message stands before the boundary, by its place.
+    """Return whether the stream's newest message stands before the boundary, by its place.
 
-    Then no transaction behind it is in the stream.  A barrier's place is its statement's end.
+    Then no transaction after it is in the stream.  A barrier's place is its statement's end.
     """
     if not last:
         return True
@@ -28,7 +28,7 @@ def ends_at_boundary(last: str, heartbeat: Heartbeat) -> bool:
 
 
 class Published:
-    """The transactions behind a boundary that the stream has."""
+    """The transactions after a boundary that the stream has."""
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -60,7 +60,7 @@ class Published:
         """Return the row that the stream does not have yet, as `RowCodec.messages` takes it."""
         rows = self._rows.get(table, 0) if gtid == self.newest else 0
         if chains is not None:
-            # Only behind the stream's newest message the other half of a row may be missing.
+            # Only after the stream's newest message the other half of a row may be missing.
             chains.half = first_row + rows - 1 if rows and table == self._half else WHOLE
         return first_row + rows if rows else 0
 
@@ -70,7 +70,7 @@ class Published:
             self._rows[table] = max(0, self._rows[table] - rows)
 
     def passes_one(self, gtid: str | None, table: str) -> bool:
-        """Say whether the stream has the barrier that comes next, and pass it over."""
+        """Return whether the stream has the barrier that comes next, and pass it over."""
         has = self.skip(gtid, table, 0) > 0
         self.passed(gtid, table, 1)
         return has

@@ -1,4 +1,4 @@
-"""Where to go on: the stream's end against what the server still has.
+"""Where to resume: the stream's end against what the server still has.
 
 Pure.  `cdc_reader.resume.stream_end` reads the one, `cdc_reader.resume.server_log` the other.
 """
@@ -31,7 +31,7 @@ _NEXT_GTID = re.compile(r"'([0-9a-f-]{36}(?::\w+)?:\d+)'|GTID (\d+-\d+-\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where to go on: a transaction boundary, and the newest message after it."""
+    """Where to resume: a transaction boundary, and the newest message after it."""
 
     epoch: int
     position: Position
@@ -50,7 +50,7 @@ class Tail:
     """The end of the stream."""
 
     sequence: int
-    """Last sequence of the stream, whoever's message it is: what the fence expects."""
+    """Last sequence of the stream, whichever writer's message it is: what the fence expects."""
     heartbeat: Heartbeat | None
     """The newest; None: the stream is new."""
     last: str
@@ -122,7 +122,7 @@ def tail_of(
 
     Args:
         heartbeat: the newest, with all tables.
-        newest: of each subject the newest message of ours behind that heartbeat, with its
+        newest: of each subject the newest message of ours after that heartbeat, with its
             partition (None: a barrier, which stands in all).
         needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
 
@@ -155,7 +155,7 @@ def tail_of(
 
 
 def is_by_gtid(tail: Tail, log: ServerLog) -> bool:
-    """Say whether GTIDs alone tell what of this server's binlog the stream has.
+    """Return whether GTIDs alone tell what of this server's binlog the stream has.
 
     So it is on another server, and there until a message with its coordinates is stored.
     """
@@ -173,11 +173,11 @@ def resume_from(
     next_event: str | None = "",
     published: Published | None = None,
 ) -> Resume:
-    """Return where to go on.
+    """Return where to resume.
 
     Args:
         next_event: what stands at the newest heartbeat's place, from `server_log.event_at`.
-        published: what the stream holds behind that heartbeat, where `is_by_gtid`.
+        published: what the stream holds after that heartbeat, where `is_by_gtid`.
 
     A new stream begins at the server's newest position.  Else the newest heartbeat's
     boundary counts, and rows up to the stream's newest message are skipped.  On another
@@ -213,7 +213,7 @@ def resume_from(
 
 
 def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Published) -> Resume:
-    """Return where another server's binlog goes on behind what the stream has."""
+    """Return where another server's binlog continues after what the stream has."""
     ours = MariaDbGtidSet.parse if log.mariadb else MySqlGtidSet.parse
     gtids: GtidSet = ours(heartbeat.gtid_set or "")
     if lacking := log.lacks(gtids, published):
@@ -224,7 +224,7 @@ def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Publis
         )
     for gtid in reversed(published.whole):
         gtids.add(gtid)
-    # Its place is not known; it lies behind the beginning of all that the server has.
+    # Its place is not known; it lies after the beginning of all that the server has.
     moved = heartbeat.server != log.server
     file, offset = (log.oldest_file, 4) if moved else (heartbeat.file, heartbeat.offset)
     position = Position(file=file, offset=offset, gtid_set=str(gtids))
@@ -300,18 +300,18 @@ def _check_place(position: Position, log: ServerLog) -> None:
 
 
 def _check_next(position: Position, log: ServerLog, next_event: str | None) -> None:
-    """Notice a binlog that was begun anew and has grown past our place since."""
+    """Notice a binlog that was reset and has grown past our place since."""
     if next_event is None:
         raise _lost("no event begins there any more: the server's binlog was reset", position)
     ours = parsed_gtid_set(position, mariadb=log.mariadb)
     found = _NEXT_GTID.search(next_event)
     if ours is not None and found and (found[1] or found[2]) in ours:
-        raise _lost("what stands there is older: the server's binlog was reset", position)
+        raise _lost("an older transaction is there: the server's binlog was reset", position)
 
 
 def _lost(seen: str, position: Position) -> PositionLostError:
     return PositionLostError(
-        f"cannot go on at {position}: {seen}",
+        f"cannot resume at {position}: {seen}",
         safe="nothing was skipped; Redis shows the state of that position",
         fix=REFRESH,
         heals_by_refresh=True,
@@ -332,7 +332,7 @@ def initial_progress(
     """Return how far each table's snapshot is: as the stream says, new tables at their start.
 
     A table that is not captured any more is left out: its changes are not published from here
-    on, so it is read anew when it is put back.
+    on, so it is read again when it is put back.
 
     Args:
         forms: each captured table and its form, ``{"shop.users": "a3f1902c"}``.

@@ -37,7 +37,7 @@ async def end_running_batch(own: OwnMessages, *, newest: int) -> None:
     Source: NATS ADR-50, gap mode ``fail``; tests/integration/test_publisher.py.
 
     Args:
-        newest: sequence of our newest message before the claim, or of one behind it.
+        newest: sequence of our newest message before the claim, or of one after it.
 
     Raises:
         UnavailableError: NATS does not answer.
@@ -125,7 +125,7 @@ async def read_tail(
 async def _newest_of_each(
     own: OwnMessages, partitions: int, sequence: int, floor: int
 ) -> tuple[int, list[tuple[int | None, Placed]]]:
-    """Return the message of ours with the greatest id in each chain behind `floor`.
+    """Return the message of ours with the greatest id in each chain after `floor`.
 
     With its partition; None: a barrier, which stands in all of them.  Before them, the sequence
     of the last one of ours, 0 when there is none.  All messages are looked
@@ -174,7 +174,7 @@ async def newest_refresh(nc: Connection, stream: str, prefix: str) -> tuple[int,
 async def published_behind(
     nc: Connection, stream: str, prefix: str, tail: Tail, *, mariadb: bool
 ) -> Published:
-    """Return the transactions that the stream has behind its newest boundary.
+    """Return the transactions that the stream has after its newest boundary.
 
     Raises:
         PositionLostError: the stream does not reach back so far.

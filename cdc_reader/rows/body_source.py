@@ -191,7 +191,7 @@ def _key_column(part: KeyColumn, text: TextVariable, name: str) -> tuple[list[st
 
 FIELD = ('"value":"', '",')
 SELECTED = (',"value":"', '"')
-"""What stands before and behind a value: in a message, and in a row of the snapshot."""
+"""What stands before and after a value: in a message, and in a row of the snapshot."""
 
 
 def row_line(
@@ -201,7 +201,7 @@ def row_line(
 
     Args:
         columns: name, text, and whether it may be NULL, so that `or_null` has its token.
-        field: what stands before and behind the value.
+        field: what is before and after the value.
     """
     pieces = (
         ("," if n else "")

@@ -1,7 +1,7 @@
 """Whether a table's rows are still told apart by the columns of their Redis keys.
 
 Pure.  Two rows with one Redis key would overwrite and remove each other, so a captured table whose
-key template has the columns of a unique key needs that key as long as it is followed.  The binlog
+key template has the columns of a unique key needs that key as long as it is captured.  The binlog
 says which primary key a table has, with its rows.  Of other keys, and of what an ALTER does to a
 column that stays, statements alone tell.
 
@@ -25,9 +25,9 @@ _NO_COLUMN = frozenset(
     ("INDEX", "KEY", "CONSTRAINT", "CHECK", "PARTITION", "PRIMARY", "FOREIGN", "TO", "AS")
 )
 """What may stand behind DROP or RENAME where no column does; reserved words, all of them."""
-_OTHER_KEY = "let the key template name the columns that tell rows apart now;\n" + FIRST + REFRESH
+_OTHER_KEY = "name the columns that tell rows apart now in the key template;\n" + FIRST + REFRESH
 _NO_HISTORY = (
-    "follow other tables, or keep no history:\n"
+    "capture other tables, or drop the history:\n"
     "ALTER TABLE … DROP SYSTEM VERSIONING;   (removes the history)\n" + FIRST + REFRESH
 )
 
@@ -81,7 +81,7 @@ class Refusal(NamedTuple):
 
 
 def refusal_of_rows(identity: Identity, table_map: TableMap) -> Refusal | None:
-    """Return why rows behind a TABLE_MAP may share a Redis key; None: they do not."""
+    """Return why rows after a TABLE_MAP may share a Redis key; None: they do not."""
     names = [column.name or "" for column in table_map.columns]
     primary = [names[place] for place in table_map.primary_key]
     told_apart = f"{', '.join(primary) or 'no column'} now"
@@ -143,7 +143,7 @@ def _lost(statement: Statement, identity: Identity) -> str:
     for clause in statement.clauses:
         for column in sorted(identity.columns):
             if _alters(clause, column, is_integer=column in (identity.integers or ())):
-                return f"it may change {column}, which stands in keys of its rows"
+                return f"it may change {column}, which is part of its rows' keys"
         is_converted = ("CONVERT", "TO") in pairwise(clause.words) and has_texts
         if is_converted and "utf8mb4" not in clause.names:
             return "it may change texts in keys of its rows"
@@ -164,7 +164,7 @@ def _drops_key(words: set[str]) -> bool:
 
 
 def _alters(clause: Clause, column: str, *, is_integer: bool) -> bool:
-    """Say whether a clause of an ALTER TABLE may change the values or the name of a column."""
+    """Return whether a clause of an ALTER TABLE may change the values or the name of a column."""
     words, names = clause
     if "AFTER" in words[-2:-1] and column.lower() != "after":
         words, names = words[:-2], names[:-2]
@@ -178,7 +178,7 @@ def _alters(clause: Clause, column: str, *, is_integer: bool) -> bool:
 
 
 def _stays_integer(names: Sequence[str], column: str) -> bool:
-    """Say whether ``MODIFY id BIGINT …`` or ``CHANGE id id BIGINT …`` stands there."""
+    """Return whether ``MODIFY id BIGINT …`` or ``CHANGE id id BIGINT …`` stands there."""
     verbs = [place for place, name in enumerate(names) if name in ("modify", "change")]
     if len(verbs) != 1:
         return False

@@ -22,7 +22,7 @@ class _Column(NamedTuple):
     """Its bit in the bitmap of NULL columns."""
     layout: Layout
     reading: ColumnReading | None
-    """None: nobody asked for it."""
+    """None: not wanted."""
     nullable: bool
 
 
@@ -73,7 +73,7 @@ class Image:
             self._columns.append(_Column(place, 1 << n, layout, reading, column.nullable))
 
     def nullable(self, place: int) -> bool:
-        """Say whether the column, present in the image, can be NULL."""
+        """Return whether the column, present in the image, can be NULL."""
         return any(column.place == place and column.nullable for column in self._columns)
 
     def write(self, last: Callable[[bool], str] | None = None) -> None:
@@ -84,7 +84,7 @@ class Image:
                 nullable columns may be NULL on that way.
         """
         source, width = self._source, (len(self._columns) + 7) // 8
-        # Bits behind the last column's are set by MySQL.  Source: sql/rpl_record.cc, pack_row.
+        # Bits after the last column's are set by MySQL.  Source: sql/rpl_record.cc, pack_row.
         every = (1 << len(self._columns)) - 1
         never = sum(column.mask for column in self._columns if not column.nullable)
         bitmap = "b[o]" if width == 1 else f"number(b[o:o + {width}], 'little')"
@@ -194,7 +194,7 @@ class _Run:
             self.take((Field(name + "l", code, "<" if size > 1 else ""),), [], size)
 
     def flush(self, more: str = "") -> None:
-        """Write the reading of what was taken, and go on behind it and `more` bytes."""
+        """Write the reading of what was taken, and continue after it and `more` bytes."""
         orders: dict[str, list[tuple[int, Field]]] = {"<": [], ">": [], "": []}
         for at, field in self._fields:
             orders[field.order].append((at, field))

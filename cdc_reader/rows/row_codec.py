@@ -137,7 +137,7 @@ class RowCodec:
         Args:
             event: ``event[start:end]`` is the body from the number of columns on, without CRC.
             first_row: number of the event's first row.
-            id_prefix: ``1.2.27999999.``; the row's number is put behind it.
+            id_prefix: ``1.2.27999999.``; the row's number is put after it.
             prev: id of the message of ours before these.
             context: ``"gtid":"…",`` or empty.
             suffix: ``,"ts":1795414891568123,"v":1}``.
@@ -329,7 +329,7 @@ class RowCodec:
     def _emit_to_chains(self, source: FunctionSource, op: Op, before: Image, after: Image) -> None:
         """Write what `_emit` does for several partitions, each with its own chain.
 
-        A key that leaves its partition is deleted there, by a message behind the row's.
+        A key that leaves its partition is deleted there, by a message after the row's.
         """
         if op != "update":
             with source.block("if row >= skip:"):
@@ -404,7 +404,7 @@ def _without_column(table: str, name: str) -> PositionLostError:
     return PositionLostError(
         f"{table} has no column {name!r} in the binlog",
         safe="nothing of this table was published from here on",
-        fix="the table was changed: start cdc again, which looks at its columns anew, or name\n"
+        fix="the table was changed: start cdc again, which reads its columns again, or name\n"
         "a column that it has with --key or --value; if it stops at the same place again:\n"
         + REFRESH,
     )

@@ -56,7 +56,7 @@ _WITH_META = {
     types.TIMESTAMP2: (_TIMESTAMP, True),
 }
 _SKIPPED: PlannedReading = (CALLED, 0, False, bytes)
-"""A column that nobody asked for: gone over by its length, never called."""
+"""A column that is not wanted: gone over by its length, never called."""
 
 
 def row_plan(
@@ -142,7 +142,7 @@ def select_plan(
 
 
 def _carries(key: KeyTemplate) -> bool:
-    """Say whether the key escapes ASCII characters alone: each is looked at by itself."""
+    """Return whether the key escapes ASCII characters alone: each is looked at by itself."""
     columns = (part for part in key.parts if not isinstance(part, str))
     return all(old.isascii() for part in columns for old, _ in part.escapes)
 

@@ -121,7 +121,7 @@ def refusal_of(column: Column) -> str | None:
 
 
 def lacks_charset(column: Column) -> bool:
-    """Say whether a column is refused for its character set alone: converting it helps."""
+    """Return whether a column is refused for its character set alone: converting it helps."""
     kind = type_named(column.data_type)
     is_text = (kind.is_text or kind.is_labels) and not _is_compressed(column)
     return is_text and bool(column.charset) and column.charset not in _CHARSETS

@@ -1,7 +1,7 @@
 """Who the snapshot waits for: sinks that are behind, cannot write, or whose Redis is nearly full.
 
 Changes never wait here; only rows that stand in a table anyway do.  A sink says how it is on
-`cdc.sink_state`; one that says nothing is waited for by nobody (docs/adr/0016-ranges-and-pace.md).
+`cdc.sink_state`; one that says nothing is not waited for (docs/adr/0016-ranges-and-pace.md).
 """
 
 from __future__ import annotations

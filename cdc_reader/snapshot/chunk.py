@@ -129,8 +129,8 @@ class ChunkReader:
                 f"the rows of {table.qualified} cannot be read any more: the table or a column "
                 f"of it is gone (MySQL error {number})",
                 safe="what was read before was published; nothing was skipped",
-                fix="start cdc again: it looks at the table's definition anew and goes on\n"
-                "where it was; name other tables or columns if these are gone for good",
+                fix="start cdc again: it reads the table's definition again and resumes\n"
+                "where it was; name other tables or columns if these are gone",
             )
         if number and self._translate is not None:
             return self._translate(error)

@@ -1,6 +1,6 @@
 """Ranges of a table's chunk key: as SQL, and as a person or a program asks for them.
 
-Pure.  Rows are read on by a key: behind the last one of the chunk before, or from the beginning
+Pure.  Rows are read by a key: after the last one of the chunk before, or from the beginning
 of a range, up to its end.  Parts of a key are texts as the server prints them (bytes as hex, ENUM,
 SET and BIT by their number).  See docs/adr/0016-ranges-and-pace.md.
 """

@@ -57,7 +57,7 @@ class Pace:
         return max(1, rows)
 
     def is_due(self, table: str) -> bool:
-        """Say whether the next chunk, of this table, may begin now."""
+        """Return whether the next chunk, of this table, may begin now."""
         if self._rows_per_s and self._clock() < self._due_s:
             return False
         self.paused = self._held_back(table)

@@ -1,7 +1,7 @@
-"""Tables are read anew: announced in the stream, done by whichever reader follows it.
+"""Tables are read again: announced in the stream, done by whichever reader follows it.
 
 An announcement is a boundary like a heartbeat, with the tables' snapshots at their
-beginning.  So a reader that runs is fenced off, reads the stream's end and goes on from
+beginning.  So a reader that runs is fenced off, reads the stream's end and resumes from
 there; one that starts later does the same (docs/adr/0011-refresh.md).
 """
 
@@ -37,7 +37,7 @@ CLAIM_S = 30.0
 
 
 async def run(settings: Settings, tables: tuple[Table, ...], *, log: Log, **_: Any) -> None:
-    """Announce that all tables are read anew, as a role that ends by itself.
+    """Announce that all tables are read again, as a role that exits on its own.
 
     Raises:
         CdcError: a server refuses, or does not answer.
@@ -117,12 +117,12 @@ async def read_to_the_end(
 
 
 def is_read(progress: TableProgress | None, number: int) -> bool:
-    """Say whether a table was read to its end for a refresh, or for one after it."""
+    """Return whether a table was read to its end for a refresh, or for one after it."""
     return bool(progress and progress.done and (progress.refresh or 0) >= number)
 
 
 def are_read(progress: TableProgress | None, number: int) -> bool:
-    """Say whether the ranges of a refresh were read, or the whole table for one after it."""
+    """Return whether the ranges of a refresh were read, or the whole table for one after it."""
     if progress is None:
         return False
     if progress.refresh is not msgspec.UNSET and progress.refresh > number:
@@ -131,15 +131,15 @@ def are_read(progress: TableProgress | None, number: int) -> bool:
 
 
 def is_done(refresh: Refresh, snapshot: Mapping[str, TableProgress]) -> bool:
-    """Say whether all that a refresh reads is in the stream.
+    """Return whether all that a refresh reads is in the stream.
 
     Raises:
-        UnavailableError: the reader that runs does not follow one of the tables.
+        UnavailableError: the reader that runs does not capture one of the tables.
     """
     partly = () if refresh.ranges_of is msgspec.UNSET else refresh.ranges_of
     if missing := [name for name in (*refresh.tables, *partly) if name not in snapshot]:
         raise UnavailableError(
-            f"the cdc run that is running does not follow {', '.join(missing)}",
+            f"the running cdc run does not capture {', '.join(missing)}",
             safe="nothing was changed by this",
             fix="give it the same tables, and ask again",
         )
@@ -181,7 +181,7 @@ async def _announce(
         # At once: a reader that runs moves the stream's end on.
         await publisher.open(claim(tail, tail.heartbeat))
     before = await newest_refresh(nc, settings.stream, settings.subject_prefix)
-    # The place is asked for after the stream's end: nothing in the stream lies behind it.
+    # The place is asked for after the stream's end: nothing in the stream lies after it.
     is_in_line = bool(only) or ranges is not None
     server = None if is_in_line else (await asyncio.to_thread(ask_server_log, settings, None))[0]
     now_us = time.time_ns() // 1000
@@ -193,7 +193,7 @@ async def _announce(
     refresh = await _listing(publisher, tail, refresh)
     if tail.heartbeat is not None:
         return refresh, await publisher.announce(refresh)
-    # Whoever begins at a boundary without the refresh would not know that a gap is before it.
+    # A reader that begins at a boundary without the refresh would not know that a gap is before it.
     await publisher.open(refresh)
     return refresh, publisher.sequence
 
@@ -256,12 +256,12 @@ def plan_refresh(
 
 
 def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refresh:
-    """Return the announcement of ranges of keys, behind all that is being read anyway.
+    """Return the announcement of ranges of keys, after all that is being read anyway.
 
     What a table has of a whole reading stays as it is: ranges stand beside it.
 
     Raises:
-        UsageError: the stream is new, the reader that runs does not follow a table, or too many
+        UsageError: the stream is new, the reader that runs does not capture a table, or too many
             ranges wait already.
     """
     heartbeat = _of_now(tail)
@@ -269,9 +269,9 @@ def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refr
     for name, wanted in ranges.items():
         if name not in snapshot:
             raise UsageError(
-                f"{name} is not followed by the cdc run that wrote to the stream last"
+                f"{name} is not captured by the cdc run that last wrote to the stream"
                 f"{nearest(name, snapshot)}",
-                fix="start cdc run with it: it reads the table by itself",
+                fix="start cdc run with it: it takes a snapshot of the table",
             )
         more = (
             KeyRange(refresh=number, first=tuple(first), last=tuple(last)) for first, last in wanted
@@ -287,7 +287,7 @@ def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refr
 def _of_now(tail: Tail) -> Heartbeat:
     if tail.heartbeat is None:
         raise UsageError(
-            "the stream has no place in the binlog yet, so there is nothing to read anew",
+            "the stream has no binlog position yet, so there is nothing to refresh",
             fix="start cdc run, or refresh all tables",
         )
     return tail.heartbeat
@@ -313,7 +313,7 @@ def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) 
                 except pymysql.MySQLError as error:
                     number, text = (*error.args, 0, "")[:2]
                     raise UsageError(
-                        f"{table.qualified} has no such key: the server says {number}, {text}"
+                        f"{table.qualified} has no such key: the server reports {number}, {text}"
                     ) from None
     return rows
 

@@ -44,7 +44,7 @@ class SnapshotReport:
             self._began_s = self._said_s = self._clock()
             if not read.done:
                 total = read.about_rows or None
-                self._log.info("reading rows", **about, rows=read.rows, of_about=total)
+                self._log.info("snapshot progress", **about, rows=read.rows, of_about=total)
         self._pace.note(read.rows)
         if read.done:
             took_s = self._clock() - self._began_s
@@ -52,13 +52,15 @@ class SnapshotReport:
             self._what = ()
         elif self._clock() - self._said_s >= LINE_EVERY_S:
             self._said_s = self._clock()
-            self._log.info("reading rows", **about, **self._pace.fields(read.about_rows or None))
+            self._log.info(
+                "snapshot progress", **about, **self._pace.fields(read.about_rows or None)
+            )
 
     def _say_pause(self, why: str) -> None:
         now_s = self._clock()
         if not why:
-            self._log.info("the snapshot goes on", after_s=round(now_s - self._paused_s, 1))
+            self._log.info("the snapshot resumed", after_s=round(now_s - self._paused_s, 1))
         elif not self._paused:
             self._paused_s = now_s
-            self._log.warning("the snapshot waits, changes go on", reason=why)
+            self._log.warning("the snapshot is paused, changes continue", reason=why)
         self._paused = why

@@ -1,4 +1,4 @@
-"""Reading the rows that are there, in line with the changes, while both move.
+"""Reading the existing rows, in line with the changes, while both move.
 
 A chunk is one SELECT by key.  Its rows may enter the stream only where none of them is
 older than what the stream has: the chunk is read after everything published is visible
@@ -109,13 +109,13 @@ class Snapshot:
         mariadb: bool,
         pace: Pace,
     ) -> None:
-        """Go on where `progress`, from the newest heartbeat, says."""
+        """Resume where `progress`, from the newest heartbeat, says."""
         self.progress = progress
         self.chunks = 0
-        """So many were put in line: progress that a heartbeat should carry."""
+        """How many were put in line: progress that a heartbeat should carry."""
         self.newest = Newest()
         self.moved: set[str] = set()
-        """Tables that are further than they were; whoever has told of it clears it."""
+        """Tables that are further than they were; whoever reported it clears it."""
         tables = tuple(tables)
         self._in_ranges = {t.qualified: t for t in tables if progress[t.qualified].open_ranges}
         self._unread = {t.qualified: t for t in tables if not progress[t.qualified].done}

@@ -174,7 +174,7 @@ def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Ben
 
     execute(bench, unknown, f"UPDATE {TABLE} SET ver = 8 WHERE id = 7")
     (note,) = rehearsed(bench)["notes"]
-    assert note.startswith("cdc run would stop at an event that waits for it: a row of shop.users")
+    assert note.startswith("cdc run would stop at an event ahead of it: a row of shop.users")
 
 
 def test_what_cannot_start_is_not_rehearsed(bench: Bench) -> None:

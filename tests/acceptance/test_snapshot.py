@@ -84,14 +84,14 @@ def test_rows_are_read_again_as_far_as_asked(bench: Bench) -> None:
 def test_what_cannot_be_read_is_refused_with_a_way_out(bench: Bench) -> None:
     """Nothing is announced: a name, a key, a table without one, a stream without a reader."""
     with bench.pipeline as pipeline:
-        assert "no place in the binlog" in snapshot(bench, "--table", "users").stderr
+        assert "no binlog position" in snapshot(bench, "--table", "users").stderr
         process = pipeline.run("--table", TABLE, "--table", "shop.loose")
         bench.wait_until_equal()
         for arguments, words in [
             (("--table", "usres"), "users"),
             (("--table", "users", "--from", "x"), "'x' is no value of column 'id'"),
             (("--table", "users", "--from", "1,2"), "'1,2' is no value of column 'id'"),
-            (("--table", LINES), "is not followed by the cdc run"),
+            (("--table", LINES), "is not captured by the cdc run"),
             (("--table", "shop.loose"), "cdc refresh --only shop.loose"),
             (("--table", LINES, "--from", '7,"a'), "is no key"),
             (("--table", LINES, "--from", "7,a,b"), "has 2 part(s)"),

@@ -125,7 +125,7 @@ def test_the_snapshot_waits_for_a_sink_that_is_behind(bench: Bench) -> None:
         wait_for("rows", lambda: size(bench) > 100)
         bench.client.client_pause(4000, all=False)
         wait_for("the wait", lambda: waits(process, "messages behind"))
-        wait_for("its end", lambda: "the snapshot goes on" in process.text())
+        wait_for("its end", lambda: "the snapshot resumed" in process.text())
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
 
@@ -144,7 +144,7 @@ def test_the_snapshot_waits_for_room_in_redis(bench: Bench) -> None:
         bench.passes("a change")
         assert size(bench) < 20_000
         bench.client.config_set("maxmemory", 0)
-        wait_for("its end", lambda: "the snapshot goes on" in process.text())
+        wait_for("its end", lambda: "the snapshot resumed" in process.text())
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
 
@@ -221,6 +221,6 @@ def test_the_snapshot_waits_while_redis_is_full(bench: Bench) -> None:
         wait_for("the wait", lambda: waits(process, ""), 30)
         assert size(bench) < 20_000
         bench.client.config_set("maxmemory", 0)
-        wait_for("its end", lambda: "the snapshot goes on" in process.text())
+        wait_for("its end", lambda: "the snapshot resumed" in process.text())
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()

@@ -163,7 +163,7 @@ def test_an_index_and_a_field_name_columns_that_are_left_out() -> None:
         ({"exclude": tuple(c.name for c in COLUMNS)}, "leave no column"),
         ({"exclude": ()}, "place (geometry)"),
         ({"mask": (("emial", parse_mask("drop")),)}, "did you mean 'email'"),
-        ({"mask": (("id", parse_mask("hash")),)}, "stands in every heartbeat"),
+        ({"mask": (("id", parse_mask("hash")),)}, "is in every heartbeat"),
         ({"mask": (("picture", parse_mask("truncate:3")),)}, "cannot be truncated"),
         ({"mask": (("user_id", parse_mask("truncate:3")),)}, "cannot be truncated"),
         ({"mask": (("email", parse_mask("drop")),), "value": "email"}, "dropped by its mask"),

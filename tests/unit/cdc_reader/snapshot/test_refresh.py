@@ -60,7 +60,7 @@ def test_a_new_stream_begins_with_a_refresh_of_all() -> None:
     assert plan_refresh(new, log(), TABLES, (), number=7, now_us=5).boundary.epoch == 1
     cut = Tail(sequence=9, heartbeat=None, last="3.2.500.1")
     assert plan_refresh(cut, log(), TABLES, (), number=7, now_us=5).boundary.epoch == 4
-    with pytest.raises(UsageError, match="no place in the binlog"):
+    with pytest.raises(UsageError, match="no binlog position"):
         plan_refresh(new, None, TABLES, ("a.x",), number=7, now_us=5)
 
 
@@ -123,15 +123,15 @@ def test_ranges_are_done_when_none_of_them_is_left() -> None:
     assert is_done(made, {"a.x": TableProgress(ranges=later)})
     assert not is_done(made, {"a.x": TableProgress(refresh=8)})
     assert is_done(made, {"a.x": TableProgress(done=True, refresh=8)})
-    with pytest.raises(UnavailableError, match=r"does not follow a\.x"):
+    with pytest.raises(UnavailableError, match=r"does not capture a\.x"):
         is_done(made, {"a.y": TableProgress(done=True)})
 
 
-def test_ranges_of_what_is_not_followed_are_refused() -> None:
+def test_ranges_of_what_is_not_captured_are_refused() -> None:
     """A table that no reader follows, a stream without a place, more than heartbeats carry."""
-    with pytest.raises(UsageError, match=r"a\.z is not followed"):
+    with pytest.raises(UsageError, match=r"a\.z is not captured"):
         asked(with_progress(TableProgress()), name="a.z")
-    with pytest.raises(UsageError, match="no place in the binlog"):
+    with pytest.raises(UsageError, match="no binlog position"):
         asked(Tail(sequence=0, heartbeat=None, last=""))
     many = tuple(KeyRange(refresh=n, first=("k" * 1000,)) for n in range(200))
     with pytest.raises(UsageError, match="too many ranges"):
