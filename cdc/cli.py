@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import click
 
 from cdc.commands.check import check_command
+from cdc.commands.completion import COMPLETING, completion_command
 from cdc.commands.dead import dead_command
-from cdc.commands.options import HELP, Group
+from cdc.commands.options import ExamplesFirst, Group
 from cdc.commands.purge import purge_command
 from cdc.commands.refresh import refresh_command
 from cdc.commands.run import run_command
+from cdc.commands.settings import settings_command
 from cdc.commands.snapshot import snapshot_command
 from cdc.commands.status import status_command
 from cdc.commands.tail import tail_command
@@ -28,25 +30,35 @@ INTERRUPTED = 130
 OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 EXAMPLES = """\
-  cdc demo                       see it work, on servers of its own
-  cdc check --table your_table   what would go wrong, and what fixes it; changes nothing
-  cdc run --table your_table     keep Redis right
-  cdc verify --table your_table  whether Redis is what MySQL is
-  cdc refresh                    after exit code 65: read the tables anew and go on
-  cdc snapshot --table users     read its rows again, or a range of keys
-  cdc dead list                  what could not be applied, and its reason
+  cdc demo                       see it work, against servers of its own
+  cdc check --table your_table   check all three servers; changes nothing
+  cdc run --table your_table     keep Redis in sync
+  cdc verify --table your_table  compare MySQL with Redis
+  cdc refresh                    after exit code 65: read the tables again and resume
+  cdc snapshot --table users     read existing rows again, all or a range of keys
+  cdc dead list                  messages that could not be applied, with the reason
   cdc status                     positions, lag, rows by table, the last error
-  cdc tail --table your_table    changes as they happen, from MySQL alone
-  cdc wait --gtid GTID           return when Redis shows that transaction
-  cdc run --help                 all that can be set
+  cdc tail --table your_table    print changes as they happen; needs only MySQL
+  cdc wait --gtid GTID           return when a transaction is visible in Redis
+  cdc settings                   all settings
+"""
+DEMO = """\
+Run a demo against real servers, then exit.
+
+It starts MySQL, NATS and Redis of its own, changes rows in MySQL, and prints each change
+on its way to Redis.  Your own servers are not touched.
+"""
+DEMO_EXAMPLES = """\
+  cdc demo
+  cdc demo --keep      keep it running, to try your own statements
 """
 
 
-@click.group(cls=Group, examples=EXAMPLES, context_settings=HELP, invoke_without_command=True)
+@click.group(cls=Group, examples=EXAMPLES, invoke_without_command=True)
 @click.option("--version", is_flag=True, help="Print the version.")
 @click.pass_context
 def cli(ctx: click.Context, version: bool) -> None:
-    """Follows the MySQL binlog and keeps Redis right, through NATS JetStream."""
+    """Replicate MySQL tables to Redis, from the binlog through NATS JetStream."""
     if version:
         _print_version()
         ctx.exit()
@@ -54,7 +66,7 @@ def cli(ctx: click.Context, version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-@cli.command("version")
+@cli.command("version", cls=ExamplesFirst, examples="  cdc version\n")
 def version_command() -> None:
     """Print the version."""
     _print_version()
@@ -69,10 +81,16 @@ def _print_version() -> None:
     click.echo(f"cdc {version('binlog-cdc')} ({'compiled' if compiled else 'pure Python, slower'})")
 
 
-@cli.command("demo")
-@click.option("--keep", is_flag=True, help="Stay until Ctrl-C, and print the URLs.")
+@cli.command(
+    "demo",
+    cls=ExamplesFirst,
+    examples=DEMO_EXAMPLES,
+    help=DEMO,
+    short_help="Run a demo against real servers, then exit.",
+)
+@click.option("--keep", is_flag=True, help="Keep it running until Ctrl-C, and print the URLs.")
 def demo_command(keep: bool) -> None:
-    """Show the main job on real servers, then leave."""
+    """Run the demo."""
     from cdc.demo.show import run
 
     raise click.exceptions.Exit(run(keep=keep))
@@ -88,6 +106,8 @@ cli.add_command(tail_command())
 cli.add_command(wait_command())
 cli.add_command(verify_command())
 cli.add_command(purge_command())
+cli.add_command(settings_command())
+cli.add_command(completion_command())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,8 +132,10 @@ def _ended(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except CdcError as error:
         return _say(error)
-    except SystemExit:
-        # What click makes of EPIPE: whoever read our stdout has closed it.
+    except SystemExit as end:
+        if COMPLETING in os.environ and not end.code:  # how click ends shell completion
+            return 0
+        # click exits on EPIPE: the reader of our stdout has closed it.
         discard_stdout()
         return OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - a bug is told in one text too

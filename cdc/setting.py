@@ -30,7 +30,7 @@ def setting(
     high: float | None = None,
     pattern: str = "",
     schemes: tuple[str, ...] = (),
-    tuning: bool = False,
+    off_help: str = "",
 ) -> Any:
     """Return a dataclass field with all that help, docs and checks need.
 
@@ -39,7 +39,7 @@ def setting(
         low, high: limits, both allowed.
         pattern: a regular expression for the whole text.
         schemes: of a URL.
-        tuning: rarely touched; stands in its own part of ``--help``.
+        off_help: of a switch that is on by default, the help of its ``--no-`` flag.
     """
     if schemes:
         default = parse_url(default, schemes)
@@ -50,7 +50,7 @@ def setting(
         "high": high,
         "pattern": pattern,
         "schemes": schemes,
-        "tuning": tuning,
+        "off_help": off_help,
     }
     return dataclasses.field(default=default, metadata=about)
 
@@ -69,7 +69,7 @@ class Spec:
     high: float | None
     pattern: str
     schemes: tuple[str, ...]
-    tuning: bool
+    off_help: str
 
     @property
     def env(self) -> str:
@@ -81,6 +81,11 @@ class Spec:
         """``--flush-max-bytes``; a switch that is on by default is ``--no-snapshot``."""
         dashed = self.name.replace("_", "-")
         return f"--no-{dashed}" if self.kind is bool and self.default else f"--{dashed}"
+
+    @property
+    def flag_help(self) -> str:
+        """The help of the flag, which of ``--no-snapshot`` is "Skip the initial snapshot."."""
+        return self.off_help or self.help
 
     @property
     def default_text(self) -> str:
@@ -174,7 +179,7 @@ class Problems:
         raise kind(
             head + listed,
             safe="nothing was connected to, nothing written",
-            fix="every setting: docs/configuration.md, or cdc run --help",
+            fix="all settings: cdc settings",
         )
 
 

@@ -7,7 +7,6 @@ together.  Secrets live in `Url` alone, whose repr and str hide them.
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,156 +28,170 @@ _NAME = "[A-Za-z0-9_-]{1,64}"
 _SUBJECT = r"[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*"
 
 
-_tuning = functools.partial(setting, tuning=True)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that ``cdc run`` needs to know; each field's help stands in its metadata."""
+    """All that ``cdc run`` needs to know; each field's help is in its metadata."""
 
     mysql: Url = setting(  # noqa: RUF009 - a Url is frozen
         "mysql://root@127.0.0.1:3306",
-        "The MySQL or MariaDB to follow; its database is the default schema.",
+        "MySQL or MariaDB to replicate from; its database is the default schema.",
         schemes=("mysql",),
     )
     nats: Url = setting(  # noqa: RUF009 - a Url is frozen
         "nats://127.0.0.1:4222",
-        "The NATS with JetStream; embedded:DIR starts one of our own that stores in DIR.",
+        "NATS with JetStream; embedded:DIR starts one that stores its data in DIR.",
         schemes=("nats", "tls", "embedded"),
     )
     redis: Url = setting(  # noqa: RUF009 - a Url is frozen
         "redis://127.0.0.1:6379/0",
-        "The Redis to keep right.",
+        "Redis to keep in sync.",
         schemes=("redis", "rediss"),
     )
     tables: tuple[TableSettings, ...] = ()
     mask_key: MaskKey | None = None
     """Of ``mask = {column = "hash"}``; from ``CDC_MASK_KEY`` or ``CDC_MASK_KEY_FILE`` alone."""
     pipeline: str = setting(
-        "default", "Names the position in Redis and the dead-letter subject.", pattern=_NAME
+        "default",
+        "Pipeline name; part of the position's key in Redis and of the dead-letter subject.",
+        pattern=_NAME,
     )
     stream: str = setting("MYSQL", "Name of the JetStream stream.", pattern=_NAME)
     subject_prefix: str = setting(
-        "mysql", "What subjects begin with: mysql.update, mysql.insert, …", pattern=_SUBJECT
+        "mysql", "Prefix of the subjects: mysql.update, mysql.insert, …", pattern=_SUBJECT
     )
     partitions: int = setting(
-        1, "Parts that the keys are spread over, each followed by itself.", low=1, high=64
+        1, "Number of partitions; keys are spread across them.", low=1, high=64
     )
     sinks: int = setting(
-        1, "Sink processes that share the partitions, as many as these at most.", low=1, high=64
+        1,
+        "Number of sink processes that share the partitions; at most one per partition.",
+        low=1,
+        high=64,
     )
-    stream_max_bytes: int = _tuning(
-        0, "Size of the stream; 0: as much as the account allows.", unit="bytes", low=0
+    stream_max_bytes: int = setting(
+        0, "Maximum size of the stream; 0: as much as the account allows.", unit="bytes", low=0
     )
-    stream_max_age_s: int = _tuning(
-        0, "How long messages are kept; 0: until stream_max_bytes.", unit="s", low=0
+    stream_max_age_s: int = setting(
+        0, "Maximum age of messages; 0: kept until stream_max_bytes.", unit="s", low=0
     )
-    stream_keep_s: int = _tuning(
+    stream_keep_s: int = setting(
         86_400,
-        "How long messages stay that every sink has applied; 0: they are never removed.",
+        "How long to keep messages that every sink has applied; 0: never remove them.",
         unit="s",
         low=0,
     )
-    stream_replicas: int = _tuning(1, "Copies of the stream in a NATS cluster.", low=1, high=5)
+    stream_replicas: int = setting(1, "Replicas of the stream in a NATS cluster.", low=1, high=5)
     snapshot: bool = setting(
-        True, "On a table's first start, publish the rows that stand there already."
+        True,
+        "Publish the existing rows of a table when it is first captured.",
+        off_help="Skip the initial snapshot.",
     )
     adopt: bool = setting(
-        False, "Take over Redis keys that stand there before the pipeline's first start."
+        False, "Take over Redis keys that exist before the pipeline's first start."
     )
     bare_messages: Literal["apply", "quarantine"] = setting(
-        "apply", "What to do with a bare {key, value} that an application publishes by itself."
+        "apply", "What to do with a bare {key, value} published by an application."
     )
     on_schema_change: Literal["stop", "continue"] = setting(
-        "stop", "What to do at a TRUNCATE, DROP, RENAME or ALTER of a captured table."
+        "stop", "What to do on TRUNCATE, DROP, RENAME or ALTER of a captured table."
     )
     on_gap: Literal["stop", "refresh"] = setting(
-        "stop", "What to do where changes are missing: stop with exit code 65, or cdc refresh."
+        "stop", "What to do when changes are missing: stop with exit code 65, or refresh."
     )
-    server_id: int = _tuning(
+    server_id: int = setting(
         0,
-        "Our replica number, unlike any other of the source; 0: one at random above 2^31.",
+        "Replica server ID, which must be unique; 0: random, above 2^31.",
         low=0,
         high=2**32 - 1,
     )
-    heartbeat_s: float = _tuning(
-        1.0, "How often the position is stored while rows flow.", unit="s", low=0.1, high=60
+    heartbeat_s: float = setting(
+        1.0, "How often to store the position while there are changes.", unit="s", low=0.1, high=60
     )
-    heartbeat_idle_s: float = _tuning(
-        5.0, "How often the position is stored while nothing flows.", unit="s", low=0.1, high=600
+    heartbeat_idle_s: float = setting(
+        5.0,
+        "How often to store the position while there are no changes.",
+        unit="s",
+        low=0.1,
+        high=600,
     )
-    heartbeat_early_bytes: int = _tuning(
+    heartbeat_early_bytes: int = setting(
         4_000,
-        "Bytes a second of positions stored early, so that cdc wait returns at once; 0: none.",
+        "Bytes per second of positions stored early for a faster cdc wait; 0: none.",
         unit="bytes",
         low=0,
         high=10_000_000,
     )
-    flush_max_messages: int = _tuning(
+    flush_max_messages: int = setting(
         1000,
-        "Messages that the reader publishes at once, at most.",
+        "Maximum number of messages published at once.",
         unit="messages",
         low=1,
         high=100_000,
     )
-    flush_max_bytes: int = _tuning(
+    flush_max_bytes: int = setting(
         1_000_000,
-        "Bytes that the reader publishes at once, at most.",
+        "Maximum number of bytes published at once.",
         unit="bytes",
         low=1024,
         high=64_000_000,
     )
-    batch_max_messages: int = _tuning(
-        2000, "Messages of one Redis transaction, at most.", unit="messages", low=1, high=100_000
+    batch_max_messages: int = setting(
+        2000,
+        "Maximum number of messages in one Redis transaction.",
+        unit="messages",
+        low=1,
+        high=100_000,
     )
-    snapshot_chunk_rows: int = _tuning(
-        5000, "Rows that the snapshot reads at once, at most.", unit="rows", low=1, high=1_000_000
+    snapshot_chunk_rows: int = setting(
+        5000,
+        "Maximum number of rows in one SELECT of the snapshot.",
+        unit="rows",
+        low=1,
+        high=1_000_000,
     )
-    snapshot_chunk_ms: int = _tuning(
+    snapshot_chunk_ms: int = setting(
         50,
-        "What one SELECT of the snapshot may take; it reads fewer rows where it takes longer.",
+        "Target duration of one SELECT of the snapshot; chunks shrink when it takes longer.",
         unit="ms",
         low=1,
         high=60_000,
     )
-    snapshot_rows_per_s: int = _tuning(
-        0, "Rows a second that the snapshot reads, at most; 0: no limit.", unit="rows", low=0
+    snapshot_rows_per_s: int = setting(
+        0, "Maximum rows per second of the snapshot; 0: no limit.", unit="rows", low=0
     )
-    snapshot_max_lag_messages: int = _tuning(
+    snapshot_max_lag_messages: int = setting(
         20_000,
-        "So far behind the stream's end a sink may be, or the snapshot waits for it; 0: any.",
+        "Pause the snapshot while a sink lags by more messages than this; 0: never.",
         unit="messages",
         low=0,
     )
-    snapshot_max_memory_percent: int = _tuning(
+    snapshot_max_memory_percent: int = setting(
         90,
-        "So much of Redis' maxmemory may be in use, or the snapshot waits; 0: any.",
+        "Pause the snapshot while Redis uses more of its maxmemory than this; 0: never.",
         unit="percent",
         low=0,
         high=100,
     )
     verify_every_s: float = setting(
         0.0,
-        "How often cdc run verifies all tables at a low rate; 0: never.",
+        "How often cdc run verifies all tables, at a low rate; 0: never.",
         unit="s",
         low=0,
         high=31_536_000,
     )
-    verify_rows_per_s: int = _tuning(
+    verify_rows_per_s: int = setting(
         0,
-        "Rows a second that verify compares at most; 0: all it can, 2000 beside cdc run.",
+        "Maximum rows per second of verify; 0: no limit, or 2000 when inside cdc run.",
         unit="rows",
         low=0,
     )
-    report_every_s: float = _tuning(
-        10.0, "How often a line says what flows.", unit="s", low=0.1, high=86_400
+    report_every_s: float = setting(
+        10.0, "How often to log throughput and lag.", unit="s", low=0.1, high=86_400
     )
     log_format: Literal["auto", "human", "json"] = setting(
-        "auto", "auto: human on a terminal, JSON lines otherwise."
+        "auto", "auto: text on a terminal, JSON lines otherwise."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "The least important line that is written."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Minimum log level.")
 
 
 SPECS: dict[str, Spec] = specs_of(Settings)

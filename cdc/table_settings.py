@@ -19,16 +19,16 @@ MODES: tuple[Mode, ...] = ("mirror", "cache")
 
 TABLE_HELP = {
     "key": "Template of the Redis key, such as 'user:{id}' (default '{table}:{pk}').",
-    "value": "The one column that becomes the value (default: the row as a JSON object).",
-    "as": "What the key holds: string, or hash with a field for each column.",
-    "field": "Template of a field: one hash for each parent, with a field for each of its rows.",
-    "columns": "The columns of the row's object, in this order (default: all).",
-    "exclude": "Columns that the row's object leaves out.",
-    "rename": "Names of columns in the row's object: column = 'name'.",
-    "mask": "Columns that leave the reader masked: column = 'hash', 'truncate:N' or 'drop'.",
+    "value": "Column to use as the value (default: the whole row as a JSON object).",
+    "as": "Type of the Redis value: string, or hash with one field per column.",
+    "field": "Template of a field: one hash per parent, with one field per row.",
+    "columns": "Columns to include in the row's object, in this order (default: all).",
+    "exclude": "Columns to leave out of the row's object.",
+    "rename": "New names of columns in the row's object: column = 'name'.",
+    "mask": "Columns to mask before publishing: column = 'hash', 'truncate:N' or 'drop'.",
     "index": "Sets and sorted sets of rows: {set = TEMPLATE} or {zset = TEMPLATE, score = COLUMN}.",
-    "mode": "mirror: a key for each row; cache: a key may go after ttl_s.",
-    "ttl_s": "Seconds that a key lives after its row's last change, with mode = 'cache'.",
+    "mode": "mirror: one key per row; cache: keys expire after ttl_s.",
+    "ttl_s": "Seconds until a key expires after the last change of its row, with mode = 'cache'.",
 }
 """Name -> help, of all that ``[tables."shop.users"]`` knows."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import HELP, Group, WithSettings, prepared
+from cdc.commands.options import Argument, Group, WithSettings, prepared
 from cdc.errors import UsageError
 from cdc.settings import Settings
 from cdc.table import Table
@@ -57,28 +57,32 @@ A letter of no followed table cannot be repaired: it says so, and keeps it.
 
 def dead_command() -> click.Command:
     """Return the command with its parts."""
-    as_json = click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON.")
-    every = click.Option(["every", "--all"], is_flag=True, help="All that are kept.")
-    yes = click.Option(["yes", "--yes"], is_flag=True, help="Do not ask.")
-    numbers = click.Argument(["numbers"], nargs=-1, type=click.IntRange(1), metavar="[NUMBER]...")
-    number = click.Argument(["number"], type=click.IntRange(1))
+    as_json = click.Option(["as_json", "--json"], is_flag=True, help="Print JSON.")
+    every = click.Option(["every", "--all"], is_flag=True, help="All dead letters.")
+    yes = click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation.")
+    about = "Number of a dead letter, as cdc dead list prints it."
+    numbers = Argument(
+        ["numbers"], nargs=-1, type=click.IntRange(1), metavar="[NUMBER]...", about=about
+    )
+    number = Argument(["number"], type=click.IntRange(1), metavar="NUMBER", about=about)
     parts = [
         WithSettings(
             "list", "  cdc dead list\n  cdc dead list --json | jq .reason\n", [as_json],
-            callback=_list, help="Dead letters that are kept: number, time, table, key, reason.",
+            of="dead", callback=_list,
+            help="List the dead letters: number, time, table, key, reason.",
         ),
         WithSettings(
-            "show", "  cdc dead show 12\n", [number, as_json], callback=_show,
-            help="One dead letter, with the message as it came.",
+            "show", "  cdc dead show 12\n", [number, as_json], of="dead", callback=_show,
+            help="Show one dead letter, with the message as it was received.",
         ),
         WithSettings(
             "retry", "  cdc dead retry 12 --table users\n  cdc dead retry --all\n",
-            [numbers, every], callback=_retry, help=RETRY,
-            short_help="Read their rows anew, then remove them.",
+            [numbers, every], of="dead", callback=_retry, help=RETRY,
+            short_help="Read the rows again, then remove the letters.",
         ),
         WithSettings(
             "drop", "  cdc dead drop 12 13\n  cdc dead drop --all --yes\n", [numbers, every, yes],
-            callback=_drop, help="Remove dead letters for good; Redis stays as it is.",
+            of="dead", callback=_drop, help="Remove dead letters; Redis is left as it is.",
         ),
     ]  # fmt: skip
     return Group(
@@ -89,7 +93,6 @@ def dead_command() -> click.Command:
         short_help="Dead letters: list, show, retry, drop.",
         invoke_without_command=True,
         callback=_help,
-        context_settings=HELP,
     )
 
 

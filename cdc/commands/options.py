@@ -1,10 +1,10 @@
-"""What commands share: their settings as flags, help that begins with examples, the start."""
+"""What commands share: settings as flags, help that begins with examples, the start."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import click
 
 from cdc.errors import UsageError
 from cdc.setting import Spec, nearest
+from cdc.setting_groups import SHOWN, TABLES_HELP, grouped
 from cdc.settings import SPECS
-from cdc.table_settings import MODELS, TABLE_HELP
+from cdc.table_settings import MODELS, TABLE_HELP, TABLE_SHARED
 from cdc.url import Url
 
 if TYPE_CHECKING:
@@ -24,63 +25,94 @@ if TYPE_CHECKING:
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class Group(click.Group):
-    """A group that says which command was meant, and shows examples first."""
+class ExamplesFirst(click.Command):
+    """A command whose help is: what it does, examples, its options, the settings that it uses."""
 
     def __init__(self, *arguments: Any, examples: str = "", **attributes: Any) -> None:
         self.examples = examples
         super().__init__(*arguments, **attributes)
+        self.context_settings = {**HELP, **self.context_settings}
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what it is, examples, then the rest."""
+        about = (self.help or "").rstrip()
+        formatter.write(f"{about}\n\nExamples:\n{self.examples.rstrip()}\n\n")
+        super().format_help(ctx, formatter)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: the text is at the top."""
+
+
+class Group(ExamplesFirst, click.Group):
+    """A group that names the command that was meant, and shows examples first."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest one."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        is_unknown = args and not args[0].startswith("-") and not self.get_command(ctx, args[0])
+        if is_unknown and not ctx.resilient_parsing:  # which shell completion does
             raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what it is, examples, then the rest."""
-        _examples_first(self, self.examples, formatter)
-        super().format_help(ctx, formatter)
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write nothing: the text stands at the top already."""
-
-
-class WithSettings(click.Command):
-    """A command with all settings: examples first, what is rarely touched last."""
+class WithSettings(ExamplesFirst):
+    """A command that takes all settings as flags, and shows those that `SHOWN` has for it."""
 
     def __init__(
-        self, name: str, examples: str, own: Sequence[click.Parameter] = (), **attributes: Any
+        self,
+        name: str,
+        examples: str,
+        own: Sequence[click.Parameter] = (),
+        *,
+        of: str = "",
+        **attributes: Any,
     ) -> None:
-        self.examples = examples
-        params = [*_table_options(), *own, *_general_options(), *map(_option, SPECS.values())]
-        super().__init__(name, params=params, context_settings=HELP, **attributes)
+        """Make the command.
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what it is, examples, then the rest."""
-        _examples_first(self, self.examples, formatter)
-        super().format_help(ctx, formatter)
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write nothing: the text stands at the top already."""
+        Args:
+            of: the group that it is in, ``dead``.
+        """
+        self.shown = SHOWN[f"{of} {name}".strip()]
+        settings = [*_table_options(), *map(_option, SPECS.values())]
+        for option in settings:
+            option.hidden = option.name not in self.shown
+        params = [*own, *_general_options(), *settings]
+        super().__init__(name, examples=examples, params=params, **attributes)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options in two parts."""
-        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Tuning": []}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            spec = SPECS.get(param.name or "")
-            if record:
-                parts["Tuning" if spec and spec.tuning else "Options"].append(record)
-        for title, records in parts.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        """Write its own options, the settings that it uses, and where all of them are."""
+        params = self.get_params(ctx)
+        _section(ctx, formatter, "Options", [p for p in params if p.name not in _SETTINGS])
+        by_name = {param.name: param for param in params}
+        for title, names in grouped(self.shown).items():
+            _section(ctx, formatter, title, [by_name[name] for name in names])
+        if self.shown:
+            formatter.write("\nAll settings: cdc settings\n")
 
 
-def _examples_first(command: click.Command, examples: str, formatter: click.HelpFormatter) -> None:
-    formatter.write(f"{command.help}\n\n{examples}\n")
+class Argument(click.Argument):
+    """An argument that the help explains."""
+
+    def __init__(self, *arguments: Any, about: str, **attributes: Any) -> None:
+        self.about = about
+        super().__init__(*arguments, **attributes)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return its name and what it is."""
+        return self.make_metavar(ctx), self.about
+
+
+_SETTINGS = ("tables", *TABLE_SHARED, *SPECS)
+
+
+def _section(
+    ctx: click.Context, formatter: click.HelpFormatter, title: str, params: list[click.Parameter]
+) -> None:
+    records = [record for param in params if (record := param.get_help_record(ctx))]
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)
 
 
 @contextlib.contextmanager
@@ -153,16 +185,32 @@ def _embedded(
 
 
 def _option(spec: Spec) -> click.Option:
-    about = spec.help
     if spec.kind is bool:
-        if spec.default:
-            about = f"Do not: {about[0].lower()}{about[1:]}"
         return click.Option(
-            [spec.name, spec.flag], flag_value=not spec.default, default=None, help=about, type=bool
+            [spec.name, spec.flag],
+            flag_value=not spec.default,
+            default=None,
+            help=spec.flag_help,
+            type=bool,
         )
     return click.Option(
-        [spec.name, spec.flag], metavar=_metavar(spec), help=f"{about} [{spec.default}]"
+        [spec.name, spec.flag],
+        metavar=_metavar(spec),
+        help=f"{spec.help} [{spec.default}]",
+        shell_complete=completing(spec.kind) if isinstance(spec.kind, tuple) else None,
     )
+
+
+def completing(words: Iterable[str]) -> Any:
+    """Return what completes these words in a shell, as click calls it.
+
+    A value that is none of them is refused later, in words of our own.
+    """
+
+    def complete(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+        return [word for word in words if word.startswith(begun)]
+
+    return complete
 
 
 def _metavar(spec: Spec) -> str:
@@ -175,26 +223,29 @@ def _metavar(spec: Spec) -> str:
     return "TEXT" if spec.kind is str else "NUMBER"
 
 
-def _table_options() -> list[click.Parameter]:
+def _table_options() -> list[click.Option]:
     return [
-        click.Option(
-            ["tables", "--table"],
-            multiple=True,
-            metavar="TABLE",
-            help="A table to follow: table or schema.table; may be given several times.",
-        ),
+        click.Option(["tables", "--table"], multiple=True, metavar="TABLE", help=TABLES_HELP),
         click.Option(["key", "--key"], metavar="TEMPLATE", help=TABLE_HELP["key"]),
         click.Option(["value", "--value"], metavar="COLUMN", help=TABLE_HELP["value"]),
-        click.Option(["as", "--as"], metavar="|".join(MODELS), help=TABLE_HELP["as"]),
+        click.Option(
+            ["as", "--as"],
+            metavar="|".join(MODELS),
+            help=TABLE_HELP["as"],
+            shell_complete=completing(MODELS),
+        ),
     ]
 
 
 def _general_options() -> list[click.Parameter]:
     return [
         click.Option(
-            ["config", "--config"], metavar="FILE", help="Settings file [$CDC_CONFIG, ./cdc.toml]."
+            ["config", "--config"],
+            type=click.Path(),
+            metavar="FILE",
+            help="Settings file [$CDC_CONFIG, ./cdc.toml].",
         ),
         click.Option(
-            ["debug", "--debug"], is_flag=True, help="Show the trace of an unexpected error."
+            ["debug", "--debug"], is_flag=True, help="Show the traceback of an unexpected error."
         ),
     ]

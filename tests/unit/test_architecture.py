@@ -46,6 +46,7 @@ PURE = (
     "cdc.check.room",
     "cdc.seal",
     "cdc.setting",
+    "cdc.setting_groups",
     "cdc.sink_state",
     "cdc.status.report",
     "cdc.status.text",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,8 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from cdc.cli import cli
+from cdc.commands.options import WithSettings
+from cdc.setting_groups import SHOWN
 from cdc.settings import SPECS
 from tests.support.pipeline import descendants, wait_for
 
@@ -46,6 +53,178 @@ def test_help_of_run_has_every_setting() -> None:
 
     assert [flag for flag in flags if flag not in text] == []
     assert text.index("cdc run --table your_table") < text.index("Options:")
+
+
+def _commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> dict[str, click.Command]:
+    """Return all commands by what is typed: ``dead list``."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        found[" ".join((*path, name))] = command
+        if isinstance(command, click.Group):
+            found |= _commands(command, (*path, name))
+    return found
+
+
+COMMANDS = _commands()
+WITH_SETTINGS = {name: one for name, one in COMMANDS.items() if isinstance(one, WithSettings)}
+LOOKING = ("check", "dead list", "dead show", "status", "tail", "verify", "wait")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_help_has_the_same_layout(name: str) -> None:
+    """What it does, examples, usage, options; and its line in the list is whole."""
+    text = cdc(*name.split(), "--help", COLUMNS="80").stdout
+    group = cdc(*name.split()[:-1], "--help", COLUMNS="80").stdout
+    last = name.rpartition(" ")[2]
+    (line,) = re.findall(rf"(?m)^  {last} +(\S.*)$", group.partition("Commands:")[2])
+
+    assert text.index("Examples:") < text.index("Usage: ") < text.index("Options:")
+    assert text[0].isupper()
+    assert line.endswith(".")
+    assert not line.endswith("...")
+    assert ("All settings: cdc settings" in text) == (name in SHOWN and name != "settings")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_of_a_help_parses(name: str) -> None:
+    """Commands and flags in it exist."""
+    examples = getattr(COMMANDS[name], "examples", "")
+    lines = re.findall(r"(?m)^  cdc (.*?)(?: {3,}\S.*)?$", examples)
+    assert lines
+    for line in lines:
+        typed = re.split(r" [|>] ", line)[0]
+        if typed in ("dead", ""):
+            continue
+        made, context = shlex.split(typed), click.Context(cli)
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            called = command.get_command(context, made[0])
+            assert called is not None, line
+            command, made = called, made[1:]
+        command.make_context(name, made)
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_a_command_that_only_looks_has_a_short_help(name: str) -> None:
+    """At most 20 options, its own before those of connections and tables."""
+    text = cdc(*name.split(), "--help", COLUMNS="80").stdout
+
+    assert len(re.findall(r"(?m)^  -", text)) <= 20
+    assert text.index("--config") < text.index("Connection and tables:")
+
+
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_every_command_accepts_every_setting(name: str) -> None:
+    """The flags of cdc run can be given to any of them, whatever its help shows."""
+    flags = {flag for option in WITH_SETTINGS[name].params for flag in option.opts}
+
+    assert [spec.flag for spec in SPECS.values() if spec.flag not in flags] == []
+
+
+def test_the_help_of_no_switch_is_a_negation() -> None:
+    """--no-snapshot says what it does itself."""
+    assert "Skip the initial snapshot." in cdc("run", "--help").stdout
+
+
+def test_settings_are_listed(tmp_path: Path) -> None:
+    """As text and as JSON, with what is set, and never a password."""
+    env = {"CDC_MYSQL_URL": "mysql://a:Kanarienvogel@h/shop", "CDC_STREAM": "OTHER"}
+    text = cdc("settings", cwd=tmp_path, **env)
+    found = json.loads(cdc("settings", "--json", cwd=tmp_path, **env).stdout)
+    current = {one["name"]: one["current"] for one in found if one["current"]}
+
+    assert (text.returncode, text.stderr) == (0, "")
+    assert all(spec.flag in text.stdout and spec.env in text.stdout for spec in SPECS.values())
+    assert current == {"mysql": '"mysql://a:***@h:3306/shop"', "stream": '"OTHER"'}
+    assert "Kanarienvogel" not in text.stdout
+
+
+def test_a_setting_that_is_none_ends_with_2(tmp_path: Path) -> None:
+    """With the nearest name; wrong settings end as those of every command."""
+    unknown = cdc("settings", "heartbaet_s", cwd=tmp_path)
+    wrong = cdc("settings", cwd=tmp_path, CDC_STREM="x")
+
+    assert (unknown.returncode, wrong.returncode) == (2, 78)
+    assert "did you mean 'heartbeat_s'" in unknown.stderr
+
+
+def completed(line: str) -> list[str]:
+    """Return what a shell is offered at the end of a line."""
+    words = shlex.split(line) + ([""] if line.endswith(" ") else [])
+    done = cdc(_CDC_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    assert (done.returncode, done.stderr) == (0, "")
+    return [offer.partition(",")[2] or offer.partition(",")[0] for offer in done.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [
+        ("cdc se", ["settings"]),
+        ("cdc dead ", ["drop", "list", "retry", "show"]),
+        ("cdc nothing ", sorted(cli.commands)),
+        ("cdc check --fix", ["--fix-sql"]),
+        ("cdc tail --ser", ["--server-id"]),
+        ("cdc run --role ", ["both", "reader", "sink"]),
+        ("cdc run --log-level w", ["warning"]),
+        ("cdc run --as ", ["string", "hash"]),
+        ("cdc tail --format j", ["json"]),
+        ("cdc settings heartbeat_i", ["heartbeat_idle_s"]),
+        ("cdc completion f", ["fish"]),
+        ("cdc run --config ", ["file"]),
+    ],
+)
+def test_a_shell_completes(line: str, offers: list[str]) -> None:
+    """Commands, flags, choices and names of settings; for a file the shell's own."""
+    assert completed(line) == offers
+
+
+def test_completing_loads_nothing_heavy() -> None:
+    """A key press waits for it."""
+    code = (
+        "import sys, cdc.cli\n"
+        "try: cdc.cli.cli.main([], prog_name='cdc')\n"
+        f"finally: print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    env = {"_CDC_COMPLETE": "bash_complete", "COMP_WORDS": "cdc run --lo", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+
+    assert done.stderr.strip() == "[]"
+    assert "plain,--log-level" in done.stdout
+
+
+def test_the_script_for_bash_completes_in_bash(tmp_path: Path) -> None:
+    """It is loaded as a user loads it, and asks the command."""
+    (tmp_path / "cdc").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m cdc "$@"\n')
+    (tmp_path / "cdc").chmod(0o755)
+    script = (
+        "source <(cdc completion bash) && COMP_WORDS=(cdc run --role re) COMP_CWORD=3 && "
+        '_cdc_completion cdc && echo "${COMPREPLY[@]}" && complete -p cdc'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "reader"
+    assert "_cdc_completion cdc" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"), [("zsh", "#compdef cdc"), ("fish", "complete --no-files --command cdc")]
+)
+def test_the_script_of_another_shell_asks_the_command(shell: str, line: str) -> None:
+    """What click has, under our name."""
+    done = cdc("completion", shell)
+
+    assert done.returncode == 0
+    assert line in done.stdout
+    assert f"_CDC_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_help_loads_nothing_heavy() -> None:
