@@ -111,13 +111,13 @@ cli.add_command(completion_command())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; every error ends as one text and an exit code."""
+    """Run the command; every error becomes one text and an exit code."""
     hold_standard_descriptors()
     code = _ended(arguments)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # At once: threads may still wait for a server that is gone.
+    # Immediately: threads may still wait for a server that is gone.
     os._exit(code)
 
 
@@ -127,21 +127,21 @@ def _ended(arguments: Sequence[str] | None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        return _say(_usage(error))
+        return _report(_usage(error))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except CdcError as error:
-        return _say(error)
+        return _report(error)
     except SystemExit as end:
         if COMPLETING in os.environ and not end.code:  # how click ends shell completion
             return 0
         # click exits on EPIPE: the reader of our stdout has closed it.
         discard_stdout()
         return OUTPUT_CLOSED
-    except Exception as error:  # noqa: BLE001 - a bug is told in one text too
+    except Exception as error:  # noqa: BLE001 - a bug becomes one text too
         from cdc.process.role import in_words
 
-        return _say(in_words(error))
+        return _report(in_words(error))
     return code if isinstance(code, int) else 0
 
 
@@ -152,7 +152,7 @@ def _usage(error: click.ClickException) -> UsageError:
     return UsageError(seen[:1].lower() + seen[1:].rstrip("."), fix=f"{path} --help")
 
 
-def _say(error: CdcError) -> int:
+def _report(error: CdcError) -> int:
     from cdc.url import redact
 
     write(sys.stderr, redact(error.text()) + "\n")

@@ -1,4 +1,4 @@
-"""How far a long reading is: a bar on a terminal, a line every few seconds elsewhere.
+"""Progress of a long task: a bar on a terminal, a line every few seconds elsewhere.
 
 Small on purpose: `rich` would cost every start more than it shows (docs/adr/0005-dependencies.md).
 """
@@ -18,7 +18,7 @@ from cdc.output import write
 LINE_EVERY_S = 5.0
 BAR_EVERY_S = 0.2
 RATE_OVER_S = 30.0
-"""The rate is that of the newest so many seconds."""
+"""The window of the rate: only the most recent seconds count."""
 _BAR = 24
 _CLEAR = "\r\x1b[K"
 
@@ -35,13 +35,13 @@ class Pace:
     """
 
     def __init__(self, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin at `done`, which was there before and is not counted into the rate."""
+        """Start at `done`, which does not count towards the rate."""
         self.done = done
         self._clock = clock
         self._noted = deque([(clock(), done)])
 
     def note(self, done: int) -> None:
-        """Say how much is done now, all in all."""
+        """Note how much is done in total."""
         now_s = self._clock()
         self.done = done
         self._noted.append((now_s, done))
@@ -54,7 +54,7 @@ class Pace:
         return max(0, self.done - then) / max(self._clock() - then_s, 1e-9)
 
     def left_s(self, total: int | None) -> float | None:
-        """Return how long the rest will take; None: nobody knows."""
+        """Return how long the rest will take; None: not known."""
         per_s = self.per_s()
         return max(0, total - self.done) / per_s if total is not None and per_s else None
 
@@ -73,7 +73,7 @@ class Pace:
 
 
 class Progress:
-    """Shows one reading: ``p = Progress("shop.users", total=1_000_000)``, then `show`, `end`."""
+    """Progress of one task: ``p = Progress("shop.users", total=1_000_000)``, then `show`, `end`."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Progress:
 
         Args:
             total: about how many there are; None: not known.
-            done: so many were done before, by an earlier run.
+            done: how many an earlier run did.
             output: stderr unless given.
         """
         self.total = total
@@ -102,10 +102,10 @@ class Progress:
         self._shown_s = clock() - (self._every_s if self._is_bar else 0.0)
 
     def show(self, done: int, note: str = "") -> None:
-        """Say how much is done now, all in all; cheap, may be called for every row.
+        """Show how much is done in total; cheap, may be called for every row.
 
         Args:
-            note: why it does not go on, or what it does.
+            note: why it is paused, or what it does.
         """
         self._pace.note(done)
         if self._clock() - self._shown_s >= self._every_s:

@@ -18,7 +18,7 @@ from cdc.errors import SettingsError, UsageError
 from cdc.url import Url, parse_url, redact
 
 Values = dict[str, tuple[str, Any]]
-"""Name -> where it was said, and its value: ``{"key": ("--key", "user:{id}")}``."""
+"""Name -> where it was set, and its value: ``{"key": ("--key", "user:{id}")}``."""
 
 
 def setting(
@@ -154,7 +154,7 @@ class Spec:
 
 @dataclass(slots=True)
 class Problems:
-    """What is wrong, collected from all sources before anything is said."""
+    """What is wrong, collected from all sources before any is reported."""
 
     flags: list[str]
     others: list[str]
@@ -164,7 +164,7 @@ class Problems:
         (self.flags if where.startswith("--") else self.others).append(redact(f"{where} {what}"))
 
     def raise_if_any(self) -> None:
-        """Tell all of them.
+        """Report all of them.
 
         Raises:
             UsageError: flags alone are wrong.

@@ -1,7 +1,7 @@
-"""Every setting, typed, with its unit and its help, and where its value comes from.
+"""All settings, with types, units and help, and where their values come from.
 
 Order of precedence: flag, environment, ``cdc.toml``, default.  `load` reports all problems
-together.  Secrets live in `Url` alone, whose repr and str hide them.
+together.  Secrets are only in `Url`, whose repr and str hide them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Settings:
     )
     tables: tuple[TableSettings, ...] = ()
     mask_key: MaskKey | None = None
-    """Of ``mask = {column = "hash"}``; from ``CDC_MASK_KEY`` or ``CDC_MASK_KEY_FILE`` alone."""
+    """Of ``mask = {column = "hash"}``; from ``CDC_MASK_KEY`` or ``CDC_MASK_KEY_FILE`` only."""
     pipeline: str = setting(
         "default",
         "Pipeline name; part of the position's key in Redis and of the dead-letter subject.",
@@ -195,7 +195,7 @@ class Settings:
 
 
 SPECS: dict[str, Spec] = specs_of(Settings)
-"""Name -> all about the setting; `tables` and what belongs to a table stand in `TABLE_HELP`."""
+"""Name -> all about the setting; `tables` and the settings of one table are in `TABLE_HELP`."""
 
 SERVERS = ("mysql", "nats", "redis")
 _PASSWORDS = {f"CDC_{server.upper()}_PASSWORD": server for server in SERVERS}
@@ -225,7 +225,7 @@ def load(
         flags: those given, ``{"tables": ("users",), "key": "{id}", "stream": "MYSQL"}``; texts,
             or booleans for switches; None counts as not given.
         env: the environment, ``os.environ``.
-        toml_path: ``--config``; None: ``$CDC_CONFIG``, else ``./cdc.toml`` if it is there.
+        toml_path: ``--config``; None: ``$CDC_CONFIG``, else ``./cdc.toml`` if it exists.
 
     Raises:
         UsageError: flags alone are wrong; all of them are named.
@@ -255,7 +255,7 @@ def load(
 
 
 def settings_file(env: Mapping[str, str], given: Path | None) -> Path | None:
-    """Return the settings file that `load` reads; None: there is none."""
+    """Return the settings file that `load` reads; None if there is none."""
     found = _toml_path(env, given, Problems([], []))
     return found[1] if found else None
 
@@ -275,7 +275,7 @@ def _toml_path(
     try:
         if path.is_file():
             return str(path), path
-        problems.add(where, f"names a file that is not there: {path}")
+        problems.add(where, f"names a file that does not exist: {path}")
     except OSError as error:
         problems.add(where, f"names a file that cannot be read: {path}: {error.strerror}")
     return None
@@ -295,7 +295,7 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
         problems.add(where, f"cannot be read: {error.strerror}")
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # The parser's words alone: the line itself may hold a password.
+        # Only the parser's message: the line itself may contain a password.
         problems.add(where, f"is not valid TOML: {error}")
         return {}
     sections = sections_of(where, content.pop("tables", {}), problems)
@@ -381,7 +381,7 @@ def _passwords(env: Mapping[str, str], values: Values, problems: Problems) -> No
 
 
 def _mask_key(env: Mapping[str, str], problems: Problems) -> MaskKey | None:
-    """Return the secret of the masks; it stands in no file of settings, as a password may."""
+    """Return the secret of the masks; unlike a password, it is never read from a settings file."""
     text = _text_or_file(env, _MASK_KEY, problems)
     if text is None:
         return None

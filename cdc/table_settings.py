@@ -1,7 +1,7 @@
 """What belongs to one captured table: ``[tables."shop.users"]`` of ``cdc.toml``.
 
-Pure.  `cdc.settings` reads the sources; this module says what a section may hold and makes
-`TableSettings` of it, with what flags and environment say of every table.
+Pure.  `cdc.settings` reads the sources; this module checks a section and turns it
+into `TableSettings`, together with the flags and variables that apply to every table.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _INDEX_WORDS = (*_INDEX_KINDS, "score", "member")
 TTL_MAX_S = 10 * 365 * 86_400
 
 Sections = dict[str, dict[str, Any]]
-"""Table -> what its section says, each value of the kind that it has to be."""
+"""Table -> its section, each value checked to be of its type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +120,10 @@ def sections_of(where: str, tables: object, problems: Problems) -> Sections:
 def tables_of(
     sections: Sections, values: Values, problems: Problems, *, database: str, partitions: int = 1
 ) -> tuple[TableSettings, ...]:
-    """Return the tables, each with what its section, the environment and the flags say.
+    """Return the tables, each with its section, the environment and the flags applied.
 
     Args:
-        values: all settings that were said, of which those named in `TABLE_SHARED` count here.
+        values: all settings that were set; only those in `TABLE_SHARED` are used here.
         database: of the MySQL URL, the schema of names without one; may be empty.
     """
     where, names = values.get("tables", ("tables", tuple(sections)))
@@ -261,7 +261,7 @@ def _indexes(found: Any, say: _Say) -> tuple[IndexSettings, ...]:
 
 
 def _contradictions(table: TableSettings) -> list[str]:
-    """Return what of a table's settings cannot be together, whatever its columns are."""
+    """Return which settings of a table contradict each other, whatever its columns are."""
     out = []
     if table.model == "hash" and table.value is not None and table.field is None:
         out.append("value names one column, as = hash takes all; keep one (or give it a field)")
@@ -270,20 +270,24 @@ def _contradictions(table: TableSettings) -> list[str]:
     if table.field is not None and table.key is None:
         out.append("field needs a key that is the parent's, such as key = 'user:{user_id}:orders'")
     if table.columns is not None and table.exclude:
-        out.append("columns and exclude say the same thing twice; keep one")
+        out.append("columns and exclude both choose columns; keep one")
     if table.value is not None and (table.columns is not None or table.exclude or table.rename):
         out.append("columns, exclude and rename shape the row's object; value takes one column")
     if table.index and any(one.member is None for one in table.index) and table.field is not None:
-        out.append("an index beside a field needs a member: the key is the parent's, not the row's")
+        out.append(
+            "an index together with a field needs a member: the key is the parent's, not the row's"
+        )
     if table.mode == "cache":
         if not table.ttl_s:
             out.append("mode = 'cache' needs ttl_s")
         if table.field is not None:
-            out.append("mode = 'cache' and field: a hash would come back with some of its rows")
+            out.append(
+                "mode = 'cache' and field: an expired hash would return with only some of its rows"
+            )
         if table.index:
-            out.append("mode = 'cache' and index: keys would go and their members stay")
+            out.append("mode = 'cache' and index: keys would expire and their members stay")
     elif table.ttl_s:
-        out.append("ttl_s lets keys go although their rows stay: add mode = 'cache'")
+        out.append("ttl_s expires keys although their rows exist: add mode = 'cache'")
     if not 0 <= table.ttl_s <= TTL_MAX_S:
         out.append(f"ttl_s must be 1 to {TTL_MAX_S}, not {table.ttl_s}")
     if any(text == "" for text in (table.key, table.field)):

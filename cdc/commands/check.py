@@ -1,4 +1,4 @@
-"""``cdc check``: asks all three servers everything that can break the promise, changes nothing."""
+"""``cdc check``: checks all three servers for what would break the guarantees; changes nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ EXAMPLES = """\
   cdc check --table shop.users --json | jq '.findings[].id'
 """
 ABOUT = """\
-Ask all three servers everything that can break the promise; change nothing.
+Check all three servers and print how to fix each problem; nothing is modified.
 
-Each finding comes with what was found, why it matters and the exact statement or command that
-fixes it; the tables with their rows, the time that reading them takes and what they need in
-Redis.  Give it the flags and settings that cdc run has.  cdc run asks the same, but for what
-takes long, and does not start where a finding is an error.
+Each finding shows what was found, why it matters, and the exact statement or command that
+fixes it.  Each table is shown with its rows, an estimate of the snapshot's duration, and the
+memory that it needs in Redis.  cdc run makes the same checks, except the slow ones, and does
+not start if a finding is an error.
 
-Ends with 0; 1 for warnings with --strict; 3 where cdc run cannot start.
+Give it the flags and settings of cdc run.  Exit code 0: cdc run can start; 1: there are
+warnings, with --strict; 3: cdc run cannot start.
 """
 
 
@@ -37,15 +38,17 @@ def check_command() -> click.Command:
             ["role", "--role"],
             type=click.Choice(("both", "reader", "sink")),
             default="both",
-            help="Ask what this half of cdc run needs [both].",
+            help="Check what this role needs [both].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
         click.Option(
             ["as_sql", "--fix-sql"],
             is_flag=True,
-            help="Print the SQL alone that fixes MySQL; all else as comments.",
+            help="Print only the SQL that fixes MySQL; other fixes as comments.",
         ),
-        click.Option(["strict", "--strict"], is_flag=True, help="End with 1 for warnings."),
+        click.Option(
+            ["strict", "--strict"], is_flag=True, help="Exit with 1 if there are warnings."
+        ),
     ]
     return WithSettings(
         "check",
@@ -53,7 +56,7 @@ def check_command() -> click.Command:
         own,
         callback=_check,
         help=ABOUT,
-        short_help="Look beforehand: what would go wrong, and what fixes it.",
+        short_help="Check all three servers and print how to fix each problem.",
     )
 
 

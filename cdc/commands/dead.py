@@ -1,7 +1,7 @@
-"""``cdc dead``: what could not be applied is looked at, repaired and removed.
+"""``cdc dead``: list, repair and remove messages that could not be applied.
 
-A row is repaired by reading it anew through the normal stream, or its whole table where a letter
-does not say which row it is about: then it is right in Redis again, whatever the letter held.
+A row is repaired by reading it again through the normal stream, or its whole table if the dead
+letter does not identify the row: then Redis is in sync again, whatever the message was.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from cdc.telemetry import Log
 
 EXAMPLES = """\
-  cdc dead list                        all of them: number, time, table, key, reason
-  cdc dead show 12                     one, with the message as it came
-  cdc dead retry 12 --table users      read its row anew, then remove the letter
+  cdc dead list                        all: number, time, table, key, reason
+  cdc dead show 12                     one, with the message as it was received
+  cdc dead retry 12 --table users      read its row again, then remove it
   cdc dead retry --all --config cdc.toml
-  cdc dead drop 12                     remove it; Redis stays as it is
+  cdc dead drop 12                     remove it; Redis is left as it is
 """
 ABOUT = """\
-Dead letters: messages that could never be applied to Redis.
+List, retry and drop dead letters: messages that can never be applied to Redis.
 
-The sink keeps each on cdc.dead.<pipeline> before it goes on.  As long as one of a table is
-kept, that table counts as not exact.  Give these commands the settings that cdc run has.
+The sink stores each on cdc.dead.<pipeline> and continues with the next message.  A table
+counts as not exact while it has dead letters.  Give these commands the settings of cdc run.
 """
 AT_ONCE = 100
-"""Single rows of a table that are read; for more of them the whole table is."""
+"""Maximum number of single rows to read; above it the whole table is read."""
 SAME_TEXT = frozenset(
     ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "char", "varchar", "date")
 )
 """Types whose text in a Redis key is the one that MySQL compares with."""
 Ranges = dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]
 RETRY = """\
-Repair: read the rows of dead letters anew from MySQL, then remove the letters.
+Read the rows of dead letters again from MySQL, then remove the dead letters.
 
-Where each letter of a table says which row it is about, these rows are read; else the whole
-table, and keys of rows that are gone are removed.
+If each dead letter of a table identifies its row, those rows are read; otherwise the whole
+table is, and keys of rows that no longer exist are removed.
 
-The rows go through the normal stream, in line with the changes, so nothing goes back.  A
-running cdc run does it; the command waits for it, and removes the letters when it is done.
-A letter of no followed table cannot be repaired: it says so, and keeps it.
+The rows go through the normal stream, in order with the changes, so no newer value is
+overwritten.  A running cdc run reads them; this command waits for it, then removes the dead
+letters.  A dead letter that belongs to no captured table cannot be repaired and is kept.
 """
 
 
@@ -78,7 +78,7 @@ def dead_command() -> click.Command:
         WithSettings(
             "retry", "  cdc dead retry 12 --table users\n  cdc dead retry --all\n",
             [numbers, every], of="dead", callback=_retry, help=RETRY,
-            short_help="Read the rows again, then remove the letters.",
+            short_help="Read the rows again, then remove the dead letters.",
         ),
         WithSettings(
             "drop", "  cdc dead drop 12 13\n  cdc dead drop --all --yes\n", [numbers, every, yes],
@@ -90,7 +90,7 @@ def dead_command() -> click.Command:
         examples=EXAMPLES,
         commands={part.name or "": part for part in parts},
         help=ABOUT,
-        short_help="Dead letters: list, show, retry, drop.",
+        short_help="List, show, retry and drop dead letters.",
         invoke_without_command=True,
         callback=_help,
     )
@@ -123,7 +123,7 @@ def _list(as_json: bool, config: str | None, debug: bool, **flags: Any) -> None:
 
 
 def about(kept: Kept) -> dict[str, Any]:
-    """Return what `--json` says of a letter."""
+    """Return what `--json` prints of a dead letter."""
     letter = kept.letter
     return {
         "number": kept.number,
@@ -161,9 +161,10 @@ def _drop(
             return
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError("nobody is there to be asked", fix="cdc dead drop … --yes")
-            what = "its row in Redis stays" if len(chosen) == 1 else "their rows in Redis stay"
-            click.confirm(f"remove {len(chosen)} for good? {what} as it is", abort=True, err=True)
+                raise UsageError("confirmation needs a terminal", fix="cdc dead drop … --yes")
+            letters = "dead letter" if len(chosen) == 1 else "dead letters"
+            what = f"remove {len(chosen)} {letters}? Redis is left as it is"
+            click.confirm(what, abort=True, err=True)
         _remove(settings, log, chosen)
 
 
@@ -183,7 +184,7 @@ def _retry(
             click.echo(f"{kept.number} cannot be repaired: {homes[kept]}", err=True)
         repairable = {kept: home for kept, home in homes.items() if isinstance(home, Table)}
         for how in whole_and_ranges(repairable) if repairable else ():
-            _read_anew(settings, tables, *how, log)
+            _read_again(settings, tables, *how, log)
         if repairable:
             _remove(settings, log, list(repairable))
     if lost and not every:
@@ -194,7 +195,7 @@ def _retry(
         click.echo("nothing to repair")
 
 
-def _read_anew(
+def _read_again(
     settings: Settings,
     tables: Sequence[Table],
     only: Sequence[str],
@@ -207,11 +208,11 @@ def _read_anew(
 
     refresh, _ = asyncio.run(announce(settings, tables, only, log, ranges=ranges))
     if ranges is None:
-        what = f"{', '.join(only)}: waiting for cdc run to read all rows anew"
+        what = f"{', '.join(only)}: waiting for cdc run to read all rows again"
     else:
         count = sum(map(len, ranges.values()))
         rows = "a row" if count == 1 else f"{count} rows"
-        what = f"{', '.join(ranges)}: waiting for cdc run to read {rows} anew"
+        what = f"{', '.join(ranges)}: waiting for cdc run to read {rows} again"
     click.echo(what, err=True)
     asyncio.run(read_to_the_end(settings, refresh, log))
 
@@ -221,7 +222,7 @@ def whole_and_ranges(
 ) -> list[tuple[Sequence[str], Ranges | None]]:
     """Return what repairs letters, as `only` and `ranges` of the announcements.
 
-    Single rows where each letter of a table is about one row and says its key; else all of it.
+    Single rows if each dead letter of a table identifies its row; otherwise the whole table.
     """
     rows: dict[str, set[tuple[str, ...]] | None] = {}
     for kept, table in homes.items():
@@ -237,10 +238,10 @@ def whole_and_ranges(
 
 
 def row_of(kept: Kept, table: Table) -> tuple[str, ...] | None:
-    """Return the chunk key of the one row that a letter is about; None: it cannot be told.
+    """Return the chunk key of the one row that a letter is about; None: it is not known.
 
-    A row whose key changed has left another key behind, and a row that is gone its own: those
-    take a whole reading, which removes what is no row.
+    A row whose key changed may have left its old key, and a deleted row its own: those take a
+    snapshot of the whole table, which removes keys of no row.
     """
     letter = kept.letter
     if letter.key is None or letter.truncated or not table.chunk_key:
@@ -271,21 +272,19 @@ def table_of(kept: Kept, tables: Sequence[Table]) -> Table | str:
         if letter.table == table.qualified:
             return table
     if letter.table is not None:
-        return f"its table {letter.table} is not followed here"
+        return f"its table {letter.table} is not captured here"
     if letter.key is None:
-        return "it names no table and no key, so it is about no row"
+        return "it has neither a table nor a key, so its row is not known"
     made = [table for table in tables if table.key.may_have_made(letter.key)]
-    return made[0] if len(made) == 1 else f"its key {letter.key!r} is that of no one table"
+    return made[0] if len(made) == 1 else f"its key {letter.key!r} does not identify one table"
 
 
 def _chosen(found: Sequence[Kept], numbers: Sequence[int], *, every: bool) -> list[Kept]:
     if every == bool(numbers):
-        raise UsageError("name dead letters by their numbers, or all of them with --all")
+        raise UsageError("give the numbers of dead letters, or --all")
     chosen = [kept for kept in found if every or kept.number in numbers]
     if missing := sorted(set(numbers) - {kept.number for kept in chosen}):
-        raise UsageError(
-            f"there is no dead letter {', '.join(map(str, missing))}", fix="cdc dead list"
-        )
+        raise UsageError(f"no dead letter {', '.join(map(str, missing))}", fix="cdc dead list")
     return chosen
 
 

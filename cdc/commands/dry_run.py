@@ -1,4 +1,4 @@
-"""``cdc run --dry-run``: what a run would do, as far as it can be seen without writing anything."""
+"""``cdc run --dry-run``: what a run would do, as far as is known without writing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cdc.settings import Settings
 
 SHOWN_MESSAGES = 5
 WIDTH = 160
-"""Characters of a message or command that are shown."""
+"""Maximum length of a message or command that is printed, in characters."""
 
 
 def run(settings: Settings, role: str, *, as_json: bool) -> int:
-    """Ask, rehearse, say what came of it; return the exit code.
+    """Check, try, and print what a run would do; return the exit code.
 
     Raises:
-        CdcError: a server does not answer while it is rehearsed.
+        CdcError: a server does not answer.
     """
     import asyncio
 
@@ -64,25 +64,25 @@ async def _rehearsed(settings: Settings, tables: Sequence[Any]) -> dict[str, Any
 def _lines(about: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
-        f"the last minutes of the binlog: {about['changes']:,} changes; "
+        f"the last few minutes of the binlog: {about['changes']:,} changes; "
         f"{about['rows']:,} rows of the tables"
     )
     yield from (f"! {note}" for note in about["notes"])
-    yield "messages that would be published, such as"
+    yield "messages that would be published, for example"
     for message in about["messages"]:
         yield "  " + _short(f"{message['subject']}  {message['body']}")
     counted = ", ".join(f"{n:,} {verb}" for verb, n in about["commands"].items())
-    yield f"commands that Redis would get: {counted or 'none'}; such as"
+    yield f"Redis commands: {counted or 'none'}; for example"
     for command in about["examples"]:
         yield "  " + _short(" ".join(command))
     for letter in about["quarantined"]:
-        yield f"! would be quarantined: {letter['key'] or '-'}: {letter['reason']}"
+        yield f"! would become a dead letter: {letter['key'] or '-'}: {letter['reason']}"
     redis = about["redis"]
     if "error" in redis:
         yield f"! not compared with Redis: {redis['error']}"
         return
     yield (
-        f"against what Redis holds now: {redis['same']:,} the same, {redis['other']:,} other, "
+        f"compared with Redis now: {redis['same']:,} same, {redis['other']:,} different, "
         f"{redis['missing']:,} missing, {redis['surplus']:,} to be removed"
     )
     for word, keys in redis["keys"].items():

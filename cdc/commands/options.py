@@ -119,10 +119,10 @@ def _section(
 def prepared(
     config: str | None, debug: bool, role: str, flags: dict[str, Any], *, joins: bool = True
 ) -> Iterator[tuple[Any, Any, list[Any]]]:
-    """Load the settings, begin the log, start an embedded NATS and what keeps it.
+    """Load the settings, begin the log, start an embedded NATS and its watcher.
 
     Args:
-        joins: the embedded NATS of a `cdc run` that is running is used.
+        joins: use the embedded NATS of a running `cdc run`.
     """
     settings, log = settled(config, debug, role, flags)
     with contextlib.ExitStack() as stack:
@@ -138,7 +138,7 @@ def prepared(
 
 
 def joined(settings: Settings) -> Settings:
-    """Return the settings with the address of an embedded NATS that is running."""
+    """Return the settings with the address of a running embedded NATS."""
     if settings.nats.scheme != "embedded":
         return settings
     from dataclasses import replace
@@ -177,8 +177,8 @@ def _embedded(
 
     if role != "both":
         raise UsageError(
-            f"--role {role} cannot start the embedded NATS, which lives with both roles",
-            fix="start nats-server -js by itself and give its address: --nats nats://HOST:4222",
+            f"--role {role} cannot start the embedded NATS, which needs both roles",
+            fix="start nats-server -js separately and give its address: --nats nats://HOST:4222",
         )
     nats = stack.enter_context(EmbeddedNats(Path(settings.nats.database)))
     return replace(settings, nats=nats.url), nats

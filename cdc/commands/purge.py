@@ -1,4 +1,4 @@
-"""``cdc purge``: keys of a table that is not followed any more, or of an older template, go."""
+"""``cdc purge``: remove keys of a table that is no longer captured, or of an older template."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from cdc.commands.options import WithSettings, prepared, settled
 from cdc.errors import UsageError
 
 EXAMPLES = """\
-  cdc purge --table shop.users --dry-run               how many keys there are
-  cdc purge --table shop.users                         the table is not followed any more
+  cdc purge --table shop.users --dry-run               count the keys
+  cdc purge --table shop.users                         a table that is no longer captured
   cdc purge --table shop.users --key 'user:{id}'       keys of an older template
   cdc purge --table shop.users --key 'of:{team}' --as hash --yes
 """
 ABOUT = """\
-Remove from Redis the keys of a table: one that is not followed any more, or of an older template.
+Remove the keys of a table that is no longer captured, or keys of an older template, from Redis.
 
-It counts them, asks, and removes them.  Only keys that the table's template made are removed:
-those that match it, are of the type that it makes, and that no other followed table may have
-made.  A table that a cdc run writes now is refused; keys of an older template (--key) are
+It counts the keys, asks for confirmation, and removes them.  A key is removed only if it
+matches the table's template, has its type, and cannot belong to another captured table.  A
+table that a running cdc run captures is refused; keys of an older template (--key) can be
 removed while it runs.
 
-Give it the settings that cdc run has, so that it knows the keys that stay.  MySQL is not asked.
+Give it the settings of cdc run, so that it knows which keys to keep.  MySQL is not used.
 """
 
 
 def purge_command() -> click.Command:
     """Return the command."""
     own = [
-        click.Option(["dry_run", "--dry-run"], is_flag=True, help="Count them; remove nothing."),
-        click.Option(["yes", "--yes"], is_flag=True, help="Do not ask."),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say what was done as JSON."),
+        click.Option(
+            ["dry_run", "--dry-run"], is_flag=True, help="Count the keys; remove nothing."
+        ),
+        click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
     ]
     return WithSettings(
         "purge",
@@ -43,7 +45,7 @@ def purge_command() -> click.Command:
         own,
         callback=_purge,
         help=ABOUT,
-        short_help="Remove the keys of a table, or of an older template.",
+        short_help="Remove keys of a table that is no longer captured.",
     )
 
 
@@ -112,6 +114,6 @@ def _asked(found: Sequence[Any]) -> bool:
     click.echo("\n".join(_counted(found)), err=True)
     if not sys.stdin.isatty():
         raise UsageError(
-            "nobody is there to be asked", safe="nothing was removed", fix="cdc purge --yes …"
+            "confirmation needs a terminal", safe="nothing was removed", fix="cdc purge --yes …"
         )
-    return click.confirm("remove them?", abort=True, err=True)
+    return click.confirm("remove these keys?", abort=True, err=True)

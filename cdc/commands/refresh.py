@@ -1,4 +1,4 @@
-"""``cdc refresh``: tables are read anew, and what is no longer there is removed."""
+"""``cdc refresh``: read tables again, and remove keys of rows that no longer exist."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   cdc refresh --table shop.users --table shop.orders
   cdc refresh --config cdc.toml --yes
-  cdc refresh --only shop.orders          orders alone; the place in the binlog stays
+  cdc refresh --only shop.orders          only orders; the position is kept
 """
 ABOUT = """\
-Read the tables anew, from now on, and remove from Redis what is no longer there.
+Read the tables again from MySQL, and remove keys of rows that no longer exist from Redis.
 
-It announces this in the stream and returns.  The cdc run that is running does it, or the next
-one that is started.  What goes on meanwhile: changes flow, no value goes back, and nothing
-disappears that is a row.  Use it after exit code 65, or when Redis is not what it should be.
+It announces the refresh in the stream and returns; the running cdc run does it, or the next
+one that is started.  Changes keep flowing meanwhile: no newer value is overwritten, and no key
+of an existing row is ever removed.  Use it after exit code 65, or when Redis is not in sync.
 
-Without --only it goes on at the newest place of the binlog, so it closes every gap: a purged
-binlog, a lost stream, a Redis that was emptied.  Keys under a table's template that are no
-rows are removed once the table is read, whoever wrote them.
+Without --only, replication resumes at the current end of the binlog, so a refresh closes every
+gap: a purged binlog, a lost stream, an emptied Redis.  Once a table is read, keys that match
+its template but belong to no row are removed, whichever program wrote them.
 
-Give it the flags and settings that cdc run has.
+Give it the flags and settings of cdc run.
 """
 
 
@@ -45,10 +45,10 @@ def refresh_command() -> click.Command:
             ["only", "--only"],
             multiple=True,
             metavar="TABLE",
-            help="One of the tables that are followed: read it alone, where no gap is.",
+            help="Refresh only this captured table, when there is no gap; repeat it for more.",
         ),
-        click.Option(["yes", "--yes"], is_flag=True, help="Do not ask."),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say what was announced as JSON."),
+        click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
     ]
     return WithSettings(
         "refresh",
@@ -56,7 +56,7 @@ def refresh_command() -> click.Command:
         own,
         callback=_refresh,
         help=ABOUT,
-        short_help="Read the tables anew: closes every gap.",
+        short_help="Read the tables again, which closes every gap.",
     )
 
 
@@ -70,7 +70,7 @@ def _refresh(
 def run(
     settings: Settings, log: Log, *, only: Sequence[str], is_agreed: bool, as_json: bool
 ) -> None:
-    """Announce a refresh and say what follows.
+    """Announce a refresh and print what happens next.
 
     Args:
         only: tables as a person names them; empty: all.
@@ -94,15 +94,15 @@ def run(
         return
     named = ", ".join(refresh.tables)
     click.echo(f"announced in {settings.stream} at sequence {sequence}: {named}")
-    click.echo("  next: a cdc run that is running does it now; else start one.  It says refreshed")
-    click.echo("        for each table that is done, with the number of keys that were removed")
+    click.echo("  next: the running cdc run does it now; if there is none, start one.  It logs")
+    click.echo("        refreshed  for each table, with the number of keys that were removed")
 
 
 def captured(name: str, tables: Sequence[Table]) -> Table:
     """Return the table that a person means, ``users`` or ``shop.users``.
 
     Raises:
-        UsageError: it is not captured, or the name alone is not enough.
+        UsageError: it is not captured, or several databases have one of that name.
     """
     found = [table for table in tables if name in (table.qualified, table.name)]
     if len(found) == 1:
@@ -111,8 +111,8 @@ def captured(name: str, tables: Sequence[Table]) -> Table:
     raise UsageError(
         f"table {name!r} exists in several databases"
         if found
-        else f"table {name!r} is not followed{nearest(name, names)}",
-        fix="followed are " + ", ".join(names),
+        else f"table {name!r} is not captured{nearest(name, names)}",
+        fix="captured tables: " + ", ".join(names),
     )
 
 
@@ -122,9 +122,9 @@ def _ask(names: Sequence[str], tables: Sequence[Table]) -> None:
         for table in tables
         if table.qualified in names and table.key.literal_prefix
     ]
-    click.echo(f"all rows of {', '.join(names)} are read from MySQL", err=True)
+    click.echo(f"reads all rows of {', '.join(names)} from MySQL", err=True)
     if prefixes:
-        click.echo(f"keys {', '.join(prefixes)} in Redis that are no rows are removed", err=True)
+        click.echo(f"removes keys {', '.join(prefixes)} that belong to no row from Redis", err=True)
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked", fix="cdc refresh --yes …")
-    click.confirm("go on?", abort=True, err=True)
+        raise UsageError("confirmation needs a terminal", fix="cdc refresh --yes …")
+    click.confirm("continue?", abort=True, err=True)

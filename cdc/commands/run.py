@@ -1,4 +1,4 @@
-"""``cdc run``: both halves of a pipeline, or one of them, until it is stopped."""
+"""``cdc run``: both roles of a pipeline, or one of them, until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES = """\
   cdc run --table your_table
   cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
   cdc run --table your_table --key '{your_key}' --value your_column
-  cdc run --table your_table --dry-run      what would happen; writes nothing
+  cdc run --table your_table --dry-run      print what would happen; write nothing
   cdc run --config cdc.toml
 """
 ABOUT = "Publish every committed change of the tables on NATS and keep Redis in sync."
@@ -27,14 +27,14 @@ def run_command() -> click.Command:
             ["role", "--role"],
             type=click.Choice(ROLES),
             default="both",
-            help="Which half runs here [both].",
+            help="Role to run here [both].",
         ),
         click.Option(
             ["dry_run", "--dry-run"],
             is_flag=True,
-            help="Show what would be published and written, compare it with Redis; write nothing.",
+            help="Print what would be published and written, and write nothing.",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: say it as JSON."),
+        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: print JSON."),
     ]
     return WithSettings(
         "run",
@@ -59,7 +59,7 @@ def _run(
         settings, _ = settled(config, debug, role, flags)
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
     if as_json:
-        raise UsageError("--json belongs to --dry-run", fix="cdc run --dry-run --json")
+        raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
     with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
         tables = preflight.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]

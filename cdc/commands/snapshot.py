@@ -1,4 +1,4 @@
-"""``cdc snapshot``: rows of a table are read again through the normal stream, while all goes on."""
+"""``cdc snapshot``: read rows of a table again through the normal stream, while changes flow."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ EXAMPLES = """\
   cdc snapshot --table shop.lines --from 7 --to 7             all lines of order 7
 """
 ABOUT = """\
-Read rows of a table again, all or a range of keys, on a pipeline that runs.
+Read rows of a table again, all or a range of keys, on a running pipeline.
 
-The rows go through the normal stream, in line with the changes: changes flow on, and no value
-goes back.  Killed at any moment, the reader goes on at the last chunk.  The command waits until
-the rows are in the stream and shows how far they are; leaving it does not stop the reading.
+The rows go through the normal stream, in order with the changes: changes keep flowing, and no
+newer value is overwritten.  If the reader is killed, it resumes at the last chunk.  The command
+waits until the rows are in the stream and shows progress; Ctrl-C does not stop the snapshot.
 
-Nothing is removed: keys of rows that are gone need  cdc refresh --only TABLE.  A table that is
-new in the settings of cdc run is read by itself.
+Nothing is removed: for keys of rows that no longer exist use  cdc refresh --only TABLE.  A table
+that is new in the settings of cdc run gets its snapshot automatically.
 
-Give it the flags and settings that cdc run has; --table says which tables.
+Give it the flags and settings of cdc run; --table chooses the tables.
 """
 BYTES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
-"""Their values are written in hex, with or without ``0x``."""
-NOBODY_S = 15.0
-"""A reader that runs writes a heartbeat more often."""
+"""Their keys are given in hex, with or without ``0x``."""
+SILENT_S = 15.0
+"""A running reader writes heartbeats more often."""
 
 
 def snapshot_command() -> click.Command:
@@ -49,11 +49,13 @@ def snapshot_command() -> click.Command:
         click.Option(
             ["first", "--from"],
             metavar="KEY",
-            help="First key; of several columns as 7,2024-01-01, or its beginning alone.",
+            help="First key; several columns as 7,2024-01-01, or only the first of them.",
         ),
-        click.Option(["last", "--to"], metavar="KEY", help="Last key, itself included."),
-        click.Option(["no_wait", "--no-wait"], is_flag=True, help="Announce it and return."),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say what was done as JSON."),
+        click.Option(["last", "--to"], metavar="KEY", help="Last key, inclusive."),
+        click.Option(
+            ["no_wait", "--no-wait"], is_flag=True, help="Announce the snapshot and return."
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
     ]
     return WithSettings(
         "snapshot",
@@ -61,7 +63,7 @@ def snapshot_command() -> click.Command:
         own,
         callback=_snapshot,
         help=ABOUT,
-        short_help="Read rows again, all or a range of keys.",
+        short_help="Read existing rows again, all or a range of keys.",
     )
 
 
@@ -84,7 +86,7 @@ def run(
     """Announce the rows, and wait until they are in the stream.
 
     Raises:
-        CdcError: a key is none, a table is not followed, or a server refuses.
+        CdcError: a key is not valid, a table is not captured, or a server refuses.
     """
     import asyncio
 
@@ -93,7 +95,7 @@ def run(
 
     tables = asyncio.run(servers.captured_tables(settings))
     if len(tables) != 1 and (first or last):
-        raise UsageError("--from and --to are for one table", fix="name it with --table")
+        raise UsageError("--from and --to need exactly one table", fix="choose it with --table")
     ranges = {t.qualified: [(key_of(first, t), key_of(last, t))] for t in tables}
     began_s = time.monotonic()
     about = ask_for_ranges(settings, tables, ranges)
@@ -109,9 +111,9 @@ def run(
         said |= {"number": refresh.number, "about_rows": sum(about), "done": waits}
         click.echo(json.dumps(said | {"seconds": seconds}))
     elif waits:
-        click.echo(f"the rows of {named} are in {settings.stream}; Redis has them in a moment")
+        click.echo(f"the rows of {named} are in {settings.stream}; the sink applies them next")
     else:
-        click.echo("  next: the cdc run that is running reads them now; it says  rows read")
+        click.echo("  next: the running cdc run reads them now; it logs  rows read")
 
 
 def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Log) -> None:
@@ -133,7 +135,7 @@ def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Log)
 def state_of(
     heartbeat: Heartbeat, number: int, about: dict[str, int], now_s: float
 ) -> tuple[int, str]:
-    """Return how many rows of a refresh's ranges were read, and why it does not go on."""
+    """Return how many rows of a refresh's ranges were read, and why it is paused."""
     left = 0
     for table, rows in about.items():
         progress = heartbeat.snapshot.get(table)
@@ -141,15 +143,15 @@ def state_of(
             if part.refresh == number:
                 left += max(0, rows - part.rows)
     note = str(heartbeat.paused or "")
-    if now_s - heartbeat.ts / 1e6 > NOBODY_S:
+    if now_s - heartbeat.ts / 1e6 > SILENT_S:
         note = "no cdc run is running; start it"
     return sum(about.values()) - left, note
 
 
 def key_of(text: str | None, table: Table) -> Sequence[str]:
-    """Return the parts of a key as a person writes it: ``7,2024-01-01``; none: no limit.
+    """Return the parts of a key as typed: ``7,2024-01-01``; None: no limit.
 
-    Only a key of several columns is taken apart, as a line of CSV: ``a,"b,c"``.
+    Only a key of several columns is split, as a line of CSV: ``a,"b,c"``.
 
     Raises:
         UsageError: quotes that do not end.

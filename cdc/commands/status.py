@@ -1,4 +1,4 @@
-"""``cdc status``: where a pipeline stands, how far it is behind, and whether it is right."""
+"""``cdc status``: positions and lag of a pipeline, and whether Redis is in sync."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   cdc status --table users
-  cdc status --watch                   again every 2 s; --watch 10: every 10 s
+  cdc status --watch                   refresh every 2 s; --watch 10: every 10 s
   cdc status --json | jq .lag_s
   cdc status --check --warn-lag 10     for a monitor: 0 ok, 1 warning, 2 critical, 3 unknown
 """
 ABOUT = """\
-Say where a pipeline stands: positions, lag, rows, reading, verification, the last error.
+Print the state of a pipeline: positions, lag, rows, snapshots, verification, the last error.
 
-It asks MySQL, NATS and Redis a few cheap questions and changes nothing.  A server that does not
-answer is shown as such, and the rest is shown.  Give it the settings that cdc run has.
+It makes a few cheap queries to MySQL, NATS and Redis and changes nothing.  If a server does not
+answer, that is shown together with the rest.  Give it the settings of cdc run.
 """
 WATCH_S = "2"
 
 
 class _Over(UnavailableError):
-    """Raised where there is no embedded NATS: no `cdc run` is there."""
+    """Raised if no embedded NATS is running, because no `cdc run` is."""
 
 
 def status_command() -> click.Command:
@@ -46,23 +46,25 @@ def status_command() -> click.Command:
             flag_value=WATCH_S,
             type=click.FloatRange(0.1),
             metavar="[SECONDS]",
-            help="Again and again; a line each time where the output is no terminal [2].",
+            help="Refresh every SECONDS; one line per refresh when not on a terminal [2].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON."),
-        click.Option(["is_check", "--check"], is_flag=True, help="End as a monitoring plug-in."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        click.Option(
+            ["is_check", "--check"], is_flag=True, help="Exit with monitoring-plugin codes (0-3)."
+        ),
         click.Option(
             ["warn_lag_s", "--warn-lag"],
             type=click.FloatRange(0),
             default=30.0,
             metavar="SECONDS",
-            help="A greater lag is a warning [30].",
+            help="Lag that counts as a warning [30].",
         ),
         click.Option(
             ["critical_lag_s", "--critical-lag"],
             type=click.FloatRange(0),
             default=300.0,
             metavar="SECONDS",
-            help="A greater lag is critical [300].",
+            help="Lag that counts as critical [300].",
         ),
     ]
     return WithSettings(
@@ -110,7 +112,7 @@ def _again(said: dict[str, Any], watch_s: float, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(said))
     elif sys.stdout.isatty():
-        # Home, the text, and no rest of what stood there before: nothing flickers.
+        # Overwrite from the top and clear the rest, so that nothing flickers.
         click.echo("\x1b[H" + _shown(said).replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J")
     else:
         click.echo(line(said))
@@ -134,7 +136,7 @@ def _said(settings: Settings, limits: Limits, log: Log) -> dict[str, Any]:
 
 
 async def look(settings: Settings, log: Log) -> Seen:
-    """Ask all three servers; why one gives no answer stands in its place."""
+    """Query all three servers; for one that does not answer, return why."""
     import asyncio
 
     from cdc.errors import CdcError

@@ -1,4 +1,4 @@
-"""``cdc tail``: the changes of tables as they happen, from MySQL alone."""
+"""``cdc tail``: print the changes of tables as they happen; needs only MySQL."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EXAMPLES = """\
   cdc tail --table users --from 7271e0ec-e705-11f1-8850-02fc00000001:8003
 """
 ABOUT = """\
-Show the changes of tables as they happen, one line each, until Ctrl-C.
+Print the changes of tables as they happen, one line each, until Ctrl-C.
 
-It needs MySQL alone: no NATS, no Redis, nothing is written.  What it shows is what cdc run would
-publish, by the same code: keys, values, columns that are left out.  --from begins at now, at the
-oldest binlog (earliest), or with the transaction of a GTID.  --format json prints the messages.
+It needs only MySQL, not NATS or Redis, and writes nothing.  It prints what cdc run would
+publish, using the same code: keys, values, excluded columns.  --from starts now, at the oldest
+binlog (earliest), or at the transaction of a GTID.  --format json prints the messages.
 """
 
 
@@ -40,16 +40,16 @@ def tail_command() -> click.Command:
             ["begin", "--from"],
             default="now",
             metavar="now|earliest|GTID",
-            help="Where to begin [now].",
+            help="Where to start [now].",
         ),
         click.Option(
             ["form", "--format"],
             type=click.Choice(("pretty", "json")),
             default="pretty",
-            help="A line for people, or the message itself [pretty].",
+            help="One readable line per change, or the message itself [pretty].",
         ),
         click.Option(
-            ["limit", "--limit"], type=click.IntRange(1), help="End after so many changes."
+            ["limit", "--limit"], type=click.IntRange(1), help="Exit after this number of changes."
         ),
     ]
     return WithSettings(
@@ -58,7 +58,7 @@ def tail_command() -> click.Command:
         own,
         callback=_tail,
         help=ABOUT,
-        short_help="Show changes as they happen; needs MySQL alone.",
+        short_help="Print changes as they happen; needs only MySQL.",
     )
 
 
@@ -74,11 +74,11 @@ def _tail(
     try:
         run(settings, begin, form, limit)
     except BrokenPipeError:
-        discard_stdout()  # whoever read has enough
+        discard_stdout()  # the reader of stdout has closed it
 
 
 def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
-    """Print changes until Ctrl-C, or so many.
+    """Print changes until Ctrl-C, or up to a limit.
 
     Raises:
         CdcError: MySQL refuses, or an event cannot be carried.
@@ -118,7 +118,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
 
 
 def lines(body: bytes, op: str) -> Iterator[str]:
-    """Yield a change as a line for people.
+    """Yield a change as one readable line.
 
     ``12:00:00.123 UPDATE shop.users  users:42  {"id":42,"name":"Ada"}``
     """

@@ -1,4 +1,4 @@
-"""``cdc verify``: whether Redis is what MySQL is, while both move."""
+"""``cdc verify``: compare MySQL with Redis, while both are live."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ EXAMPLES = """\
   cdc verify --table shop.users
   cdc verify --config cdc.toml --only orders --show-values
   cdc verify --table shop.users --sample 5          a random 5 % of it
-  cdc verify --table shop.users --repair            and fix what is wrong
+  cdc verify --table shop.users --repair            repair what differs
 """
 ABOUT = """\
-Compare every row of MySQL with Redis, exactly, while both move.
+Compare every row of MySQL with Redis, exactly, while both are live.
 
-Its own SELECT and its own formatting, so that a mistake of the pipeline is seen.  What differs
-is looked at again once the sink has everything that MySQL had; only what is wrong then counts:
-missing, stale, of a wrong type, or an orphan, a key under the table's template that is no row.
+It uses an independent implementation of reading and formatting, so it also finds bugs of the
+pipeline.  A difference is checked again once the sink has applied everything that MySQL had
+committed, and counts only if it persists: the key is missing, stale, of the wrong type, or an
+orphan, which matches the table's template but belongs to no row.
 
-Nothing is locked and nothing of yours is written.  Interrupted (Ctrl-C, kill), the next one goes
-on where it was.  Exit code 0: equal; 1: different; 69: the sink does not get there.
+Nothing is locked, and no data of yours is written without --repair.  After an interruption
+(Ctrl-C, kill) the next run resumes.  Exit code 0: equal; 1: different; 69: the sink stalled.
 
-Give it the flags and settings that cdc run has.
+Give it the flags and settings of cdc run.
 """
 
 
@@ -44,44 +45,44 @@ def verify_command() -> click.Command:
             ["only", "--only"],
             multiple=True,
             metavar="TABLE",
-            help="One of the tables that are followed: verify it alone.",
+            help="Verify only this captured table; repeat it for more.",
         ),
         click.Option(
             ["sample", "--sample"],
             type=click.FloatRange(0, 100, min_open=True),
             default=100.0,
             metavar="PERCENT",
-            help="Look at a random part of the rows and keys alone [100].",
+            help="Verify a random sample of the rows and keys [100].",
         ),
         click.Option(
             ["seed", "--seed"],
             type=click.IntRange(0),
             metavar="NUMBER",
-            help="Choose the sample as that one did; it says which number.",
+            help="Seed of the sample, to verify an earlier one again; it is printed.",
         ),
         click.Option(
             ["repair", "--repair"],
             is_flag=True,
-            help="Read tables with differences anew through the stream, then look again.",
+            help="Read tables that differ again through the stream, then compare once more.",
         ),
         click.Option(
             ["restart", "--restart"],
             is_flag=True,
-            help="Begin anew; do not go on where an interrupted one was.",
+            help="Start from the beginning; do not resume an interrupted run.",
         ),
         click.Option(
             ["with_values", "--show-values"],
             is_flag=True,
-            help="Show what MySQL and Redis hold of the keys that differ.",
+            help="Show the values of keys that differ, in MySQL and in Redis.",
         ),
         click.Option(
             ["wait_s", "--wait"],
             type=click.FloatRange(1),
             default=60.0,
             metavar="SECONDS",
-            help="How long the sink may stand still before it is given up [60].",
+            help="Timeout while the sink makes no progress [60].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say what was found as JSON."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
     ]
     return WithSettings(
         "verify",
@@ -89,7 +90,7 @@ def verify_command() -> click.Command:
         own,
         callback=_verify,
         help=ABOUT,
-        short_help="Compare MySQL with Redis exactly, while both move.",
+        short_help="Compare MySQL with Redis exactly, while both are live.",
     )
 
 
@@ -97,7 +98,7 @@ def _verify(config: str | None, debug: bool, **flags: Any) -> None:
     names = ("only", "sample", "seed", "repair", "restart", "with_values", "wait_s", "as_json")
     own = {name: flags.pop(name) for name in names}
     if flags.get("log_level") is None:
-        flags["log_level"] = "warning"  # what goes on is shown by the line of progress
+        flags["log_level"] = "warning"  # the progress line shows the rest
     with prepared(config, debug, "both", flags) as (settings, log, _):
         code = run(settings, log, **own)
     raise click.exceptions.Exit(code)
@@ -115,7 +116,7 @@ def run(
     with_values: bool,
     **wish: Any,
 ) -> int:
-    """Verify, say what was found, and return 0 if all is equal, else `DIFFERENT`.
+    """Verify, print what was found, and return 0 if all is equal, else `DIFFERENT`.
 
     Raises:
         CdcError: a table is not captured, or a server refuses or does not answer.

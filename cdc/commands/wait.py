@@ -1,4 +1,4 @@
-"""``cdc wait``: until Redis shows a transaction (read your writes)."""
+"""``cdc wait``: return when a transaction is visible in Redis (read your writes)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cdc.settings import Settings
 EXAMPLES = """\
   cdc wait --gtid 7271e0ec-e705-11f1-8850-02fc00000001:8003
   cdc wait --gtid 0-1-100 --timeout 5          MariaDB
-  cdc wait                                     all that is committed now
+  cdc wait                                     everything committed so far
 """
 ABOUT = """\
-Return when Redis shows a transaction, with exit code 0; 1: not within the time.
+Return when a transaction is visible in Redis: exit code 0; 1 on timeout.
 
-The answer is exact: all rows of the transaction are in Redis, in every partition, and what it
-read there is not older.  A transaction that changed no followed table is shown with the next
-heartbeat.  The same in a few lines for an application: docs/read-your-writes.md.
+The answer is exact: all rows of the transaction are in Redis, in every partition.  A transaction
+that changed no captured table becomes visible with the next heartbeat.  An application can do
+the same in a few lines: docs/read-your-writes.md.
 
-Give it the settings that cdc run has; it asks Redis alone, and MySQL where no --gtid is given.
+Give it the settings of cdc run.  It needs only Redis, and MySQL if no --gtid is given.
 """
 NOT_SHOWN = 1
 
@@ -34,16 +34,16 @@ def wait_command() -> click.Command:
         click.Option(
             ["gtid", "--gtid"],
             metavar="GTID",
-            help="The transaction, or a set of them [all that MySQL has committed now].",
+            help="A transaction, or a GTID set [everything MySQL has committed].",
         ),
         click.Option(
             ["timeout_s", "--timeout"],
             type=click.FloatRange(0),
             default=10.0,
             metavar="SECONDS",
-            help="Longest wait; 0: look once [10].",
+            help="Timeout; 0: check once [10].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Say it as JSON."),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
     ]
     return WithSettings(
         "wait",
@@ -51,7 +51,7 @@ def wait_command() -> click.Command:
         own,
         callback=_wait,
         help=ABOUT,
-        short_help="Return when Redis shows a transaction.",
+        short_help="Return when a transaction is visible in Redis.",
     )
 
 
@@ -69,10 +69,10 @@ def _wait(
 
 
 def run(settings: Settings, gtid: str | None, timeout_s: float, *, as_json: bool) -> bool:
-    """Wait, say what came of it, and return whether Redis shows the transaction.
+    """Wait, print the outcome, and return whether the transaction is visible in Redis.
 
     Raises:
-        CdcError: it is no GTID, or a server refuses.
+        CdcError: it is not a GTID, or a server refuses.
     """
     import asyncio
 
@@ -89,7 +89,7 @@ def run(settings: Settings, gtid: str | None, timeout_s: float, *, as_json: bool
         click.echo(json.dumps(about))
     elif not shown:
         has = "; ".join("nothing yet" if of is None else of or "nothing yet" for of in sets)
-        click.echo(f"not shown within {timeout_s:g} s: {gtid}", err=True)
+        click.echo(f"timeout: not visible in Redis after {timeout_s:g} s: {gtid}", err=True)
         click.echo(f"  Redis has: {has}", err=True)
-        click.echo("  next: cdc status says which side is behind", err=True)
+        click.echo("  next: cdc status shows which side lags", err=True)
     return bool(shown)

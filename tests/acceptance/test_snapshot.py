@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_refused_with_a_way_out(bench: Bench) -> None:
             (("--table", "shop.loose"), "cdc refresh --only shop.loose"),
             (("--table", LINES, "--from", '7,"a'), "is no key"),
             (("--table", LINES, "--from", "7,a,b"), "has 2 part(s)"),
-            (("--table", "users", "--table", LINES, "--to", "7"), "for one table"),
+            (("--table", "users", "--table", LINES, "--to", "7"), "need exactly one table"),
         ]:
             done = snapshot(bench, *arguments)
             assert done.returncode == 2, (arguments, done.stderr)
@@ -111,7 +111,7 @@ def test_a_terminal_shows_a_bar_and_says_why_nothing_comes(bench: Bench) -> None
         bench.wait_until_equal()
         bench.client.delete("users:5")
         assert process.stop() == 0
-        assert "cdc run that is running" in snapshot(bench, "--table", "users", "--no-wait").stdout
+        assert "the running cdc run" in snapshot(bench, "--table", "users", "--no-wait").stdout
         ours, theirs = pty.openpty()
         waiting = subprocess.Popen(
             [sys.executable, "-m", "cdc", "snapshot", "--table", "users"],

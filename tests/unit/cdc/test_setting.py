@@ -22,9 +22,9 @@ class Example:
     wait_s: float = setting(1.5, "b", unit="s", low=0)
     colour: Literal["red", "green"] = setting("red", "c")
     name: str = setting("x", "d", pattern="[a-z]+")
-    snapshot: bool = setting(True, "e")
+    snapshot: bool = setting(True, "e", off_help="Skip it.")
     check_only: bool = setting(False, "f")
-    most: int | None = setting(None, "g", tuning=True)
+    most: int | None = setting(None, "g")
     nats: Url = setting(  # noqa: RUF009 - a Url is frozen
         "nats://127.0.0.1:4222", "h", schemes=("nats", "tls")
     )
@@ -46,7 +46,12 @@ def test_every_field_that_was_made_as_a_setting_is_one() -> None:
         "most": int,
         "nats": Url,
     } == {name: spec.kind for name, spec in SPECS.items()}
-    assert ["most"] == [name for name, spec in SPECS.items() if spec.tuning]
+
+
+def test_a_switch_that_is_on_has_a_help_for_turning_it_off() -> None:
+    """Its flag is --no-snapshot; the help of any other flag is that of the setting."""
+    assert (SPECS["snapshot"].help, SPECS["snapshot"].flag_help) == ("e", "Skip it.")
+    assert SPECS["count"].flag_help == SPECS["count"].help == "a"
 
 
 @pytest.mark.parametrize(

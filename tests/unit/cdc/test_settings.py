@@ -160,7 +160,7 @@ def test_a_wrong_flag_is_an_error_of_usage(
         ({"CDC_STREM": "x"}, "did you mean 'CDC_STREAM'"),
         ({"CDC_ADOPT": "yes"}, "must be true or false"),
         ({"CDC_SERVER_ID": "x"}, "must be a whole number"),
-        ({"CDC_CONFIG": "nowhere.toml"}, "not there"),
+        ({"CDC_CONFIG": "nowhere.toml"}, "does not exist"),
         ({"CDC_MYSQL_URL_FILE": "nowhere"}, "cannot be read"),
         ({"CDC_MYSQL_URL": "mysql://h", "CDC_MYSQL_URL_FILE": "x"}, "keep one"),
         ({"CDC_MYSQL_URL": f"mysql://u:{CANARY}@h", "CDC_MYSQL_PASSWORD": CANARY}, "keep one"),

@@ -83,7 +83,7 @@ def test_a_cache_and_a_parents_hash(tmp_path: Path) -> None:
         ('mode = "cache"\nttl_s = 5\nindex = [{set = "a"}]', "their members stay"),
         (
             'mode = "cache"\nttl_s = 5\nas = "hash"\nkey = "o:{o}"\nfield = "{no}"',
-            "come back with some",
+            "return with only some",
         ),
         ('index = [{set = "a", score = "b"}]', "a set has none"),
         ('index = [{zset = "a"}]', "a zset needs score"),
@@ -92,7 +92,7 @@ def test_a_cache_and_a_parents_hash(tmp_path: Path) -> None:
         ('index = ["a"]', "index 1 must be such as"),
         (
             'as = "hash"\nkey = "o:{o}"\nfield = "{no}"\nindex = [{set = "a"}]',
-            "an index beside a field needs a member",
+            "an index together with a field needs a member",
         ),
     ],
 )
