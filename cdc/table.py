@@ -1,6 +1,6 @@
 """A captured table: where it comes from, which key and value its rows get.
 
-Pure.  Made from settings and information_schema by `cdc_reader.catalog.facts`; what the
+Pure.  Made from settings and information_schema by `cdc_reader.catalog.table_of`; what the
 sink needs of it, `key` and `model`, needs no MySQL.
 """
 
@@ -15,6 +15,9 @@ from cdc.mask import Mask
 
 Model = Literal["string", "hash"]
 Mode = Literal["mirror", "cache"]
+
+WHOLE_TABLE_MAX_ROWS = 100_000
+"""A table without a unique key is read at once; more rows would not fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,3 +112,14 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns, in the table's order."""
         return tuple(column.name for column in self.columns)
+
+
+def too_many_rows(table: Table) -> str:
+    """Return why the rows of a table without a unique key cannot be read.
+
+    ``shop.log has more than 100,000 rows and no primary or unique NOT NULL key, so …``
+    """
+    return (
+        f"{table.qualified} has more than {WHOLE_TABLE_MAX_ROWS:,} rows and no primary or unique "
+        "NOT NULL key, so its rows cannot be read in parts"
+    )

@@ -24,14 +24,14 @@ from cdc.message import Heartbeat, TableProgress, parse_id
 from cdc.position import file_number
 
 
-class Place(NamedTuple):
-    """Where the binlog stands: ``Place(2, 27999999)``."""
+class LogPosition(NamedTuple):
+    """Where the binlog stands: ``LogPosition(2, 27999999)``."""
 
     file: int
     offset: int
 
 
-class Applied(msgspec.Struct, frozen=True):
+class SinkPosition(msgspec.Struct, frozen=True):
     """What verify needs of the position in Redis (docs/message.md; `cdc:<pipeline>:position`)."""
 
     stream: str
@@ -52,7 +52,7 @@ class Boundary:
     """When the stream was created."""
     epoch: int
     server: str
-    place: Place
+    place: LogPosition
     gtid_set: str | None
     partitions: int
     snapshot: dict[str, TableProgress]
@@ -65,23 +65,23 @@ def boundary_of(heartbeat: Heartbeat, seq: int, created: str) -> Boundary:
         created=created,
         epoch=heartbeat.epoch,
         server=heartbeat.server,
-        place=Place(file_number(heartbeat.file), heartbeat.offset),
+        place=LogPosition(file_number(heartbeat.file), heartbeat.offset),
         gtid_set=heartbeat.gtid_set,
         partitions=heartbeat.partitions,
         snapshot=heartbeat.snapshot,
     )
 
 
-_decode = msgspec.json.Decoder(Applied).decode
+_decode = msgspec.json.Decoder(SinkPosition).decode
 
 
-def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[Applied] | None:
+def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[SinkPosition] | None:
     """Return the position of each partition; None: one of them is not there.
 
     Raises:
         PreflightError: what stands there is no position.
     """
-    out: list[Applied] = []
+    out: list[SinkPosition] = []
     for raw, key in zip(raws, keys, strict=True):
         if raw is None:
             return None
@@ -95,12 +95,12 @@ def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[Appl
     return out
 
 
-def has_passed(positions: Sequence[Applied], boundary: Boundary, place: Place) -> bool:
+def has_passed(positions: Sequence[SinkPosition], boundary: Boundary, place: LogPosition) -> bool:
     """Say whether Redis has everything up to a place."""
     return all(_has(applied, boundary, place) for applied in positions)
 
 
-def _has(applied: Applied, boundary: Boundary, place: Place) -> bool:
+def _has(applied: SinkPosition, boundary: Boundary, place: LogPosition) -> bool:
     if applied.created != boundary.created:
         return False
     if boundary.place >= place and applied.seq >= boundary.seq:

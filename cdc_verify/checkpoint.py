@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cdc.own_keys import verify_key
-from cdc_verify.compare import KINDS, Difference, Kind, Tally
+from cdc_verify.compare import KINDS, Difference, Fault, Tally
 from cdc_verify.select import KeyText
 
 KEPT_DIFFERENCES = 10_000
@@ -28,7 +28,7 @@ def progress_key(pipeline: str, table: str) -> str:
 
 class _Kept(msgspec.Struct):
     key: bytes
-    kind: Kind
+    kind: Fault
     row: KeyText
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 from cdc_verify.expected import Content
 from cdc_verify.select import KeyText
 
-Kind = Literal["missing", "stale", "orphan", "wrong_type", "shared"]
-KINDS: tuple[Kind, ...] = ("missing", "stale", "orphan", "wrong_type", "shared")
+Fault = Literal["missing", "stale", "orphan", "wrong_type", "shared"]
+KINDS: tuple[Fault, ...] = ("missing", "stale", "orphan", "wrong_type", "shared")
 
 WRONG_TYPE: Literal["wrong type"] = "wrong type"
 """Found in place of a content: the key holds something that is neither of the model."""
@@ -25,7 +25,7 @@ class Difference:
     """A key that is not as it should be, for good."""
 
     key: bytes
-    kind: Kind
+    kind: Fault
     row: KeyText = ()
     """Chunk key of its row; empty for an orphan, and where the table has none."""
     wanted: Content = None
@@ -38,9 +38,9 @@ class Tally:
 
     rows: int = 0
     unsettled: int = 0
-    counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
 
-    def count(self, kind: Kind) -> None:
+    def count(self, kind: Fault) -> None:
         """Count a difference."""
         self.counts[kind] += 1
 
@@ -50,7 +50,7 @@ class Tally:
         return sum(self.counts.values())
 
 
-def difference(wanted: Collection[Content], found: Found, *, has_row: bool) -> Kind | None:
+def difference(wanted: Collection[Content], found: Found, *, has_row: bool) -> Fault | None:
     """Return how a key differs; None: it does not.
 
     Args:

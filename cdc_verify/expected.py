@@ -14,7 +14,7 @@ from cdc.mask import Mask
 from cdc.table import Column, Table
 from cdc_verify.printed import Printed, Text, escaped, printed
 
-Row = Sequence[bytes | None]
+PrintedRow = Sequence[bytes | None]
 """Values as SELECT prints them; None: NULL."""
 Content = bytes | dict[bytes, bytes] | None
 """A string, a hash, or nothing."""
@@ -58,7 +58,7 @@ class Expected:
         ]
         self._is_hash = table.model == "hash" and table.field is None
 
-    def key(self, row: Row) -> bytes:
+    def key(self, row: PrintedRow) -> bytes:
         """Return the Redis key of a row.
 
         Raises:
@@ -77,11 +77,11 @@ class Expected:
             parts.append(column.escape(text.decode()).encode() if column.escapes else text)
         return b"".join(parts)
 
-    def places(self, row: Row) -> list[tuple[bytes, Content]]:
+    def places(self, row: PrintedRow) -> list[tuple[bytes, Content]]:
         """Return each place of a row in Redis with what has to be there; see `cdc_verify.parts`."""
         return [(self.key(row), self.content(row))]
 
-    def content(self, row: Row) -> Content:
+    def content(self, row: PrintedRow) -> Content:
         """Return what has to stand under the row's key; None: nothing.
 
         Args:

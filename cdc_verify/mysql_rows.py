@@ -18,8 +18,8 @@ from pymysql.cursors import SSCursor
 from cdc.errors import CdcError, UnavailableError
 from cdc.position import file_number
 from cdc.table import Table
-from cdc_verify.boundary import Boundary, Place
-from cdc_verify.expected import Row
+from cdc_verify.boundary import Boundary, LogPosition
+from cdc_verify.expected import PrintedRow
 from cdc_verify.inverse import Condition
 from cdc_verify.select import Selects, Statement
 
@@ -81,7 +81,7 @@ class MySqlRows:
             found = _asked(connection, sql, (table.schema, table.name))
         return int(found[0][0]) if found and found[0][0] is not None else None
 
-    def rows(self, statement: Statement) -> list[Row]:
+    def rows(self, statement: Statement) -> list[PrintedRow]:
         """Return the rows of a SELECT.
 
         Raises:
@@ -90,7 +90,7 @@ class MySqlRows:
         with _InWords(self) as connection:
             return _fetched(connection, statement)
 
-    def found(self, selects: Selects, conditions: Sequence[Condition]) -> list[Row]:
+    def found(self, selects: Selects, conditions: Sequence[Condition]) -> list[PrintedRow]:
         """Return the rows that conditions find.
 
         Raises:
@@ -105,7 +105,7 @@ class MySqlRows:
 
     def rows_behind(
         self, boundary: Boundary, selects: Selects, conditions: Sequence[Condition]
-    ) -> tuple[list[list[Row]], Place]:
+    ) -> tuple[list[list[PrintedRow]], LogPosition]:
         """Return rows that have all changes up to a boundary, and a place behind all they have.
 
         The rows of each SELECT for themselves: two of them may find the same one.
@@ -130,8 +130,8 @@ class MySqlRows:
         conditions: Sequence[Condition],
         *,
         locking: bool,
-    ) -> list[list[Row]]:
-        rows: list[list[Row]] = []
+    ) -> list[list[PrintedRow]]:
+        rows: list[list[PrintedRow]] = []
         for at in range(0, len(conditions), CONDITIONS_AT_ONCE):
             some = conditions[at : at + CONDITIONS_AT_ONCE]
             try:
@@ -178,7 +178,7 @@ class _InWords:
             raise self._side._translate(error) from None
 
 
-def _begin_behind(connection: Connection[Any], place: Place) -> None:
+def _begin_behind(connection: Connection[Any], place: LogPosition) -> None:
     """Begin a read view that has all up to a place: MariaDB says exactly where it stands."""
     deadline_s = time.monotonic() + VISIBLE_WAIT_S
     while True:
@@ -196,13 +196,13 @@ def _begin_behind(connection: Connection[Any], place: Place) -> None:
         time.sleep(0.005)
 
 
-def place_of(connection: Connection[Any]) -> Place:
+def place_of(connection: Connection[Any]) -> LogPosition:
     """Return where the binlog ends."""
     try:
         (row, *_) = _asked(connection, "SHOW BINARY LOG STATUS")
     except pymysql.err.ProgrammingError:  # before MySQL 8.2, and MariaDB
         (row, *_) = _asked(connection, "SHOW MASTER STATUS")
-    return Place(file_number(bytes(row[0]).decode()), int(row[1]))
+    return LogPosition(file_number(bytes(row[0]).decode()), int(row[1]))
 
 
 def _asked(
@@ -213,7 +213,7 @@ def _asked(
         return list(cursor.fetchall())
 
 
-def _patiently(connection: Connection[Any], statement: Statement) -> list[Row]:
+def _patiently(connection: Connection[Any], statement: Statement) -> list[PrintedRow]:
     """Return the rows of a SELECT that may meet locks: it is the one that gives way."""
     for pause_s in (0.01, 0.05, 0.1, 0.5, 1.0):
         try:
@@ -225,7 +225,7 @@ def _patiently(connection: Connection[Any], statement: Statement) -> list[Row]:
     return _fetched(connection, statement)
 
 
-def _fetched(connection: Connection[Any], statement: Statement) -> list[Row]:
+def _fetched(connection: Connection[Any], statement: Statement) -> list[PrintedRow]:
     with SSCursor(connection) as cursor:
         # A tuple even when it is empty: PyMySQL then turns %% into % as well.
         cursor.execute(statement.sql, statement.bound)
@@ -239,7 +239,7 @@ def _fetched(connection: Connection[Any], statement: Statement) -> list[Row]:
     return rows
 
 
-def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[Row], bytes]:
+def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[PrintedRow], bytes]:
     """Return rows, and the packet with the server's refusal if it ends them.
 
     The text protocol: each row is a packet (length in three bytes, number) with a text for
@@ -247,7 +247,7 @@ def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[Row], bytes]:
     refusal.  A packet of 2^24-1 bytes goes on in the next.
     Source: MySQL source documentation, "Text Resultset Row", "Protocol::LengthEncodedInteger".
     """
-    rows: list[Row] = []
+    rows: list[PrintedRow] = []
     held, at = b"", 0
     append = rows.append
     while True:
@@ -291,7 +291,7 @@ def _joined(held: bytes, at: int) -> tuple[bytes, int]:
     return b"", 0
 
 
-def _values(data: bytes, at: int, columns: int) -> Row:
+def _values(data: bytes, at: int, columns: int) -> PrintedRow:
     """Return the row whose first value begins at ``data[at:]``."""
     row: list[bytes | None] = []
     append = row.append

@@ -16,7 +16,7 @@ from cdc.own_keys import is_of_cdc
 from cdc.table import Table
 from cdc_verify.mysql_rows import MySqlRows
 from cdc_verify.parted import expected_of
-from cdc_verify.parts import Kind, Part, Places, grounds, has_parts, names_of
+from cdc_verify.parts import Part, PartKind, Places, grounds, has_parts, names_of
 from cdc_verify.redis_keys import RedisKeys
 from cdc_verify.select import Selects
 
@@ -93,7 +93,7 @@ class Orphans:
         following = NEXT if reply[0] == b"0" and self._left else reply[0]
         return following, len(places), self._without_rows(places)
 
-    def _within(self, kind: Kind, key: bytes) -> Iterator[bytes]:
+    def _within(self, kind: PartKind, key: bytes) -> Iterator[bytes]:
         """Yield the places of a key of several rows; the key itself where it is another kind."""
         scan = {"hash": "HSCAN", "set": "SSCAN", "zset": "ZSCAN"}[kind]
         cursor = b"0"
@@ -107,7 +107,7 @@ class Orphans:
             if cursor == b"0":
                 return
 
-    def _is_ours(self, raw: bytes, ground: tuple[Kind | None, KeyTemplate]) -> bool:
+    def _is_ours(self, raw: bytes, ground: tuple[PartKind | None, KeyTemplate]) -> bool:
         try:
             key = raw.decode()
         except UnicodeDecodeError:

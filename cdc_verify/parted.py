@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cdc.key import KeyTemplate
 from cdc.table import Index, Table
-from cdc_verify.expected import Content, Expected, Row, null_in_key
+from cdc_verify.expected import Content, Expected, PrintedRow, null_in_key
 from cdc_verify.parts import TIMES, Part, has_parts, seconds
 
 
@@ -29,7 +29,7 @@ class Parted(Expected):
         self._place = {column.name: n for n, column in enumerate(self.columns)}
         self._types = {column.name: column.data_type for column in table.columns}
 
-    def places(self, row: Row) -> list[tuple[bytes, Content]]:
+    def places(self, row: PrintedRow) -> list[tuple[bytes, Content]]:
         """Return each place of a row with what has to be there."""
         table, key = self._table, self.key(row)
         place = key
@@ -44,7 +44,7 @@ class Parted(Expected):
             out += self._entry(index, key, row)
         return out
 
-    def _entry(self, index: Index, key: bytes, row: Row) -> list[tuple[bytes, Content]]:
+    def _entry(self, index: Index, key: bytes, row: PrintedRow) -> list[tuple[bytes, Content]]:
         where = self._made(index.key, row)
         who = key if index.member is None else self._made(index.member, row)
         if where is None or who is None:
@@ -60,7 +60,7 @@ class Parted(Expected):
         number = seconds(raw) if is_time else float(self._how[n].of(raw))
         return [] if number is None else [(place, repr(number).encode())]
 
-    def _made(self, template: KeyTemplate, row: Row) -> bytes | None:
+    def _made(self, template: KeyTemplate, row: PrintedRow) -> bytes | None:
         """Return a template's text; None: a column of it is NULL."""
         values: dict[str, str] = {}
         for name in template.columns:

@@ -15,7 +15,7 @@ from cdc.key import KeyTemplate
 from cdc.table import Index, Table
 from cdc_verify.inverse import Condition, Inverse
 
-Kind = Literal["hash", "set", "zset"]
+PartKind = Literal["hash", "set", "zset"]
 TIMES = frozenset(("date", "datetime", "timestamp"))
 """Types whose score is seconds since 1970; that of others is the number itself."""
 _EPOCH = dt.date(1970, 1, 1).toordinal()
@@ -24,7 +24,7 @@ _EPOCH = dt.date(1970, 1, 1).toordinal()
 class Part(NamedTuple):
     """A field of a hash, a member of a set or of a sorted set."""
 
-    kind: Kind
+    kind: PartKind
     key: bytes
     name: bytes
 
@@ -34,7 +34,7 @@ class Part(NamedTuple):
         return b"\0%b\0%d\0%b%b" % (self.kind.encode(), len(self.key), self.key, self.name)
 
 
-_KINDS: dict[bytes, Kind] = {b"hash": "hash", b"set": "set", b"zset": "zset"}
+_KINDS: dict[bytes, PartKind] = {b"hash": "hash", b"set": "set", b"zset": "zset"}
 
 
 def part_of(place: bytes) -> Part | None:
@@ -63,12 +63,12 @@ def has_parts(table: Table) -> bool:
     return table.field is not None or bool(table.indexes)
 
 
-def grounds(table: Table) -> list[tuple[Kind | None, KeyTemplate]]:
+def grounds(table: Table) -> list[tuple[PartKind | None, KeyTemplate]]:
     """Return the templates that a table's rows stand under, each with what its keys are.
 
     None: a key for each row.
     """
-    own: Kind | None = "hash" if table.field is not None else None
+    own: PartKind | None = "hash" if table.field is not None else None
     return [(own, table.key), *((index.kind, index.key) for index in table.indexes)]
 
 
@@ -129,6 +129,6 @@ def seconds(printed: bytes) -> float | None:
     return float(past)
 
 
-def names_of(reply: Sequence[bytes], kind: Kind) -> Iterator[bytes]:
+def names_of(reply: Sequence[bytes], kind: PartKind) -> Iterator[bytes]:
     """Yield fields or members of what HSCAN, SSCAN or ZSCAN answers."""
     return iter(reply if kind == "set" else reply[::2])

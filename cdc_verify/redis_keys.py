@@ -24,7 +24,7 @@ from cdc.url import Url
 from cdc_verify.compare import WRONG_TYPE, Found
 from cdc_verify.parts import Part, part_of
 
-Command = tuple[str | bytes | int, ...]
+Asked = tuple[str | bytes | int, ...]
 AT_ONCE = 1000
 """Commands in one round trip."""
 _pack: Callable[[Any], bytes] = hiredis.pack_command
@@ -45,7 +45,7 @@ class RedisKeys:
         if connection is not None:
             connection.disconnect()  # type: ignore[no-untyped-call]  # in redis-py
 
-    def run(self, *commands: Command) -> list[Any]:
+    def run(self, *commands: Asked) -> list[Any]:
         """Return the replies; one that is an error of its command is a `ResponseError`.
 
         Raises:

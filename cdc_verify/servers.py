@@ -17,7 +17,7 @@ from cdc.mysql.connection import connect, translated
 from cdc.own_keys import position_keys
 from cdc.settings import Settings
 from cdc.telemetry import Log
-from cdc_verify.boundary import Applied, positions_of
+from cdc_verify.boundary import SinkPosition, positions_of
 from cdc_verify.mysql_rows import CONNECTION, MySqlRows
 from cdc_verify.redis_keys import RedisKeys
 from cdc_verify.stream_window import StreamWindow
@@ -78,7 +78,7 @@ class Servers:
             self._redis[use] = RedisKeys(self.settings.redis, name=name)
         return self._redis[use]
 
-    def positions(self) -> list[Applied]:
+    def positions(self) -> list[SinkPosition]:
         """Return the position of each partition; blocking.
 
         Raises:
@@ -152,7 +152,7 @@ def mysql_server(settings: Settings) -> MySqlServer:
     )
 
 
-def positions(settings: Settings, redis: RedisKeys) -> list[Applied]:
+def positions(settings: Settings, redis: RedisKeys) -> list[SinkPosition]:
     """Return the position of each partition; blocking.
 
     Raises:

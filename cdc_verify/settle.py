@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from cdc.errors import UnavailableError
 from cdc.table import Table
-from cdc_verify.boundary import Applied, Boundary, Place, has_passed
+from cdc_verify.boundary import Boundary, LogPosition, SinkPosition, has_passed
 from cdc_verify.compare import Difference, difference
 from cdc_verify.expected import Content, Expected
 from cdc_verify.mysql_rows import MySqlRows
@@ -60,7 +60,7 @@ class Settling:
         mysql: MySqlRows,
         redis: RedisKeys,
         stream: StreamWindow,
-        positions: Callable[[], list[Applied]],
+        positions: Callable[[], list[SinkPosition]],
         server: str,
         wait_s: float,
     ) -> None:
@@ -99,7 +99,7 @@ class Settling:
             left = [key for name, key in names.items() if name in touched]
         return Settled(wrong, left)
 
-    async def until_passed(self, place: Place) -> None:
+    async def until_passed(self, place: LogPosition) -> None:
         """Wait until Redis has everything up to a place of the binlog.
 
         Raises:
@@ -132,7 +132,7 @@ class Settling:
 
     def _wanted(
         self, low: Boundary, keys: Sequence[bytes]
-    ) -> tuple[Mapping[bytes, _Wanted], Place]:
+    ) -> tuple[Mapping[bytes, _Wanted], LogPosition]:
         conditions = [condition for key in keys if (condition := self._inverse.condition(key))]
         found, place = self._mysql.rows_behind(low, self._selects, conditions)
         out: dict[bytes, _Wanted] = {}
@@ -151,7 +151,7 @@ class Settling:
 
     def _suspects(
         self, keys: Sequence[bytes], wanted: Mapping[bytes, _Wanted]
-    ) -> tuple[dict[bytes, Difference], list[Applied]]:
+    ) -> tuple[dict[bytes, Difference], list[SinkPosition]]:
         out: dict[bytes, Difference] = {}
         read = self._redis.places if has_parts(self._table) else self._redis.contents
         for key, found in zip(keys, read(keys, self._table.model), strict=True):
@@ -167,7 +167,7 @@ class Settling:
 
 
 def _stands_still(
-    positions: Sequence[Applied], boundary: Boundary, place: Place, wait_s: float
+    positions: Sequence[SinkPosition], boundary: Boundary, place: LogPosition, wait_s: float
 ) -> UnavailableError:
     # A sink that stopped first lacks the reader's last heartbeat: each is said for itself.
     who = []

@@ -31,22 +31,22 @@ class _Entry(msgspec.Struct, gc=False):
         return _part(kind, self.set or self.zset or "", self.member)
 
 
-class _Row(msgspec.Struct, gc=False):
+class _RowKeys(msgspec.Struct, gc=False):
     key: str = ""
     field: str | None = None
     index: tuple[_Entry, ...] = ()
 
 
-class _Keys(_Row, gc=False):
+class _MessageKeys(_RowKeys, gc=False):
     """The keys of any message of ours, and of a bare one."""
 
     old_key: str | None = None
     old_field: str | None = None
     old_index: tuple[_Entry, ...] = ()
-    rows: tuple[_Row, ...] = ()
+    rows: tuple[_RowKeys, ...] = ()
 
 
-_keys = msgspec.json.Decoder(_Keys).decode
+_keys = msgspec.json.Decoder(_MessageKeys).decode
 
 
 class StreamWindow:
@@ -127,7 +127,7 @@ def _spoken_of(body: bytes) -> tuple[str, ...]:
     return (*out, *(entry.place for entry in message.old_index))
 
 
-def _places(row: _Row) -> list[str]:
+def _places(row: _RowKeys) -> list[str]:
     """Return the places that a row is spoken of at, as `cdc_verify.parts` names them."""
     return [_place(row.key, row.field), *(entry.place for entry in row.index)]
 

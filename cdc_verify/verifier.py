@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from cdc.errors import UsageError
 from cdc.own_keys import verify_key
-from cdc.table import Table
+from cdc.table import WHOLE_TABLE_MAX_ROWS, Table, too_many_rows
 from cdc_verify.checkpoint import (
     PROGRESS_KEPT_S,
     Checkpoint,
@@ -26,7 +26,7 @@ from cdc_verify.checkpoint import (
     progress_key,
 )
 from cdc_verify.compare import Tally
-from cdc_verify.expected import Row
+from cdc_verify.expected import PrintedRow
 from cdc_verify.orphans import SEEN_MAX, Orphans
 from cdc_verify.parted import expected_of
 from cdc_verify.parts import has_parts
@@ -36,8 +36,6 @@ from cdc_verify.settle import Settled, Settling
 
 CHUNK_FIRST_ROWS = 500
 CHUNK_TARGET_BYTES = 2_000_000
-WHOLE_TABLE_MAX_ROWS = 100_000
-"""A table without a unique key is read at once; more rows would not fit in memory."""
 SETTLE_EVERY_S = 3.0
 CANDIDATES_MAX = 20_000
 """So many are waiting, and no more rows are read before they are settled."""
@@ -213,10 +211,12 @@ class Verifier:
                 return
             reading = following
 
-    def _read_on(self, limit: int) -> asyncio.Task[tuple[list[Row], KeyText, bool]]:
+    def _read_on(self, limit: int) -> asyncio.Task[tuple[list[PrintedRow], KeyText, bool]]:
         return asyncio.create_task(asyncio.to_thread(self._read, self._after, self._chunk, limit))
 
-    def _read(self, after: KeyText, chunk: int, limit: int) -> tuple[list[Row], KeyText, bool]:
+    def _read(
+        self, after: KeyText, chunk: int, limit: int
+    ) -> tuple[list[PrintedRow], KeyText, bool]:
         """Return the rows of a chunk, its last key, and whether it is one of the sample."""
         if not self._table.chunk_key:
             statement = self._selects.chunk((), WHOLE_TABLE_MAX_ROWS + 1)
@@ -228,15 +228,14 @@ class Verifier:
         keys = self._mysql.rows(self._selects.passed_over(after, limit))
         return [], self._selects.key_text(keys[0]) if keys else (), False
 
-    def _refuse_too_many(self, rows: Sequence[Row]) -> None:
+    def _refuse_too_many(self, rows: Sequence[PrintedRow]) -> None:
         if not self._table.chunk_key and len(rows) > WHOLE_TABLE_MAX_ROWS:
             raise UsageError(
-                f"{self._table.qualified} has more than {WHOLE_TABLE_MAX_ROWS:,} rows and no "
-                "primary or unique NOT NULL key, so its rows cannot be read in parts",
+                too_many_rows(self._table),
                 fix="add a primary key",
             )
 
-    def _adapted(self, limit: int, rows: Sequence[Row]) -> int:
+    def _adapted(self, limit: int, rows: Sequence[PrintedRow]) -> int:
         size_bytes = sum(len(cell) for row in rows[:100] for cell in row if cell)
         size_bytes = size_bytes * len(rows) // max(1, min(100, len(rows)))
         if size_bytes > 2 * CHUNK_TARGET_BYTES:
@@ -245,7 +244,7 @@ class Verifier:
             return min(self._wish.chunk_max_rows, limit * 2)
         return limit
 
-    async def _compare(self, rows: Sequence[Row]) -> None:
+    async def _compare(self, rows: Sequence[PrintedRow]) -> None:
         if has_parts(self._table):
             pairs = [pair for row in rows for pair in self._expected.places(row)]
             keys, wanted = [place for place, _ in pairs], [content for _, content in pairs]

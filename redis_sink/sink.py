@@ -38,7 +38,7 @@ from cdc.table import Table
 from cdc.table_list import ListMissing
 from cdc.telemetry import Log, names_text
 from redis_sink.partitions.backoff import Waiting
-from redis_sink.partitions.owner import share_partitions
+from redis_sink.partitions.owner import DRAIN_S, share_partitions
 from redis_sink.plan.applied import (
     Applied,
     Start,
@@ -65,8 +65,6 @@ from redis_sink.stream.sink_report import Telling
 
 IDLE_S = 2.0
 """While nothing comes, Redis is asked so often whether it is still as we left it."""
-DRAIN_S = 8.0
-"""Less than `cdc.process.role.DRAIN_S`: what hangs is given up before the process is."""
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
 

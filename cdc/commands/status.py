@@ -15,7 +15,7 @@ from cdc.settings import Settings
 
 if TYPE_CHECKING:
     from cdc.jetstream.stream import Connection
-    from cdc.status.report import Limits, Seen, Sink, Source, Stream
+    from cdc.status.report import BinlogState, Limits, Seen, Sink, Stream
     from cdc.telemetry import Log
 
 EXAMPLES = """\
@@ -148,7 +148,7 @@ async def look(settings: Settings, log: Log) -> Seen:
     named = tuple(table.name for table in settings.tables if "." in table.name)
     nats = asyncio.create_task(_connected(settings, log))
     sink: Sink | str
-    source: Source | str
+    source: BinlogState | str
     stream: Stream | str
     is_over = False
     try:

@@ -13,12 +13,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 
 from cdc.errors import UnavailableError
-from cdc.jetstream.connection import lost
+from cdc.jetstream.connection import Warns, lost
 from cdc.jetstream.stream import Connection, StoredMessage, api, message_get
 from cdc.jetstream.tap import Raw, tap_on
 from cdc.message import (
@@ -47,13 +47,6 @@ _INACTIVE_NS = 30_000_000_000
 T = TypeVar("T")
 
 
-class Log(Protocol):
-    """What this module needs of `cdc.telemetry.Log`."""
-
-    def warning(self, event: str, **fields: Any) -> Any:
-        """Say something that a person should look at."""
-
-
 @dataclass(frozen=True, slots=True)
 class OwnMessages:
     """Our messages in one stream.
@@ -65,7 +58,7 @@ class OwnMessages:
     stream: str
     prefix: str
     seal: Seal
-    log: Log | None = None
+    log: Warns | None = None
     """Told how far a long way back is."""
 
     def is_ours(self, stored: StoredMessage) -> bool:

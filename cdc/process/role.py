@@ -43,6 +43,7 @@ _PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 GARBAGE_OBJECTS = 10_000
 """So many more live objects than at the last look, and Python looks for garbage."""
 DRAIN_S = 10.0
+"""How long a role may take to end; it is killed then."""
 REMEMBER_S = 2.0
 DEBUG = "CDC_DEBUG"
 WORDS_LONGEST = 8000

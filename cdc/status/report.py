@@ -25,12 +25,12 @@ NAMED_MOST = 10
 CAUSE_LONGEST = 300
 """Characters of an error in a line of a monitor; all of it is in ``last_error``."""
 OLDER_FORMS = "not exact, rows keep the form of earlier settings"
-Place = tuple[int, int]
+LogPosition = tuple[int, int]
 """Number of a binlog file, and offset in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class BinlogState:
     """What MySQL says."""
 
     server: str
@@ -72,7 +72,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
+class RedisPosition:
     """How far one partition is in Redis."""
 
     seq: int
@@ -89,7 +89,7 @@ class Applied:
 class Sink:
     """What Redis says."""
 
-    positions: Sequence[Applied | None]
+    positions: Sequence[RedisPosition | None]
     """Of each partition; None: it has not begun."""
     counts: Mapping[str, int]
     """``{"shop.users:update": 8123, "bare": 2}``"""
@@ -103,7 +103,7 @@ class Sink:
 class Seen:
     """All that was asked; a text in place of an answer is why there is none."""
 
-    source: Source | str
+    source: BinlogState | str
     stream: Stream | str
     sink: Sink | str
     now_us: int
@@ -123,7 +123,7 @@ class Limits:
 
 def report(seen: Seen, limits: Limits) -> dict[str, Any]:
     """Return what `cdc status --json` prints; docs/json-output.md names each field."""
-    source = seen.source if isinstance(seen.source, Source) else None
+    source = seen.source if isinstance(seen.source, BinlogState) else None
     stream = seen.stream if isinstance(seen.stream, Stream) else None
     sink = seen.sink if isinstance(seen.sink, Sink) else None
     reader = _reader(source, stream, seen.now_us, limits)
@@ -155,7 +155,7 @@ def _age_s(now_us: int, then_us: int) -> float:
     return round(max(0.0, (now_us - then_us) / 1e6), 3)
 
 
-def _mysql(source: Source | str) -> dict[str, Any]:
+def _mysql(source: BinlogState | str) -> dict[str, Any]:
     if isinstance(source, str):
         return {"file": None, "offset": None, "gtid_set": None, "version": None, "error": source}
     return {
@@ -195,7 +195,7 @@ def _stream(stream: Stream | str, now_us: int) -> dict[str, Any]:
 
 
 def _reader(
-    source: Source | None, stream: Stream | None, now_us: int, limits: Limits
+    source: BinlogState | None, stream: Stream | None, now_us: int, limits: Limits
 ) -> dict[str, Any]:
     out: dict[str, Any] = dict.fromkeys(
         ("state", "heartbeat_age_s", "file", "offset", "gtid_set", "behind_bytes", "behind_s")
@@ -215,7 +215,7 @@ def _reader(
     return out
 
 
-def _newest_place(stream: Stream, beat: Heartbeat) -> Place:
+def _newest_place(stream: Stream, beat: Heartbeat) -> LogPosition:
     """Return how far the stream is: the newest heartbeat, or a message behind it."""
     place = (file_number(beat.file), beat.offset)
     parts = parse_id(stream.newest_id)
@@ -224,11 +224,11 @@ def _newest_place(stream: Stream, beat: Heartbeat) -> Place:
     return place
 
 
-def _end(source: Source) -> Place:
+def _end(source: BinlogState) -> LogPosition:
     return file_number(source.file), source.offset
 
 
-def _bytes_between(logs: Sequence[tuple[str, int]], start: Place, end: Place) -> int:
+def _bytes_between(logs: Sequence[tuple[str, int]], start: LogPosition, end: LogPosition) -> int:
     """Return how many bytes of binlog stand between two places.
 
     >>> _bytes_between([("b.000001", 500), ("b.000002", 300)], (1, 400), (2, 250))
@@ -281,7 +281,7 @@ def _applier(
 
 
 def _tables(
-    source: Source | None, stream: Stream | None, sink: Sink | None
+    source: BinlogState | None, stream: Stream | None, sink: Sink | None
 ) -> list[dict[str, Any]]:
     snapshot = stream.heartbeat.snapshot if stream and stream.heartbeat else {}
     counts = sink.counts if sink else {}
@@ -317,7 +317,7 @@ def _has_older_forms(progress: TableProgress | None) -> bool | None:
 
 
 def _retention(
-    source: Source | None, stream: Stream | None, reader: Mapping[str, Any]
+    source: BinlogState | None, stream: Stream | None, reader: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Return how much older the stream's place might get before its binlog is removed."""
     beat = stream.heartbeat if stream else None

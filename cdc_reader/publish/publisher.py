@@ -24,7 +24,7 @@ from nats.aio.msg import Msg
 
 from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.jetstream import connection
-from cdc.jetstream.own_messages import Log, OwnMessages
+from cdc.jetstream.own_messages import OwnMessages
 from cdc.jetstream.stream import (
     ApiError,
     right_refused,
@@ -46,6 +46,7 @@ from cdc.message import (
 )
 from cdc.seal import Seal
 from cdc.table_list import listing
+from cdc.telemetry import Log
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.flush import (
     CLAIM_HEADER,

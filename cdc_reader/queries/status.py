@@ -14,7 +14,7 @@ from pymysql.connections import Connection
 
 from cdc.errors import PreflightError
 from cdc.settings import Settings
-from cdc.status.report import Source
+from cdc.status.report import BinlogState
 from cdc_reader.catalog import facts as catalog
 from cdc_reader.catalog.facts import ServerFacts
 from cdc_reader.resume.server_log import log_status, not_purged
@@ -50,7 +50,7 @@ def executed(settings: Settings) -> str:
     return found
 
 
-def source(settings: Settings, tables: Collection[str]) -> Source:
+def source(settings: Settings, tables: Collection[str]) -> BinlogState:
     """Return where the binlog ends, what of it is there, and how large the tables are.
 
     Args:
@@ -60,12 +60,12 @@ def source(settings: Settings, tables: Collection[str]) -> Source:
         CdcError: the server refuses, or does not answer.
     """
 
-    def ask(connection: Connection, facts: ServerFacts) -> Source:
+    def ask(connection: Connection, facts: ServerFacts) -> BinlogState:
         file, offset, gtid_set = _place(connection, facts)
         with connection.cursor() as cursor:
             cursor.execute("SHOW BINARY LOGS")
             logs = [(str(row[0]), int(row[1])) for row in cursor.fetchall()]
-            return Source(
+            return BinlogState(
                 server=facts.server,
                 version=facts.version_text,
                 file=file,

@@ -14,9 +14,9 @@ from nats.aio.msg import Msg
 
 from cdc import errors
 from cdc.errors import PositionLostError, UnavailableError
-from cdc.jetstream.connection import unless_lost
+from cdc.jetstream.connection import Warns, unless_lost
 from cdc.jetstream.list_lookup import Lists
-from cdc.jetstream.own_messages import Log, OwnMessages
+from cdc.jetstream.own_messages import OwnMessages
 from cdc.jetstream.stream import Connection, stream_state
 from cdc.message import HEARTBEAT, SCHEMA, Heartbeat, Placed, Refresh, parse_id, subject_for
 from cdc.partition import check_partitions, row_subjects
@@ -83,7 +83,7 @@ async def read_tail(
     partitions: int = 1,
     *,
     needs_heartbeat: bool = True,
-    log: Log | None = None,
+    log: Warns | None = None,
 ) -> Tail:
     """Return the end of the stream.
 

@@ -21,15 +21,12 @@ import msgspec
 from cdc.errors import CdcError, UsageError
 from cdc.message import OPERATIONS, KeyRange, TableProgress
 from cdc.position import Watermark
-from cdc.table import Table
+from cdc.table import WHOLE_TABLE_MAX_ROWS, Table, too_many_rows
 from cdc_reader.messages.chains import Run
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import Chunk
 from cdc_reader.snapshot.pace import Pace
-
-WHOLE_TABLE_MAX_ROWS = 100_000
-"""A table without a unique key is read at once; more rows would not fit in memory."""
 
 
 class _MessageKeys(msgspec.Struct):
@@ -199,8 +196,7 @@ class Snapshot:
         table = window.table
         if not table.chunk_key and not chunk.done:
             raise UsageError(
-                f"{table.qualified} has more than {WHOLE_TABLE_MAX_ROWS:,} rows and no primary or "
-                "unique NOT NULL key, so its rows cannot be read in parts",
+                too_many_rows(table),
                 fix="add a primary key, or run with --no-snapshot",
             )
         rows = window.codec.rows(chunk.rows)

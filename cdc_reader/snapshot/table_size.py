@@ -15,12 +15,11 @@ from pymysql.connections import Connection
 from cdc.check.estimate import TableSize
 from cdc.check.finding import Finding
 from cdc.mask import Mask
-from cdc.table import Column, Table
+from cdc.table import WHOLE_TABLE_MAX_ROWS, Column, Table
 from cdc_reader.binlog.types import Family, type_named
 from cdc_reader.catalog.described import dialect_on, entry_of, keys_of, rows_of
 from cdc_reader.catalog.table_check import SELECT_REFUSED, sql_name
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier, key_fix
-from cdc_reader.snapshot.snapshot import WHOLE_TABLE_MAX_ROWS
 
 SCAN_MS = 10_000
 MESSAGE_BYTES = 150

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from cdc.errors import PermissionDenied, UnavailableError
 from cdc.jetstream.stream import close, connect
+from cdc.process.role import DRAIN_S as ROLE_DRAIN_S
 from cdc.settings import Settings
 from cdc.telemetry import Log
 from redis_sink.partitions.backoff import Waiting
@@ -23,8 +24,8 @@ from redis_sink.partitions.lease import RENEW_S, Lease, Leases, new_owner
 from redis_sink.partitions.share import candidates, fair_share, surplus
 
 TICK_S = 1.0
-DRAIN_S = 8.0
-"""A role has 10 s to end; the rest is for giving back the leases."""
+DRAIN_S = ROLE_DRAIN_S - 2
+"""What hangs is given up before the process is; the rest is for giving back the leases."""
 
 
 class Follower(Protocol):

@@ -65,9 +65,9 @@ async def sink(settings: Settings, tables: tuple[str, ...]) -> report.Sink:
     )
 
 
-def _applied(raw: bytes, key: str, partitions: int) -> report.Applied:
+def _applied(raw: bytes, key: str, partitions: int) -> report.RedisPosition:
     found = decode(raw, key=key, partitions=partitions)
-    return report.Applied(
+    return report.RedisPosition(
         seq=found.seq,
         id=found.id,
         gtid_set=found.gtid_set,

@@ -13,11 +13,11 @@ from cdc.status.report import (
     OK,
     UNKNOWN,
     WARNING,
-    Applied,
+    BinlogState,
     Limits,
+    RedisPosition,
     Seen,
     Sink,
-    Source,
     Stream,
     report,
 )
@@ -32,7 +32,7 @@ def s_ago(seconds: float) -> int:
     return NOW_US - int(seconds * 1e6)
 
 
-SOURCE = Source(
+SOURCE = BinlogState(
     server="s", version="9.7.0", file="b.000003", offset=900, gtid_set=f"{U}:1-9",
     logs=[("b.000001", 500), ("b.000002", 700), ("b.000003", 900)], expire_s=DAY_S,
     rows={"shop.users": 1000},
@@ -45,7 +45,7 @@ STREAM = Stream(
     name="MYSQL", messages=90, size_bytes=9000, last_seq=100, heartbeat=BEAT, heartbeat_seq=100,
     newest_id="", dead={},
 )  # fmt: skip
-AT = Applied(
+AT = RedisPosition(
     seq=100, id="1.3.800.0", gtid_set=f"{U}:1-9", ts=s_ago(50), upto=s_ago(1), applied=s_ago(1),
     reading=(),
 )  # fmt: skip
