@@ -5,10 +5,8 @@ because every write is the complete state of its key, keys are taken across rows
 tables in stream order, a changed key removes the old one at its place in the order,
 and a barrier (`Schema`) ends the batch (reference: docs/guarantees.md).
 
-Skip and gap: ``prev`` equal to the last id applied is the next message.  Otherwise a
-message whose id is not above it has been applied already, and anything else is a gap.  One
-exception: where the stream lost its end during a snapshot, the rows that stood there are read
-again and have other ids, so the last one applied is not in the stream any more.
+Which message is the next one is decided by `redis_sink.plan.chain`; what the messages come to is
+kept by `redis_sink.plan.tally`.
 """
 
 from __future__ import annotations
@@ -31,7 +29,9 @@ from cdc.message import (
     TABLES,
     Change,
     Delivery,
+    Heartbeat,
     Refresh,
+    Schema,
     Snapshot,
     SnapshotRow,
     decode_bare,
@@ -48,11 +48,11 @@ from cdc.own_keys import PREFIX, is_of_cdc, live_keys_key
 from cdc.partition import check_partitions, partition_of, row_subject
 from cdc.seal import UNSEALED, has_mac
 from cdc.table import Table
-from cdc.table_list import NONE_LISTED, ListMissing
+from cdc.table_list import NONE_LISTED, ListMissing, named_by
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import OWN_KEY, Batch, cause_of, why_not
+from redis_sink.plan.chain import Chain, Place
 from redis_sink.plan.counts import BARE, is_half
-from redis_sink.plan.planning import Planning
 from redis_sink.plan.state import (
     Model,
     grounds_of,
@@ -60,6 +60,7 @@ from redis_sink.plan.state import (
     model_of,
     part_of,
 )
+from redis_sink.plan.tally import Tally
 
 MAX_VALUE_BYTES = 512 << 20
 """proto-max-bulk-len of Redis: a longer one would break the connection for ever."""
@@ -138,65 +139,66 @@ class Planner:
             ListMissing: the first message is a heartbeat that names another list of tables than
                 `listed`.
         """
-        run = Planning(applied, self.live_keys, newest_epoch)
+        chain, tally = Chain(applied, newest_epoch), Tally(applied, self.live_keys)
         ops, is_hash = self._ops, self._is_hash
-        writes, consumed, change = run.states.keys, 0, None
+        writes, consumed, change = tally.states.keys, 0, None
         while consumed < len(deliveries):
-            consumed = self._usual(run, deliveries, consumed)
+            consumed = self._usual(chain, tally, deliveries, consumed)
             if consumed == len(deliveries):
                 break
             delivery = deliveries[consumed]
             seq, subject, body = delivery
             op = ops.get(subject)
             if not self.seal.fits(seq, body):
-                self._foreign(run, delivery)
+                self._foreign(chain, tally, delivery)
                 consumed += 1
                 continue
             if op is None:
                 if subject == self._schema and consumed:
                     break
                 try:
-                    self._other(run, delivery)
+                    self._other(chain, tally, delivery)
                 except ListMissing:
                     if not consumed:
                         raise
                     break  # heartbeats before it go with the list at hand, and are planned first
                 consumed += 1
-                if run.barrier is not None or run.refreshing.begun is not None:
+                if tally.ends_here:
                     break
                 continue
             consumed += 1
             try:
                 change = decode_change(body)
             except _MALFORMED as error:
-                self._bare(run, delivery, f"not the contract: {cause_of(error)}")
+                self._bare(chain, tally, delivery, f"not the contract: {cause_of(error)}")
                 continue
             if change.op != op or change.v != CONTRACT_VERSION:
-                run.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
+                tally.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
                 continue
-            if change.prev != run.last_id and run.passes_over(delivery, change, change.prev):
+            prev = change.prev
+            if prev != chain.last_id and not self._is_next(chain, tally, delivery, change, prev):
                 continue
             if not is_id(change.id):
-                run.refuse(delivery, "its id is none")
+                tally.refuse(delivery, "its id is none")
                 continue
-            run.last_id, run.id_seq, run.newest = change.id, seq, change
+            chain.last_id, chain.id_seq, tally.newest = change.id, seq, change
             key, old_key, value = change.key, change.old_key, change.value
             hashed = is_hash.get(change.table)
             if hashed is None and change.table in self._shaped:
-                self._take_shaped(run, delivery, change)
+                self._take_shaped(tally, delivery, change)
                 continue
             is_own = is_of_cdc(key) or (old_key is not None and is_of_cdc(old_key))
             if hashed is None or is_own or len(body) > MAX_VALUE_BYTES:
-                run.refuse(delivery, why_not(hashed, body, MAX_VALUE_BYTES), change)
+                tally.refuse(delivery, why_not(hashed, body, MAX_VALUE_BYTES), change)
                 continue
             if old_key is not None:
                 writes[old_key] = None
             writes[key] = (value, delivery) if hashed and value is not None else value
             if not is_half(change.id):
-                run.counts.add(change.table, op)
-        return run.finish(deliveries, consumed, now_us)
+                tally.counts.add(change.table, op)
+        return tally.batch(chain, deliveries, consumed, now_us)
 
-    def _usual(self, run: Planning, deliveries: list[Delivery], at: int) -> int:
+    def _usual(self, chain: Chain, tally: Tally, deliveries: list[Delivery], at: int) -> int:
         """Take the usual messages in that stand at ``deliveries[at:]``; return the place after.
 
         The compiled path does what the loop of `plan` would do, and stops in front of the first
@@ -204,25 +206,47 @@ class Planner:
         """
         if _native is None:
             return at
-        after, run.last_id = _native.take(
-            deliveries, at, run.last_id, self._ops, self._is_hash, PREFIX, MAX_VALUE_BYTES,
-            run.states.keys, run.counts, self.seal.key, self.seal.since,
+        after, chain.last_id = _native.take(
+            deliveries, at, chain.last_id, self._ops, self._is_hash, PREFIX, MAX_VALUE_BYTES,
+            tally.states.keys, tally.counts, self.seal.key, self.seal.since,
         )  # fmt: skip
         if after > at:
-            run.id_seq, _, body = deliveries[after - 1]
-            run.newest = decode_change(body)
+            chain.id_seq, _, body = deliveries[after - 1]
+            tally.newest = decode_change(body)
         return int(after)
 
-    def _take_shaped(self, run: Planning, delivery: Delivery, change: Change) -> None:
+    def _is_next(
+        self,
+        chain: Chain,
+        tally: Tally,
+        delivery: Delivery,
+        message: Change | Snapshot | Schema,
+        prev: str,
+    ) -> bool:
+        """Return whether a message is the next one; note it where it is not."""
+        try:
+            place = (
+                Place.NEXT if prev == chain.last_id else chain.place(delivery[0], message.id, prev)
+            )
+        except ValueError:
+            tally.refuse(delivery, "its id is none")
+            return False
+        if place is Place.NEXT:
+            return True
+        tally.copies += place is Place.COPY
+        tally.skip(message)
+        return False
+
+    def _take_shaped(self, tally: Tally, delivery: Delivery, change: Change) -> None:
         """Take in a change of a table with a field, an index or a time to live."""
         if reason := self._why_no_row(change, change.table):
-            run.refuse(delivery, reason, change)
+            tally.refuse(delivery, reason, change)
         elif len(delivery[2]) > MAX_VALUE_BYTES:
-            run.refuse(delivery, why_not(False, delivery[2], MAX_VALUE_BYTES), change)
+            tally.refuse(delivery, why_not(False, delivery[2], MAX_VALUE_BYTES), change)
         else:
-            run.states.take(self._shaped[change.table], change, delivery)
+            tally.states.take(self._shaped[change.table], change, delivery)
             if not is_half(change.id):
-                run.counts.add(change.table, change.op)
+                tally.counts.add(change.table, change.op)
 
     def _why_no_row(self, row: Change | SnapshotRow, table: str) -> str:
         """Say why a row is not one of its table's; empty: it is."""
@@ -243,69 +267,68 @@ class Planner:
             return "an index entry without its score"
         return OWN_KEY if any(map(is_of_cdc, keys)) else ""
 
-    def _other(self, run: Planning, delivery: Delivery) -> None:
+    def _other(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
         """Take in what is no change of a row."""
         seq, subject, body = delivery
         try:
             if subject == self._heartbeat:
                 heartbeat = decode_heartbeat(body)
-                check_partitions(heartbeat, self._partitions, run.applied.stream)
-                several = self._partitions > 1
-                last = heartbeat.last_of[self._partition] if several else heartbeat.last
-                run.heartbeat(seq, heartbeat, last, self.listed)
+                self._boundary(chain, tally, seq, heartbeat)
             elif subject == self._snapshot:
-                self._rows(run, delivery)
+                self._rows(chain, tally, delivery)
             elif subject == self._refresh:
-                self._begin_refresh(run, seq, decode_refresh(body))
+                self._begin_refresh(chain, tally, seq, decode_refresh(body))
             elif subject == self._schema:
                 schema = decode_schema(body)
                 prev = schema.prev
                 parse_id(schema.id)
                 if self._partitions > 1:
                     prev = (schema.prev_of or ())[self._partition]
-                if prev == run.last_id or not run.passes_over(delivery, schema, prev):
-                    run.last_id, run.id_seq, run.barrier = schema.id, seq, schema
-                    run.others += 1
+                if self._is_next(chain, tally, delivery, schema, prev):
+                    chain.move(schema.id, seq)
+                    tally.barrier = schema
+                    tally.others += 1
             elif subject == self._tables:
-                run.others += 1  # of what it says, heartbeats name what counts
+                tally.others += 1  # of what it says, heartbeats name what counts
             elif subject == self._update:
-                self._bare_of_all(run, delivery)
+                self._bare_of_all(chain, tally, delivery)
             else:
-                run.refuse(delivery, "no subject of ours")
+                tally.refuse(delivery, "no subject of ours")
         except _MALFORMED as error:
-            run.refuse(delivery, f"not the contract: {cause_of(error)}")
+            tally.refuse(delivery, f"not the contract: {cause_of(error)}")
 
-    def _rows(self, run: Planning, delivery: Delivery) -> None:
+    def _rows(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
         """Take in rows that stood in a table when they were read."""
         seq, _, body = delivery
         snapshot = decode_snapshot(body)
         hashed, shaped = self._is_hash.get(snapshot.table), self._shaped.get(snapshot.table)
         if snapshot.v != CONTRACT_VERSION or not is_id(snapshot.id):
-            run.refuse(delivery, f"id {snapshot.id[:80]}, v {snapshot.v}: not ours")
+            tally.refuse(delivery, f"id {snapshot.id[:80]}, v {snapshot.v}: not ours")
             return
-        if snapshot.prev != run.last_id and run.passes_over(delivery, snapshot, snapshot.prev):
+        if not self._is_next(chain, tally, delivery, snapshot, snapshot.prev):
             return
-        run.last_id, run.id_seq, run.newest = snapshot.id, seq, snapshot
+        chain.move(snapshot.id, seq)
+        tally.newest = snapshot
         if hashed is None and shaped is None:
-            run.refuse(delivery, why_not(None, body, MAX_VALUE_BYTES), snapshot)
+            tally.refuse(delivery, why_not(None, body, MAX_VALUE_BYTES), snapshot)
             return
         refused = self._refused(snapshot)
         rows = [row for row in snapshot.rows if row not in refused] if refused else snapshot.rows
         for row, reason in refused.items():
             # One letter for a message: NATS takes a second one of its sequence for a copy.
-            run.pass_over(refused)
-            run.refuse(delivery, reason, key=row.key, table=snapshot.table)
+            tally.pass_over(refused)
+            tally.refuse(delivery, reason, key=row.key, table=snapshot.table)
             break
         for row in rows:
             value = row.value
             if shaped is not None:
-                run.states.take(shaped, row, delivery)
+                tally.states.take(shaped, row, delivery)
             else:
-                run.states.keys[row.key] = (
+                tally.states.keys[row.key] = (
                     (value, delivery) if hashed and value is not None else value
                 )
-        run.more_rows += len(rows) - (not refused)
-        run.counts.add(snapshot.table, SNAPSHOT, len(rows))
+        tally.more_rows += len(rows) - (not refused)
+        tally.counts.add(snapshot.table, SNAPSHOT, len(rows))
 
     def _refused(self, snapshot: Snapshot) -> dict[SnapshotRow, str]:
         """Return the rows that can never be applied, each with why."""
@@ -314,36 +337,59 @@ class Planner:
         reasons = ((row, self._why_no_row(row, snapshot.table)) for row in snapshot.rows)
         return {row: reason for row, reason in reasons if reason}
 
-    def _begin_refresh(self, run: Planning, seq: int, refresh: Refresh) -> None:
+    def _begin_refresh(self, chain: Chain, tally: Tally, seq: int, refresh: Refresh) -> None:
         """Take in that tables are read anew from here.
 
         Behind a gap the chain begins here, whatever was applied: all that follows is newer.
         """
-        run.others += 1
-        if run.refreshing.is_known(refresh):
+        tally.others += 1
+        if tally.refreshing.is_known(refresh):
             return
         boundary = refresh.boundary
-        check_partitions(boundary, self._partitions, run.applied.stream)
-        last = boundary.last_of[self._partition] if self._partitions > 1 else boundary.last
+        last = self._last_of(chain, boundary)
         if refresh.gap:
-            run.last_id, run.id_seq, run.has_new_chain = last, seq, True
-            run.gtid_set, run.began = boundary.gtid_set, boundary.began
-            run.epoch = boundary.epoch
-        elif last != run.last_id and parse_id(last) > parse_id(run.last_id):
-            run.gap(seq, f"the refresh there says that {last} was published")
-        run.refreshing.begin(refresh, self._captured)
+            chain.begin_after_gap(seq, boundary, last)
+        elif last != chain.last_id and parse_id(last) > parse_id(chain.last_id):
+            chain.gap(seq, f"the refresh there says that {last} was published")
+        tally.refreshing.begin(refresh, self._captured)
 
-    def _foreign(self, run: Planning, delivery: Delivery) -> None:
+    def _boundary(self, chain: Chain, tally: Tally, seq: int, heartbeat: Heartbeat) -> None:
+        """Take in a heartbeat.
+
+        Raises:
+            ListMissing: it names another list of tables than `listed`.
+            PositionLostError: it names messages that did not come, or is of another history.
+        """
+        last = self._last_of(chain, heartbeat)
+        if chain.is_copy(seq, heartbeat.epoch, "the heartbeat there"):
+            tally.copies += 1
+            tally.others += 1
+            return
+        chain.check_boundary(seq, heartbeat, last)
+        is_again = chain.may_be_again(seq)
+        if not is_again and not named_by(heartbeat, self.listed):
+            raise ListMissing(heartbeat.listed or NONE_LISTED.at, seq)
+        chain.take_boundary(seq, heartbeat)
+        tally.others += 1
+        if not is_again:
+            tally.refreshing.look(heartbeat, self.listed)
+
+    def _last_of(self, chain: Chain, boundary: Heartbeat) -> str:
+        """Return the last id that a boundary has for our partition."""
+        check_partitions(boundary, self._partitions, chain.applied.stream)
+        return boundary.last_of[self._partition] if self._partitions > 1 else boundary.last
+
+    def _foreign(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
         """Take in what no reader of ours wrote, whatever it says: a bare message, or nothing."""
-        run.has_strange_mac |= has_mac(delivery[2])
+        tally.has_strange_mac |= has_mac(delivery[2])
         if delivery[1] == self._update and self._partitions > 1:
-            self._bare_of_all(run, delivery)
+            self._bare_of_all(chain, tally, delivery)
         elif delivery[1] == self._update:
-            self._bare(run, delivery, NOT_OURS)
+            self._bare(chain, tally, delivery, NOT_OURS)
         else:
-            run.refuse(delivery, NOT_OURS)
+            tally.refuse(delivery, NOT_OURS)
 
-    def _bare_of_all(self, run: Planning, delivery: Delivery) -> None:
+    def _bare_of_all(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
         """Take in what came on the subject without a partition, where all look for theirs.
 
         What has no key is the first partition's to keep.
@@ -352,16 +398,16 @@ class Planner:
             partition = partition_of(decode_bare(delivery[2]).key, self._partitions)
         except _MALFORMED as error:
             if self._partition == 0:
-                run.refuse(delivery, f"{NOT_OURS}; {cause_of(error)}")
+                tally.refuse(delivery, f"{NOT_OURS}; {cause_of(error)}")
             else:
-                run.others += 1
+                tally.others += 1
             return
         if partition == self._partition:
-            self._bare(run, delivery, NOT_OURS)
+            self._bare(chain, tally, delivery, NOT_OURS)
         else:
-            run.others += 1
+            tally.others += 1
 
-    def _bare(self, run: Planning, delivery: Delivery, reason: str) -> None:
+    def _bare(self, chain: Chain, tally: Tally, delivery: Delivery, reason: str) -> None:
         """Take in what an application published by itself: ``{"key": …, "value": …}``.
 
         Args:
@@ -369,7 +415,7 @@ class Planner:
         """
         seq, subject, body = delivery
         bare = None
-        if run.consumed(seq):
+        if tally.is_consumed(seq):
             return
         if subject == self._update:
             try:
@@ -377,19 +423,19 @@ class Planner:
             except _MALFORMED as error:
                 reason += f"; {cause_of(error)}" if reason == NOT_OURS else ""
         if bare is None:
-            run.refuse(delivery, reason)
+            tally.refuse(delivery, reason)
         elif not self._apply_bare:
-            run.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
-        elif run.may_be_again(seq):
+            tally.refuse(delivery, "a bare message, and bare_messages is quarantine", key=bare.key)
+        elif chain.may_be_again(seq):
             reason = "a bare message in a rewritten part of the stream: perhaps applied before"
-            run.refuse(delivery, reason, key=bare.key)
+            tally.refuse(delivery, reason, key=bare.key)
         elif is_of_cdc(bare.key) or len(body) > MAX_VALUE_BYTES:
-            run.refuse(delivery, why_not(False, body, MAX_VALUE_BYTES), key=bare.key)
+            tally.refuse(delivery, why_not(False, body, MAX_VALUE_BYTES), key=bare.key)
         elif (model := self._model_of(bare.key)) is None:
-            run.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)
+            tally.refuse(delivery, "a bare message whose key is no captured table's", key=bare.key)
         else:
-            run.states.keys[bare.key] = key_state(model, bare.value, delivery)
-            run.counts.add("", BARE)
+            tally.states.keys[bare.key] = key_state(model, bare.value, delivery)
+            tally.counts.add("", BARE)
 
     def _model_of(self, key: str) -> Model | None:
         """Return how a bare message's key is kept; None: no table keeps it as a string."""

@@ -150,7 +150,7 @@ def test_a_refresh_of_all_that_was_lost_with_the_tail(bench: Bench, tmp_path: Pa
         bench.wait_until_equal()
         saved.put_back()
         assert process.wait() == POSITION_LOST
-        assert "is of an epoch before" in process.text()
+        assert "is of an earlier epoch" in process.text()
         pipeline.refresh()
         assert bench.caught_up().stop() == 0
 
