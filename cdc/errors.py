@@ -97,6 +97,10 @@ class UnavailableError(CdcError):
     retryable = True
 
 
+class FencedError(UnavailableError):
+    """Another writer was quicker, or the server lost a write: read again where to resume."""
+
+
 class InternalError(CdcError):
     """One of our own invariants does not hold; please report it."""
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from cdc.errors import PositionLostError, UnavailableError
+from cdc.errors import FencedError, PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
 from cdc.settings import Settings
@@ -29,7 +29,6 @@ from cdc_reader.binlog.source import SILENCE_S, Source
 from cdc_reader.catalog import facts
 from cdc_reader.messages.chains import Run
 from cdc_reader.publish.beat import Beat
-from cdc_reader.publish.fence import FencedError
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.publish.retention import Retention
 from cdc_reader.publish.transaction import Assembler

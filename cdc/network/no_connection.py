@@ -1,7 +1,8 @@
 """What it means that a connection could not be made: the cause, whether waiting helps, what to do.
 
-Pure: from the exceptions of a library, and what these were raised from, to one error.  The same
-for MySQL, NATS and Redis; what a server itself answers is judged beside its own client.
+No IO of its own: from the exceptions of a library, and what these were raised from, to one
+error.  The same for MySQL, NATS and Redis; what a server itself answers is judged by the code of
+its own client.
 Source: OpenSSL, x509_vfy.h (codes of verification) and sslerr.h (reasons).
 """
 

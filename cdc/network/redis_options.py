@@ -11,6 +11,7 @@ from cdc.url import Url
 
 CONNECT_TIMEOUT_S = 5
 REPLY_TIMEOUT_S = 15.0
+"""A fork or an fsync can hold Redis up for seconds; that is not a failure."""
 
 
 def naming(name: str) -> tuple[str, ...]:

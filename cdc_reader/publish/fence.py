@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cdc.errors import UnavailableError
+from cdc.errors import FencedError
 from cdc.jetstream.stream import StoredMessage
 from cdc.message import REFRESH, subject_for
-
-
-class FencedError(UnavailableError):
-    """Somebody else publishes our messages: read the tail again and go on from there."""
 
 
 def check_end(

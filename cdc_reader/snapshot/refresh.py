@@ -16,14 +16,13 @@ from typing import Any
 import msgspec
 import pymysql
 
-from cdc.errors import UnavailableError, UsageError
+from cdc.errors import FencedError, UnavailableError, UsageError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, KeyRange, Refresh, TableProgress, parse_id
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log, names_text
-from cdc_reader.publish.fence import FencedError
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.resume.failover import ask_server_log
 from cdc_reader.resume.resume import ServerLog, Tail

@@ -14,7 +14,7 @@ REPEAT_S = 10.0
 """A wait is said again so often; after as long without one, pauses begin small again."""
 
 
-class Waiting:
+class Backoff:
     """Pauses that grow, and says what is waited for: at once, then every 10 s."""
 
     def __init__(self, stop: asyncio.Event, log: Log) -> None:
@@ -30,7 +30,7 @@ class Waiting:
             self._pause_s = FIRST_PAUSE_S
         self._since_s = self._since_s or now_s
         if seen != self._for or now_s - self._said_s >= REPEAT_S:
-            self._log.warning("sink waits", reason=seen, since_s=round(now_s - self._since_s, 1))
+            self._log.warning("sink waiting", reason=seen, since_s=round(now_s - self._since_s, 1))
             self._for, self._said_s = seen, now_s
         with suppress(TimeoutError):
             # Jitter: two sinks that fence each other must not meet again.
@@ -43,5 +43,5 @@ class Waiting:
         """Note that it goes on."""
         if self._since_s:
             waited_s = time.monotonic() - self._since_s
-            self._log.info("sink goes on", after_s=round(waited_s, 1))
+            self._log.info("sink resumed", after_s=round(waited_s, 1))
             self._since_s, self._for = 0.0, ""

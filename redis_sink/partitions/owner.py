@@ -19,7 +19,7 @@ from cdc.jetstream.stream import close, connect
 from cdc.process.role import DRAIN_S as ROLE_DRAIN_S
 from cdc.settings import Settings
 from cdc.telemetry import Log
-from redis_sink.partitions.backoff import Waiting
+from redis_sink.partitions.backoff import Backoff
 from redis_sink.partitions.lease import RENEW_S, Lease, Leases, new_owner
 from redis_sink.partitions.share import candidates, fair_share, surplus
 
@@ -84,7 +84,7 @@ class _Sharing:
 
     async def share_for_ever(self) -> None:
         """Go on through every loss of the connection, until `stop`."""
-        waiting = Waiting(self._stop, self._log)
+        waiting = Backoff(self._stop, self._log)
         while not self._stop.is_set():
             try:
                 async with self._leases() as leases:
@@ -116,7 +116,7 @@ class _Sharing:
         finally:
             await close(nc)
 
-    async def _share(self, leases: Leases, waiting: Waiting) -> None:
+    async def _share(self, leases: Leases, waiting: Backoff) -> None:
         for following in self.following.values():
             following.lease.leases = leases
         while not self._stop.is_set():

@@ -44,7 +44,7 @@ def candidates(
     """Return the partitions to try for, those without a lease first.
 
     Args:
-        at: where this sink begins to look, so that several do not all try the same one.
+        at: where this sink started to look, so that several do not all try the same one.
 
     >>> candidates({0}, 4, {0, 2}, 3)
     [3, 1, 2]

@@ -15,7 +15,8 @@ It is written by the transaction that writes the data (invariants 1 and 5), and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from enum import Enum
+from typing import Protocol
 
 import msgspec
 
@@ -146,13 +147,28 @@ def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
     return applied
 
 
+class Why(Enum):
+    """Why a sink starts where it does."""
+
+    FIRST = "first start"
+    RESUME = "resume"
+    LOST_END = "stream lost its end"
+    REWRITTEN = "stream was rewritten"
+    REFRESH = "refresh"
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the stream lost messages that were applied."""
+        return self in (Why.LOST_END, Why.REWRITTEN)
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where to consume from, and what is applied before it."""
 
     seq: int
     applied: Applied
-    why: Literal["first start", "resume", "stream lost its end", "stream was rewritten", "refresh"]
+    why: Why
 
 
 def first_start(state: Extent, partitions: int = 1) -> Start:
@@ -167,7 +183,7 @@ def first_start(state: Extent, partitions: int = 1) -> Start:
         created=state.created,
         seq=seq - 1,
     )
-    return Start(seq, applied, "first start")
+    return Start(seq, applied, Why.FIRST)
 
 
 def marked(applied: Applied, stored_ns: int) -> Applied:
@@ -210,14 +226,14 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
     if applied.created != state.created:
         again = _again(applied, first - 1, state.last_seq)
         again = msgspec.structs.replace(again, created=state.created)
-        return Start(first, again, "stream was rewritten")
+        return Start(first, again, Why.REWRITTEN)
     is_shorter = state.last_seq < applied.seq
     # Of a cdc that kept no marks: what stands behind the last id was heartbeats, if nothing else.
     is_unmarked = not (applied.marks or applied.catching_up or is_shorter)
     if standing < applied.seq and not (is_unmarked and standing == applied.id_seq):
         seq = max(standing + 1, first)
         again = _again(applied, seq - 1, min(applied.consumed_to, state.last_seq))
-        return Start(seq, again, "stream lost its end" if is_shorter else "stream was rewritten")
+        return Start(seq, again, Why.LOST_END if is_shorter else Why.REWRITTEN)
     if applied.seq + 1 < state.first_seq:
         raise PositionLostError(
             f"messages {applied.seq + 1} to {state.first_seq - 1} have left the stream "
@@ -226,7 +242,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
             fix=REFRESH + "\n(and give stream_max_age_s more room)",
             heals_by_refresh=True,
         )
-    return Start(max(standing + 1, first), applied, "resume")
+    return Start(max(standing + 1, first), applied, Why.RESUME)
 
 
 def _again(applied: Applied, seq: int, again_to: int) -> Applied:
@@ -254,7 +270,7 @@ def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:
     again = msgspec.structs.replace(
         applied, seq=seq - 1, created=state.created, again_to=msgspec.UNSET, marks=()
     )
-    return Start(seq, again, "refresh")
+    return Start(seq, again, Why.REFRESH)
 
 
 def refreshed(applied: Applied, table: str) -> tuple[Applied, int]:

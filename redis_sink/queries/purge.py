@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 from nats.aio.msg import Msg
 
-from cdc.errors import PreflightError, UnavailableError, UsageError
+from cdc.errors import FencedError, PreflightError, UnavailableError, UsageError
 from cdc.jetstream.stream import close, connect, right_refused
 from cdc.key import escaped
 from cdc.own_keys import is_of_cdc, position_key
@@ -26,7 +26,7 @@ from cdc.table import Table
 from cdc.telemetry import Log
 from redis_sink.plan.state import Ground, grounds_of
 from redis_sink.store.sweep import SCAN_COUNT
-from redis_sink.store.writer import Fenced, Writer
+from redis_sink.store.writer import Writer
 
 LISTEN_S = 5.0
 """A sink that runs names its tables at least every 2 s (`cdc.sink_state`)."""
@@ -218,7 +218,7 @@ async def _removed(
             elif keys:
                 try:
                     await writer.apply([("UNLINK", *keys)], position or b"")
-                except Fenced:
+                except FencedError:
                     raise UnavailableError(
                         "a cdc run began to write while keys were removed",
                         safe=f"{removed} keys were removed; those of rows that it follows come "

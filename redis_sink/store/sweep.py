@@ -75,7 +75,7 @@ class Sweep:
             position: as it stands in Redis.
 
         Raises:
-            Fenced: another sink wrote; nothing was removed.
+            FencedError: another sink wrote; nothing was removed.
             CdcError: Redis refuses, or does not answer.
         """
         if not self._left:

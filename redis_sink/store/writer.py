@@ -26,7 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cdc.errors import REFRESH, CdcError, InternalError, UnavailableError
+from cdc.errors import REFRESH, CdcError, FencedError, InternalError, UnavailableError
 from cdc.network.redis_options import REPLY_TIMEOUT_S, has_tls, naming, redis_options
 from cdc.network.tls_probe import explained_by_asking
 from cdc.url import Url
@@ -41,16 +41,12 @@ from redis_sink.plan.full import (
 )
 from redis_sink.store.verdict import lacking, refusal, refused_transaction
 
-"""A fork or an fsync can hold Redis up for seconds; that is no failure."""
 _READ_BYTES = 1 << 16
 REPLY_MAX_BYTES = 1 << 30
 """Redis sends no string above 512 MiB (proto-max-bulk-len); what goes on for longer is no reply."""
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # stub: a tuple of one
+FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-class Fenced(Exception):
-    """The position is not what we left: somebody else wrote, or Redis lost it."""
 
 
 class Full(UnavailableError):
@@ -118,7 +114,7 @@ class Writer:
         """Run commands and set the position, both or neither (invariants 1 and 5).
 
         Raises:
-            Fenced: the position was touched; nothing is applied.
+            FencedError: the position was touched; nothing is applied.
             Full: Redis has no room for it; nothing is applied.
             UnavailableError: whether it is applied, only Redis knows: open again.
             PermissionDenied, PreflightError, InternalError: Redis refuses; nothing is applied.
@@ -144,7 +140,7 @@ class Writer:
             raise refused_transaction(self.address, queued)
         if done is None or current != position:
             self.close()
-            raise Fenced
+            raise FencedError(FENCED)
         failed = [reply for reply in done if isinstance(reply, hiredis.ReplyError)]
         if failed:
             self.close()
@@ -162,7 +158,7 @@ class Writer:
         EVAL is one step as a transaction is; MULTI and EXEC behind it end what is watched.
 
         Raises:
-            CdcError, Fenced: as `apply`.
+            CdcError: as `apply`.
         """
         why = refusal(self.address, "OOM")
         before = self._position
@@ -178,7 +174,7 @@ class Writer:
             return
         self.close()
         if done in (APPLIED, NOT_AS_LEFT):
-            raise Fenced
+            raise FencedError(FENCED)
         if done == TOO_LARGE or is_not_run(done):
             raise Full(why.seen, fix=why.fix)
         raise refusal(self.address, str(done), "EVAL")
@@ -187,13 +183,13 @@ class Writer:
         """Make sure that Redis is there and the position is as we left it.
 
         Raises:
-            Fenced: it is not.
+            FencedError: it is not.
             UnavailableError: Redis does not answer.
         """
         (current,) = await self.ask(("GET", self.key))
         if current != self._position:
             self.close()
-            raise Fenced
+            raise FencedError(FENCED)
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Run commands outside a transaction and return their replies.

@@ -16,7 +16,7 @@ from cdc.settings import Settings
 NOTE_EVERY_S = 10.0
 
 
-class Place:
+class KeptPosition:
     """One partition's, on one stream."""
 
     def __init__(self, settings: Settings, partition: int) -> None:

@@ -18,7 +18,7 @@ TELL_EVERY_S = 0.2
 ASK_EVERY_S = 1.0
 
 
-class Telling:
+class SinkReport:
     """Says how far one partition is, at most every `TELL_EVERY_S`."""
 
     def __init__(self, subject: str, tables: Sequence[Table]) -> None:

@@ -239,7 +239,7 @@ def test_a_server_that_goes_away_is_waited_for_loudly(
         place.wait_for_key("users:1", '{"id":1,"name":"b"}')
         place.redis_server.stop()
         place.sql("UPDATE users SET name = 'c'")
-        wait_for("the sink's words", lambda: "sink waits" in place.text(), 30)
+        wait_for("the sink's words", lambda: "sink waiting" in place.text(), 30)
         place.redis_server.start()
         place.wait_for_key("users:1", '{"id":1,"name":"c"}')
         assert process.poll() is None
@@ -395,7 +395,7 @@ def test_no_password_is_printed_or_in_a_process_list(place: Place, new_redis: Ne
     os.kill(children[0], signal.SIGKILL)
     wait_for("the restart", lambda: "is started again" in place.text(), 10)
     place.redis_server.stop()
-    wait_for("the sink's words", lambda: "sink waits" in place.text(), 30)
+    wait_for("the sink's words", lambda: "sink waiting" in place.text(), 30)
     process.terminate()
     process.wait(20)
 

@@ -80,7 +80,7 @@ def test_a_binlog_that_is_gone(source: Bench, how: str) -> None:
 @pytest.mark.parametrize("partitions", ["1", "3"])
 @pytest.mark.parametrize("how", ["delete", "purge"])
 def test_a_stream_that_is_gone(bench: Bench, how: str, partitions: str) -> None:
-    """Deleted or purged before the sink had it: the sink goes on at the refresh."""
+    """Deleted or purged before the sink had it: the sink resumed at the refresh."""
     flags = ("--partitions", partitions)
     with bench.pipeline as pipeline:
         assert bench.caught_up(*flags).stop() == 0
@@ -203,6 +203,6 @@ def test_a_gap_is_closed_by_itself_where_the_settings_say_so(bench: Bench) -> No
         bench.client.flushall()
         asyncio.run(_on_stream(bench, "purge"))
         process = pipeline.run("--on-gap", "refresh")
-        wait_for("the refresh", lambda: "sink begins" in process.text())
+        wait_for("the refresh", lambda: "sink started" in process.text())
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()

@@ -70,7 +70,7 @@ def test_servers_frozen_for_longer_than_anybody_waits(bench: Bench) -> None:
             for server in servers:
                 server.resume()
             assert "waiting for a server" in said
-            assert "sink waits" in said
+            assert "sink waiting" in said
             bench.recovered("servers frozen for 18 s")
             writer.wait_for_commits()
 

@@ -27,7 +27,7 @@ def _killed(server: Server, process: Process) -> None:
 def _refusing(bench: Bench, process: Process, *, begin: Any, end: Any) -> None:
     said = len(process.text())
     begin()
-    wait_for("a warning", lambda: "sink waits" in process.text()[said:])
+    wait_for("a warning", lambda: "sink waiting" in process.text()[said:])
     end()
 
 

@@ -14,7 +14,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from cdc.demo.servers import Nats
-from cdc.errors import PositionLostError, UnavailableError
+from cdc.errors import FencedError, PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.jetstream.connection import Connection
 from cdc.jetstream.own_messages import OwnMessages
@@ -25,7 +25,6 @@ from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.flush import fast_block, sequence_fence
-from cdc_reader.publish.fence import FencedError
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.resume.stream_end import end_running_batch, read_tail
 from tests.conftest import NewNats

@@ -11,11 +11,18 @@ from typing import Any
 import pytest
 
 from cdc.demo.servers import Redis
-from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
+from cdc.errors import (
+    CdcError,
+    FencedError,
+    InternalError,
+    PermissionDenied,
+    PreflightError,
+    UnavailableError,
+)
 from cdc.url import Url, parse_url
 from redis_sink.plan.batch import Command
 from redis_sink.store.preflight import check_server
-from redis_sink.store.writer import Fenced, Full, Writer
+from redis_sink.store.writer import Full, Writer
 from tests.conftest import NewRedis
 from tests.support.sinking import LOG, client, in_a_loop
 
@@ -76,14 +83,14 @@ async def test_second_writer_is_fenced(redis: Redis) -> None:
     """Of two writers at the same position one applies; the other's batch leaves no trace."""
     async with a_writer(redis) as one, a_writer(redis) as two:
         await one.apply(sets(k="new"), b"p1")
-        with pytest.raises(Fenced):
+        with pytest.raises(FencedError):
             await two.apply(sets(k="old", other="x"), b"p1b")
         seen = client(redis)
         assert (seen.get("k"), seen.exists("other"), seen.get(KEY)) == ("new", 0, "p1")
         await two.open()
         assert await two.arm() == b"p1"
         await two.apply(sets(k="newer"), b"p2")
-        with pytest.raises(Fenced):
+        with pytest.raises(FencedError):
             await one.check()
 
 
@@ -93,7 +100,7 @@ async def test_emptied_redis_fences(redis: Redis) -> None:
     async with a_writer(redis) as writer:
         await writer.apply(sets(a="1"), b"p1")
         client(redis).flushall()
-        with pytest.raises(Fenced):
+        with pytest.raises(FencedError):
             await writer.apply(sets(a="2"), b"p2")
         assert client(redis).dbsize() == 0
 
@@ -113,7 +120,7 @@ async def test_batch_of_a_dropped_connection_never_lands(
             redis.resume()
         try:
             await new.apply(sets(k="new"), b"p2")
-        except Fenced:  # the old batch was whole and first: allowed, and visible
+        except FencedError:  # the old batch was whole and first: allowed, and visible
             await new.open()
             assert await new.arm() == b"p1"
             await new.apply(sets(k="new"), b"p2")
@@ -183,7 +190,7 @@ async def test_a_full_redis_has_a_fence_too(new_redis: NewRedis) -> None:
         seen.config_set("maxmemory", "0")
         seen.set(KEY, "another's")
         seen.config_set("maxmemory", "1")
-        with pytest.raises(Fenced):
+        with pytest.raises(FencedError):
             await writer.apply([("UNLINK", "users:1")], b"p2")
         assert (seen.exists("users:1"), seen.get(KEY)) == (1, "another's")
         seen.config_set("maxmemory", "0")

@@ -9,11 +9,11 @@ import sys
 
 from cdc.cli import main
 from cdc_reader import reader
-from redis_sink.partitions.backoff import Waiting
+from redis_sink.partitions.backoff import Backoff
 
 PAUSE_S = 0.2
 
 if __name__ == "__main__":
     reader.BACKOFF_MAX_S = PAUSE_S
-    Waiting.after.__defaults__ = (PAUSE_S,)
+    Backoff.after.__defaults__ = (PAUSE_S,)
     main(sys.argv[1:])

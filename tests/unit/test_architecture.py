@@ -91,6 +91,7 @@ PURE = (
     "redis_sink.plan.counts",
     "redis_sink.plan.planner",
     "redis_sink.plan.chain",
+    "redis_sink.plan.full",
     "redis_sink.plan.tally",
     "redis_sink.plan.refreshing",
     "redis_sink.plan.row_hash",

@@ -139,7 +139,7 @@ def test_a_connection_lost_without_a_number_is_waited_for() -> None:
 
 
 def test_a_certificate_that_fails_is_no_server_that_is_down() -> None:
-    """Waiting does not heal it, so it ends with 77 and says what to do."""
+    """Backoff does not heal it, so it ends with 77 and says what to do."""
     cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error = pymysql.err.OperationalError(2003, "Can't connect")
     error.__cause__ = cause

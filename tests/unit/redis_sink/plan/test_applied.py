@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from cdc.errors import PositionLostError
 from cdc.own_keys import position_key
-from redis_sink.plan.applied import Applied, Start, decode, encode, first_start, marked, resume
+from redis_sink.plan.applied import Applied, Start, Why, decode, encode, first_start, marked, resume
 
 KEY = position_key("default")
 CREATED = "2026-11-23T12:00:06Z"
@@ -63,18 +63,18 @@ MARKED = msgspec.structs.replace(AT_90, marks=((60, 5 * S_NS), (89, 9 * S_NS), (
 def test_resume() -> None:
     """Where the last message consumed stands as it did, it is gone on behind it."""
     start = resume(MARKED, Extent(1, 200), 90)
-    assert (start.seq, start.why, start.applied) == (91, "resume", MARKED)
+    assert (start.seq, start.why, start.applied) == (91, Why.RESUME, MARKED)
 
 
 def test_resume_of_a_position_without_marks() -> None:
     """An older cdc kept none: behind the last message applied, heartbeats included."""
     start = resume(AT_90, Extent(1, 200), 88)
-    assert (start.seq, start.why, start.applied) == (89, "resume", AT_90)
+    assert (start.seq, start.why, start.applied) == (89, Why.RESUME, AT_90)
     assert resume(AT_90, Extent(91, 200), 88).seq == 91
-    assert resume(AT_90, Extent(1, 200), 0).why == "stream was rewritten"
-    assert resume(AT_90, Extent(1, 89), 88).why == "stream lost its end"
+    assert resume(AT_90, Extent(1, 200), 0).why == Why.REWRITTEN
+    assert resume(AT_90, Extent(1, 89), 88).why == Why.LOST_END
     catching_up = msgspec.structs.replace(AT_90, id_seq=0)
-    assert resume(catching_up, Extent(1, 200), 0).why == "stream was rewritten"
+    assert resume(catching_up, Extent(1, 200), 0).why == Why.REWRITTEN
 
 
 def test_trimmed() -> None:
@@ -88,16 +88,16 @@ def test_trimmed() -> None:
 @pytest.mark.parametrize(
     ("last", "standing", "seq", "id_seq", "again_to", "why"),
     [
-        (70, 60, 61, 0, 70, "stream lost its end"),
-        (89, 89, 90, 88, UNSET, "stream lost its end"),
-        (200, 89, 90, 88, 90, "stream was rewritten"),
-        (200, 60, 61, 0, 90, "stream was rewritten"),
-        (200, 0, 3, 0, 90, "stream was rewritten"),
-        (75, 0, 3, 0, 75, "stream lost its end"),
+        (70, 60, 61, 0, 70, Why.LOST_END),
+        (89, 89, 90, 88, UNSET, Why.LOST_END),
+        (200, 89, 90, 88, 90, Why.REWRITTEN),
+        (200, 60, 61, 0, 90, Why.REWRITTEN),
+        (200, 0, 3, 0, 90, Why.REWRITTEN),
+        (75, 0, 3, 0, 75, Why.LOST_END),
     ],
 )
 def test_a_stream_that_is_not_as_it_was(
-    last: int, standing: int, seq: int, id_seq: int, again_to: object, why: str
+    last: int, standing: int, seq: int, id_seq: int, again_to: object, why: Why
 ) -> None:
     """It is taken from where it is as it was; behind `again_to` all is new."""
     start = resume(MARKED, Extent(3, last), standing)
@@ -111,7 +111,7 @@ def test_a_restart_while_catching_up_goes_on_there() -> None:
     """What was looked through stands as it did; had it been lost again, it begins again."""
     lost = resume(MARKED, Extent(1, 80), 60).applied
     at_70 = marked(msgspec.structs.replace(lost, seq=70), 20 * S_NS)
-    assert resume(at_70, Extent(1, 85), 70) == Start(71, at_70, "resume")
+    assert resume(at_70, Extent(1, 85), 70) == Start(71, at_70, Why.RESUME)
     again = resume(at_70, Extent(1, 85), 60)
     assert (again.seq, again.applied.again_to, again.applied.catching_up) == (61, 80, True)
 
@@ -134,7 +134,7 @@ def test_marks_are_dense_where_they_are_new() -> None:
 def test_another_stream_of_the_same_name(last: int) -> None:
     """A stream that was removed and created again is looked through from its beginning."""
     start = resume(MARKED, Extent(min(1, last), last, created="2026-11-24T00:00:00Z"), 0)
-    assert (start.seq, start.why, start.applied.marks) == (1, "stream was rewritten", ())
+    assert (start.seq, start.why, start.applied.marks) == (1, Why.REWRITTEN, ())
     assert start.applied.again_to == (last or UNSET)
     assert start.applied.created == "2026-11-24T00:00:00Z"
 
