@@ -13,7 +13,7 @@ from cdc.table import Table
 from cdc.telemetry import Log
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.parts import in_words
-from cdc_verify.repair import RowReading, read_anew, rows_to_read
+from cdc_verify.repair import RowReading, read_again, rows_to_read
 from cdc_verify.report import Report
 from cdc_verify.servers import Servers, opened
 from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
@@ -101,7 +101,7 @@ async def _repair(
     Raises:
         PositionLostError: it does not help.
         PreflightError: it cannot help: rows share keys.
-        CdcError: as `read_anew`.
+        CdcError: as `read_again`.
     """
     left: Checkpoint = outcome.checkpoint
     if shared := left.tally.counts["shared"]:
@@ -114,7 +114,7 @@ async def _repair(
         )
     for _ in range(REPAIRS):
         rows = rows_to_read(left)
-        await read_anew(servers, tables, outcome.table, rows, reading, wait_s=wish.wait_s, log=log)
+        await read_again(servers, tables, outcome.table, rows, reading, wait_s=wish.wait_s, log=log)
         left = await verifier.look_again(left)
         if not left.tally.differences:
             return

@@ -60,7 +60,7 @@ def rows_to_read(found: Checkpoint) -> list[KeyText] | None:
     return rows if all(rows) else None
 
 
-async def read_anew(
+async def read_again(
     servers: Servers,
     tables: Sequence[Table],
     table: Table,

@@ -48,7 +48,7 @@ class Batch:
     barrier: Schema | None
     refresh: Refresh | None
     """Tables are read anew from here."""
-    read_anew: dict[str, int]
+    read_again: dict[str, int]
     """Tables that are read to their end, with the number of the refresh."""
     has_strange_mac: bool = False
     """A message says that it is ours, and its MAC does not fit."""

@@ -31,7 +31,7 @@ class Refreshing:
         self.tables = dict(applied.open_refreshes)
         self.begun: Refresh | None = None
         """The announcement that ends the batch."""
-        self.read_anew: dict[str, int] = {}
+        self.read_again: dict[str, int] = {}
         """Tables that are read to their end, with the number of the refresh."""
         self.lost: list[str] = []
         """Tables whose announcement the stream lost with its newest messages: nobody reads them."""
@@ -82,7 +82,7 @@ class Refreshing:
                 del self.tables[table]
                 self.lost.append(table)
             elif progress.done and progress.refresh == number:
-                self.read_anew[table] = number
+                self.read_again[table] = number
 
     def noted(self) -> dict[str, Any]:
         """Return what of it the position keeps."""

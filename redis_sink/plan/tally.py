@@ -137,7 +137,7 @@ class Tally:
             skipped=self.skipped,
             barrier=self.barrier,
             refresh=begun,
-            read_anew=self.refreshing.read_anew,
+            read_again=self.refreshing.read_again,
             has_strange_mac=self.has_strange_mac,
             copies=self.copies,
             lost_refreshes=self.refreshing.lost,

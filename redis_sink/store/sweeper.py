@@ -53,9 +53,9 @@ class Sweeper:
 
     def begin(self, batch: Batch) -> None:
         """Begin a sweep where the batch, or one before it, ended a refresh."""
-        if self._sweep is not None or not batch.read_anew:
+        if self._sweep is not None or not batch.read_again:
             return
-        name, number = next(iter(batch.read_anew.items()))
+        name, number = next(iter(batch.read_again.items()))
         table = self._table(name)
         for ground in grounds_of(table):
             if not ground.template.literal_prefix:

@@ -90,7 +90,7 @@ def test_dead_letters_are_listed_shown_repaired_and_dropped(bench: Bench) -> Non
         assert process.stop() == 0, process.text()
 
 
-def test_rows_of_a_table_that_the_sink_was_not_told_of_are_read_anew(bench: Bench) -> None:
+def test_rows_of_a_table_that_the_sink_was_not_told_of_are_read_again(bench: Bench) -> None:
     """Their message is kept whole, and its table known: so `retry` brings the rows."""
     both = bench.pipeline.environment["CDC_TABLES"]
     with bench.pipeline as pipeline:

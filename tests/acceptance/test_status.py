@@ -209,7 +209,7 @@ def test_it_is_watched_line_by_line_where_nobody_looks(bench: Bench) -> None:
     assert all(" default " in line and " lag_s=" in line for line in lines)
 
 
-def test_settings_that_change_the_form_of_rows_are_told_until_they_are_read_anew(
+def test_settings_that_change_the_form_of_rows_are_told_until_they_are_read_again(
     bench: Bench,
 ) -> None:
     """A row that does not change keeps the form of before: told at each start and by the status."""

@@ -333,5 +333,5 @@ class SinkSide:
                 writes += [(key, None) for key in keys]
         dead = tuple(decode_bare(letter.body).value for letter in batch.dead)
         return Planned(
-            tuple(writes), tuple(live), dead, batch.applied, batch.consumed, bool(batch.read_anew)
+            tuple(writes), tuple(live), dead, batch.applied, batch.consumed, bool(batch.read_again)
         )

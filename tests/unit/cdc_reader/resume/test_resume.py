@@ -216,8 +216,8 @@ def test_settings_that_changed_since_a_table_was_read_stay_known() -> None:
     assert after("f1", known) == known
     assert after("f2", known).has_older_forms is True
     assert after("f1", after("f2", known)).has_older_forms is True
-    read_anew = TableProgress(refresh=7)
-    assert after("f2", read_anew).has_older_forms is UNSET
+    read_again = TableProgress(refresh=7)
+    assert after("f2", read_again).has_older_forms is UNSET
 
 
 def test_ranges_that_were_asked_for_are_read_even_with_no_snapshot() -> None:

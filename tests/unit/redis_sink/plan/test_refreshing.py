@@ -128,11 +128,11 @@ def test_a_table_is_read_when_a_heartbeat_says_so_for_this_refresh() -> None:
         (TableProgress(done=False, refresh=50), {"shop.users": 50}),
     ):
         batch = plan(applied, heartbeat(last=last, users=progress))
-        assert (batch.read_anew, batch.applied.open_refreshes) == ({}, left)
+        assert (batch.read_again, batch.applied.open_refreshes) == ({}, left)
     done = plan(applied, heartbeat(last=last, users=TableProgress(done=True, refresh=50)))
-    assert done.read_anew == {"shop.users": 50}
+    assert done.read_again == {"shop.users": 50}
     gone = plan(applied, heartbeat(last=last))
-    assert (gone.read_anew, gone.applied.open_refreshes) == ({}, {})
+    assert (gone.read_again, gone.applied.open_refreshes) == ({}, {})
     assert gone.commands == [("UNLINK", LIVE)]
 
 
