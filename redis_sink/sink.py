@@ -2,8 +2,8 @@
 
 Order is everything here.  What cannot be applied is stored as a dead letter first
 (invariant 3), then data and position go into Redis in one transaction (1, 5), and only
-then does anything else learn of it.  After whatever goes wrong, both connections are
-dropped and Redis is asked where it stands: nothing is re-sent from memory.
+then does anything else learn of it.  After any error, both connections are
+dropped and the position is read from Redis: nothing is re-sent from memory.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from redis_sink.stream.lookup import newest_epoch, refresh_behind, standing
 from redis_sink.stream.sink_report import SinkReport
 
 IDLE_S = 2.0
-"""While nothing comes, Redis is asked so often whether it is still as we left it."""
+"""While nothing arrives, Redis is asked at this interval whether the position is still ours."""
 STANDBY_PAUSE_S = 10.0
 """Longest pause of a sink that another one keeps out."""
 
@@ -72,12 +72,12 @@ MOST_READS, MOST_BYTES, MORE_WITHIN_S = 64, 32 << 20, 0.2
 async def run(
     settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Log, meter: Meter
 ) -> None:
-    """Keep Redis right until `stop` is set; then finish the batch in flight and return.
+    """Keep Redis in sync until `stop` is set; then finish the batch in flight and return.
 
     Raises:
         PositionLostError: a message is missing, or the stream is not the one applied.
-        PreflightError: Redis cannot keep the promise, or holds keys of somebody else.
-        CdcError: whatever else waiting does not heal.
+        PreflightError: Redis cannot keep the guarantees, or holds keys of another owner.
+        CdcError: anything else that waiting does not heal.
     """
     if settings.partitions > 1:
 
@@ -148,7 +148,7 @@ class _Sink:
         self._begun = False
         self._partition = partition
         self._is_past_gap = False
-        """The next connection begins at a refresh behind a gap, and not where Redis says."""
+        """The next connection starts at a refresh after a gap, not at the position in Redis."""
         self._reads = 1
         """So many reads of the consumer make a batch."""
         self._kept = KeptPosition(settings, partition)
@@ -174,7 +174,7 @@ class _Sink:
                 await waiting.after(error.seen, STANDBY_PAUSE_S)
             except UnavailableError as error:
                 if isinstance(error, Full):
-                    # What gives room back may stand behind what needs it.
+                    # What frees memory may come after what needs it.
                     self._reads = min(self._reads * 4, MOST_READS)
                 self._sink_report.waits = error.seen
                 await waiting.after(error.seen)
@@ -272,7 +272,7 @@ class _Sink:
     async def _begin(
         self, own: OwnMessages, raw: bytes | None, state: StreamState, consumer: Consumer
     ) -> Applied:
-        """Make the consumer begin where Redis says that it stands."""
+        """Start the consumer after the position in Redis."""
         if raw is None:
             if not self._owns:
                 others = position_keys(self._settings.pipeline, self._settings.partitions)
@@ -292,10 +292,10 @@ class _Sink:
         return start.applied
 
     async def _resume(self, own: OwnMessages, applied: Applied, state: StreamState) -> Start:
-        """Return where to go on: behind what is applied, or at a refresh behind a gap."""
+        """Return where to resume: after what is applied, or at a refresh after a gap."""
         seq = 0
         if self._is_past_gap:
-            # Asked anew: another sink may have gone past it meanwhile.
+            # Asked again: another sink may have passed it meanwhile.
             seq = await refresh_behind(own, applied)
             self._is_past_gap = False
         if not seq:
@@ -313,9 +313,9 @@ class _Sink:
         except PositionLostError as error:
             await self._past(error, own, a.applied)
             self._is_past_gap = True
-            raise UnavailableError("a gap, and a refresh behind it: going on there") from None
+            raise UnavailableError("a gap, and a refresh after it: resuming there") from None
         if batch.has_strange_mac and (await stream_state(own.nc, own.stream)).seal != own.seal:
-            raise UnavailableError("the stream has another key since: beginning again with it")
+            raise UnavailableError("the stream has another key now: starting again with it")
         return batch
 
     async def _planned(
@@ -330,7 +330,7 @@ class _Sink:
             except ListMissing as missing:
                 self._planner.listed = await listed_at(own, missing.at)
             except EarlierEpoch as gap:
-                # A refresh behind it closes a gap, whatever made it.
+                # A refresh after it closes a gap, whatever its cause.
                 if not gap.epoch or newest or await refresh_behind(own, applied):
                     raise
                 newest = await newest_epoch(own, gap.epoch)
@@ -338,10 +338,10 @@ class _Sink:
                     raise
 
     async def _past(self, gap: PositionLostError, own: OwnMessages, applied: Applied) -> int:
-        """Return the sequence of a refresh that closes a gap; raise the gap where there is none.
+        """Return the sequence of a refresh that closes a gap; raise the gap where none follows.
 
         Raises:
-            FencedError: it is none: another sink has applied what is missing here, since we looked.
+            FencedError: not a gap: another sink has applied what is missing here.
         """
         await self._writer.check()
         if not gap.heals_by_refresh:

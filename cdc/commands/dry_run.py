@@ -28,25 +28,25 @@ def run(settings: Settings, role: str, *, as_json: bool) -> int:
 
     report = asyncio.run(servers.ask(settings, role, thorough=True))
     code = check_report.exit_code(report, strict=False)
-    about: dict[str, Any] = {"check": check_report.as_json(report, strict=False), "rehearsal": None}
+    about: dict[str, Any] = {"check": check_report.as_json(report, strict=False), "dry_run": None}
     if not code and role == "both":
-        about["rehearsal"] = asyncio.run(_rehearsed(settings, report.tables))
+        about["dry_run"] = asyncio.run(_dry_run(settings, report.tables))
     if as_json:
         click.echo(json.dumps(about))
         return code
     click.echo(check_report.as_text(report))
-    if about["rehearsal"]:
-        click.echo("\n".join(_lines(about["rehearsal"])))
+    if about["dry_run"]:
+        click.echo("\n".join(_lines(about["dry_run"])))
     click.echo("dry run: nothing was written")
     return code
 
 
-async def _rehearsed(settings: Settings, tables: Sequence[Any]) -> dict[str, Any]:
+async def _dry_run(settings: Settings, tables: Sequence[Any]) -> dict[str, Any]:
     from cdc_reader.queries import dry_run as reader
     from redis_sink.queries import dry_run as sink
 
     read = await reader.dry_run(settings, tables)
-    planned = await sink.rehearse(settings, tables, read.messages)
+    planned = await sink.dry_run(settings, tables, read.messages)
     shown = [*read.messages[: read.changes][-SHOWN_MESSAGES:], *read.messages[read.changes :]]
     return {
         "binlog_bytes": read.log_bytes,

@@ -64,7 +64,7 @@ static bool is_plain(const Text *text)
     return !text->escaped && seen < 0x80;
 }
 
-/* Four or five numbers of 18 digits at most with dots between; how many, 0: it is none. */
+/* Four or five numbers of 18 digits at most with dots between; how many, 0: not an id. */
 static int id_numbers(const Text *text)
 {
     int numbers = 0;
@@ -83,7 +83,7 @@ static int id_numbers(const Text *text)
     }
 }
 
-/* What may end a body behind its version: the brace, or a MAC in front of it.  Whether the MAC fits
+/* What may end a body after its version: the brace, or a MAC in front of it.  Whether the MAC fits
    is asked later, and not of messages of before there was a key: so it is looked at here as text,
    or the body could be none that JSON can be read from. */
 static bool is_end(const char *at, const char *end)
@@ -144,7 +144,7 @@ static int hexadecimal(const char *at)
     return number;
 }
 
-/* One escape behind its backslash; returns what is behind it, NULL: none that is taken here. */
+/* One escape after its backslash; returns what follows it, NULL: none that is taken here. */
 static const char *unescape(const char *at, const char *end, char **to)
 {
     static const char from_short[] = "\"\\/bfnrt", to_short[] = "\"\\/\b\f\n\r\t";

@@ -1,4 +1,4 @@
-"""Pauses between attempts, and what is said meanwhile."""
+"""Pauses between attempts, and the log lines about them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cdc.telemetry import Log
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 REPEAT_S = 10.0
-"""A wait is said again so often; after as long without one, pauses begin small again."""
+"""A wait is logged again after this time; after as long without one, pauses start short again."""
 
 
 class Backoff:
-    """Pauses that grow, and says what is waited for: at once, then every 10 s."""
+    """Growing pauses; logs what is waited for: immediately, then every 10 s."""
 
     def __init__(self, stop: asyncio.Event, log: Log) -> None:
         self._stop, self._log = stop, log
@@ -40,7 +40,7 @@ class Backoff:
         self._last_s = time.monotonic()
 
     def over(self) -> None:
-        """Note that it goes on."""
+        """Note that the wait is over."""
         if self._since_s:
             waited_s = time.monotonic() - self._since_s
             self._log.info("sink resumed", after_s=round(waited_s, 1))

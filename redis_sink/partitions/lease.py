@@ -1,7 +1,7 @@
 """Who follows which partition: leases in a NATS key-value bucket, ``cdc_<pipeline>``.
 
-``sink.<n>`` is the lease of a partition, ``live.<owner>`` says that a sink lives.  Each
-expires by itself and is renewed by a publish of our own, because the update of a KV client
+``sink.<n>`` is the lease of a partition, ``live.<owner>`` shows that a sink is alive.  Each
+expires and is renewed by a publish of our own, because the update of a KV client
 drops the expiry (and the lease would stay for ever).  A lease only saves work: two owners
 at once are kept apart by the fence in Redis (`redis_sink.store.writer`).
 
@@ -35,12 +35,12 @@ from redis_sink.partitions.share import Board
 TTL_S = 10
 RENEW_S = 3.0
 RELEASED_S = 1
-"""What a lease that was given back leaves behind goes after so long."""
+"""What a released lease leaves is removed after this time."""
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
 
 class Leases:
-    """The leases as one sink sees them; one connection, made anew when it is lost."""
+    """The leases as one sink sees them; one connection, opened again when it is lost."""
 
     def __init__(self, nc: Connection, *, pipeline: str, replicas: int, owner: str) -> None:
         """Args: owner: this sink, in letters, digits and ``-``; unlike any other's."""
@@ -116,10 +116,10 @@ class Leases:
         return Board(live, frozenset(held))
 
     async def take(self, partition: int, *, held: bool) -> Lease | None:
-        """Return the partition's lease; None: it is somebody else's.
+        """Return the partition's lease; None: another sink holds it.
 
         Args:
-            held: something stands there; it is looked at whether it was given back.
+            held: a lease exists; whether it was released is looked up.
         """
         sequence = 0
         if held:
@@ -135,7 +135,7 @@ class Leases:
         await self._put(f"live.{self._owner}", b"", RELEASED_S)
 
     async def put(self, partition: int, sequence: int, *, ttl_s: int) -> int | None:
-        """Write a lease behind `sequence`; return its own, None: another one stands there."""
+        """Write a lease after `sequence`; return its own, None: another one exists."""
         body = self._owner.encode() if ttl_s == TTL_S else b""
         return await self._put(f"sink.{partition}", body, ttl_s, sequence)
 
@@ -187,12 +187,12 @@ class Lease:
     def __init__(self, leases: Leases, partition: int, sequence: int) -> None:
         self.leases, self.partition = leases, partition
         self.sequence = sequence
-        """Of the message that it was last renewed by; 0: nothing stands there."""
+        """Of the message that it was last renewed by; 0: none exists."""
         self.renewed_s = self.valid_until_s = 0.0
         """Both of `time.monotonic`."""
 
     async def renew(self) -> bool:
-        """Take it, or hold it for longer; False: it is somebody else's by now.
+        """Take it, or hold it for longer; False: another sink holds it by now.
 
         Raises:
             UnavailableError: NATS does not answer; whether it is renewed is not known.

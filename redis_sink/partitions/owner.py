@@ -35,7 +35,7 @@ class Follower(Protocol):
         """Follow it until told to stop."""
 
     def wake(self) -> None:
-        """Make it look whether it is told to."""
+        """Wake it, so that it notices `stop`."""
 
 
 Begin = Callable[[int, asyncio.Event], Follower]
@@ -48,7 +48,7 @@ async def share_partitions(
     """Follow a fair share of the partitions until `stop` is set; then give them back.
 
     Raises:
-        CdcError: of a follower that cannot go on, or of the leases.
+        CdcError: of a follower that cannot continue, or of the leases.
     """
     sharing = _Sharing(settings, begin, stop, log)
     try:

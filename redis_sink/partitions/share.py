@@ -1,7 +1,7 @@
 """How sinks divide the partitions among themselves.
 
 Pure.  Each decides for itself, from what all can see: how many sinks live, and which
-partitions have an owner.  Nobody gives orders, so nobody has to be found first.
+partitions have an owner.  There is no leader, so none has to be elected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Board:
     """What all sinks of a pipeline see."""
 
     live: int
-    """Sinks that have said so lately, this one included."""
+    """Sinks that reported lately, this one included."""
     held: frozenset[int]
     """Partitions with a lease that has not expired."""
 

@@ -1,6 +1,6 @@
-"""How far Redis has come: the position, and what it says about the stream.
+"""How far Redis is: the position, and what follows from it about the stream.
 
-Pure.  The position stands in Redis under ``cdc:<pipeline>:position``, with several partitions
+Pure.  The position is in Redis under ``cdc:<pipeline>:position``, with several partitions
 one for each under ``cdc:<pipeline>:position:<n>``, as JSON:
 
 ```json
@@ -34,7 +34,7 @@ class Extent(Protocol):
 
     @property
     def created(self) -> str:
-        """When it was created, as the server says it."""
+        """When it was created, as the server reports it."""
 
     @property
     def first_seq(self) -> int:
@@ -64,11 +64,11 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     """When the stream was created: another time is another stream of the same name."""
     seq: int
-    """Sequence of the last message consumed, of whatever kind."""
+    """Sequence of the last message consumed, of any kind."""
     id: str = ""
     """`id` of the newest message of ours applied; empty: none yet."""
     id_seq: int = 0
-    """Where that message stands.  0 with an id: the stream was rewritten and it is not
+    """The sequence of that message.  0 with an id: the stream was rewritten and it is not
     found again yet; see `catching_up`."""
     gtid_set: str | None = None
     """Of the newest heartbeat."""
@@ -90,9 +90,9 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     refresh: int | msgspec.UnsetType = msgspec.UNSET
     """`number` of the newest refresh taken in; absent: none yet."""
     refreshing: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
-    """Tables that are being read anew, with the number of that refresh; absent: none."""
+    """Tables that are being read again, with the number of that refresh; absent: none."""
     epoch: int | msgspec.UnsetType = msgspec.UNSET
-    """Of the newest refresh behind a gap: nothing of an epoch before it follows.  Absent: none."""
+    """Of the newest refresh after a gap: nothing of an earlier epoch follows it.  Absent: none."""
     again_to: int | msgspec.UnsetType = msgspec.UNSET
     """Messages up to this sequence may have been consumed before, see `resume`; absent: none."""
     marks: tuple[Mark, ...] = ()
@@ -101,7 +101,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def open_refreshes(self) -> dict[str, int]:
-        """Return tables that are being read anew, with the number of that refresh."""
+        """Return tables that are being read again, with the number of that refresh."""
         return {} if self.refreshing is msgspec.UNSET else self.refreshing
 
     @property
@@ -120,7 +120,7 @@ _decode = msgspec.json.Decoder(Applied).decode
 
 
 def decode(raw: bytes, *, key: str, partitions: int = 1) -> Applied:
-    """Return the position that stands in Redis.
+    """Return the position that is in Redis.
 
     Raises:
         PositionLostError: it is no position, or one of a later version, or of another number
@@ -174,7 +174,7 @@ class Start:
 def first_start(state: Extent, partitions: int = 1) -> Start:
     """Return the start of a Redis that has no position: the stream from its beginning.
 
-    Whether that is the beginning of the history too, the first message's `prev` says.
+    Whether that is also the start of the history is told by the first message's `prev`.
     """
     seq = max(state.first_seq, 1)
     applied = Applied(
@@ -204,10 +204,10 @@ def marked(applied: Applied, stored_ns: int) -> Applied:
 
 
 def resume(applied: Applied, state: Extent, standing: int) -> Start:
-    """Return where to go on after `applied`.
+    """Return where to resume after `applied`.
 
     Args:
-        standing: sequence of the newest of its messages that stands in the stream as it did;
+        standing: sequence of the newest of its messages that is still in the stream;
             0: none does.  See `redis_sink.stream.lookup.standing`.
 
     Wherever the stream is not the one that was applied, messages are taken again from
@@ -228,7 +228,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
         again = msgspec.structs.replace(again, created=state.created)
         return Start(first, again, Why.REWRITTEN)
     is_shorter = state.last_seq < applied.seq
-    # Of a cdc that kept no marks: what stands behind the last id was heartbeats, if nothing else.
+    # Of a cdc that kept no marks: what follows the last id was heartbeats, if nothing else.
     is_unmarked = not (applied.marks or applied.catching_up or is_shorter)
     if standing < applied.seq and not (is_unmarked and standing == applied.id_seq):
         seq = max(standing + 1, first)
@@ -246,7 +246,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
 
 
 def _again(applied: Applied, seq: int, again_to: int) -> Applied:
-    """Return the position for messages that are taken again from behind a sequence."""
+    """Return the position for messages that are consumed again after a sequence."""
     return msgspec.structs.replace(
         applied,
         seq=seq,
@@ -266,7 +266,7 @@ def other_stream(applied: Applied, stream: str) -> PositionLostError:
 
 
 def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:
-    """Return the start at a refresh behind a gap, whose sequence this is."""
+    """Return the start at a refresh after a gap, whose sequence this is."""
     again = msgspec.structs.replace(
         applied, seq=seq - 1, created=state.created, again_to=msgspec.UNSET, marks=()
     )
@@ -274,7 +274,7 @@ def at_refresh(applied: Applied, state: Extent, seq: int) -> Start:
 
 
 def refreshed(applied: Applied, table: str) -> tuple[Applied, int]:
-    """Return the position without a table that has been read anew, and that refresh's number."""
+    """Return the position without a table that was read again, and that refresh's number."""
     left = dict(applied.open_refreshes)
     number = left.pop(table, 0)
     return msgspec.structs.replace(applied, refreshing=left or msgspec.UNSET), number

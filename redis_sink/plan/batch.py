@@ -47,17 +47,17 @@ class Batch:
     """Messages of ours that were applied before."""
     barrier: Schema | None
     refresh: Refresh | None
-    """Tables are read anew from here."""
+    """Tables are read again from here."""
     read_again: dict[str, int]
     """Tables that are read to their end, with the number of the refresh."""
     has_strange_mac: bool = False
-    """A message says that it is ours, and its MAC does not fit."""
+    """A message claims to be ours, and its MAC does not match."""
     copies: int = 0
-    """Messages of an earlier epoch that somebody published a second time; passed over."""
+    """Messages of an earlier epoch that were published a second time; skipped."""
     lost_refreshes: Sequence[str] = ()
     """Tables whose announcement of a refresh the stream has lost."""
     shared: Mapping[str, str] = field(default_factory=dict)
-    """Keys that hold several rows, and what TYPE has to say of each: ``{"o:of:7": "set"}``."""
+    """Keys that hold several rows, and what TYPE must return for each: ``{"o:of:7": "set"}``."""
 
 
 def cause_of(error: Exception) -> str:
@@ -66,7 +66,7 @@ def cause_of(error: Exception) -> str:
 
 
 class EarlierEpoch(PositionLostError):
-    """A message of an earlier epoch: the stream lost a later one, or somebody sent a copy."""
+    """A message of an earlier epoch: the stream lost a later one, or it is a copy."""
 
     epoch = 0
     """The epoch that was applied."""
@@ -79,7 +79,7 @@ def missing(
     seen: str,
     kind: type[PositionLostError] = PositionLostError,
 ) -> PositionLostError:
-    """Return why it cannot go on: a message of ours is missing at or before a sequence."""
+    """Return the error: a message of ours is missing at or before a sequence."""
     return kind(
         f"a message is missing in the stream {applied.stream} at or before sequence {seq}: {seen}, "
         f"but the last one here is {last_id or 'none'}",

@@ -1,6 +1,6 @@
 """How many rows were applied, by table and operation.
 
-Pure.  They stand in Redis in the hash ``cdc:<pipeline>:counts`` (with several partitions one for
+Pure.  They are in Redis in the hash ``cdc:<pipeline>:counts`` (with several partitions one for
 each), and are written by the transaction that writes the rows, so that a row counts once
 (invariant 5): ``{"shop.users:update": 8123, "shop.users:snapshot": 100000, "bare": 2}``.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from cdc.message import decode_placed
 
 BARE = "bare"
-"""What applications publish by themselves, of whatever table."""
+"""What applications publish, whatever the table."""
 
 
 class Counts(dict[str, int]):
@@ -27,7 +27,7 @@ class Counts(dict[str, int]):
         self.add(message.table, message.op, -1)
 
     def commands(self, key: str) -> list[tuple[str, ...]]:
-        """Return what adds them to those that stand in Redis.
+        """Return the commands that add them to those in Redis.
 
         >>> Counts({"shop.users:update": 3}).commands("cdc:default:counts")
         [('HINCRBY', 'cdc:default:counts', 'shop.users:update', '3')]

@@ -1,8 +1,8 @@
 """A batch for a Redis that is full: written where it needs no more room than it gives back.
 
 Pure.  At ``maxmemory`` Redis refuses the SET of the position, so that not even deletes would be
-applied.  A script may go on writing once it has written something; that is the way past, and all
-of it is applied or nothing, as in a transaction.  Source: redis/src/script.c `scriptVerifyOOM`,
+applied.  A script may continue to write once it has written something: that is the way out, and
+all of it is applied or nothing, as in a transaction.  Source: redis/src/script.c `scriptVerifyOOM`,
 6.2 scripting.c `luaRedisGenericCommand`.
 """
 

@@ -116,7 +116,7 @@ class Planner:
         self._refresh = subject_for(subject_prefix, REFRESH).encode()
         self._tables = subject_for(subject_prefix, TABLES).encode()
         self.listed = NONE_LISTED
-        """The list of tables that the newest heartbeat names; whoever asks NATS writes it here."""
+        """The list of tables that the newest heartbeat names; set by the code that asks NATS."""
         self.seal = UNSEALED
         """What tells messages of ours from others: the stream's, once it is known."""
 
@@ -130,12 +130,12 @@ class Planner:
         """Return the transaction that follows `applied`.
 
         Args:
-            newest_epoch: that of the stream's newest heartbeat; 0: nobody has looked.
+            newest_epoch: that of the stream's newest heartbeat; 0: not looked up.
 
         Raises:
             EarlierEpoch: a message is of an earlier epoch, and so is the newest heartbeat.
             PositionLostError: a message of ours is missing between two others.
-            StreamError: a heartbeat says another number of partitions.
+            StreamError: a heartbeat names another number of partitions.
             ListMissing: the first message is a heartbeat that names another list of tables than
                 `listed`.
         """
@@ -173,13 +173,13 @@ class Planner:
                 self._bare(chain, tally, delivery, f"not the contract: {cause_of(error)}")
                 continue
             if change.op != op or change.v != CONTRACT_VERSION:
-                tally.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject says")
+                tally.refuse(delivery, f"op {change.op}, v {change.v}: not what its subject names")
                 continue
             prev = change.prev
             if prev != chain.last_id and not self._is_next(chain, tally, delivery, change, prev):
                 continue
             if not is_id(change.id):
-                tally.refuse(delivery, "its id is none")
+                tally.refuse(delivery, "its id is not valid")
                 continue
             chain.last_id, chain.id_seq, tally.newest = change.id, seq, change
             key, old_key, value = change.key, change.old_key, change.value
@@ -199,7 +199,7 @@ class Planner:
         return tally.batch(chain, deliveries, consumed, now_us)
 
     def _usual(self, chain: Chain, tally: Tally, deliveries: list[Delivery], at: int) -> int:
-        """Take the usual messages in that stand at ``deliveries[at:]``; return the place after.
+        """Take the usual messages at ``deliveries[at:]``; return the index after them.
 
         The compiled path does what the loop of `plan` would do, and stops in front of the first
         message that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
@@ -229,7 +229,7 @@ class Planner:
                 Place.NEXT if prev == chain.last_id else chain.place(delivery[0], message.id, prev)
             )
         except ValueError:
-            tally.refuse(delivery, "its id is none")
+            tally.refuse(delivery, "its id is not valid")
             return False
         if place is Place.NEXT:
             return True
@@ -260,7 +260,7 @@ class Planner:
             keys += [part_of(entry).key for entry in entries]
             [float(entry.score) for entry in entries if entry.score is not None]
         except ValueError:
-            return "an index entry that is none"
+            return "an index entry that is not valid"
         if (row.field is not None) != model.has_field or (entries and not model.has_index):
             return "a field or an index that the settings of this sink do not know"
         if any(entry.zset is not None and entry.score is None for entry in row.index or ()):
@@ -289,16 +289,16 @@ class Planner:
                     tally.barrier = schema
                     tally.others += 1
             elif subject == self._tables:
-                tally.others += 1  # of what it says, heartbeats name what counts
+                tally.others += 1  # heartbeats name what counts of it
             elif subject == self._update:
                 self._bare_of_all(chain, tally, delivery)
             else:
-                tally.refuse(delivery, "no subject of ours")
+                tally.refuse(delivery, "not a subject of cdc")
         except _MALFORMED as error:
             tally.refuse(delivery, f"not the contract: {cause_of(error)}")
 
     def _rows(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
-        """Take in rows that stood in a table when they were read."""
+        """Take in existing rows of a snapshot."""
         seq, _, body = delivery
         snapshot = decode_snapshot(body)
         hashed, shaped = self._is_hash.get(snapshot.table), self._shaped.get(snapshot.table)
@@ -338,9 +338,9 @@ class Planner:
         return {row: reason for row, reason in reasons if reason}
 
     def _begin_refresh(self, chain: Chain, tally: Tally, seq: int, refresh: Refresh) -> None:
-        """Take in that tables are read anew from here.
+        """Take in that tables are read again from here.
 
-        Behind a gap the chain begins here, whatever was applied: all that follows is newer.
+        After a gap the chain starts here, whatever was applied: all that follows is newer.
         """
         tally.others += 1
         if tally.refreshing.is_known(refresh):
@@ -380,7 +380,7 @@ class Planner:
         return boundary.last_of[self._partition] if self._partitions > 1 else boundary.last
 
     def _foreign(self, chain: Chain, tally: Tally, delivery: Delivery) -> None:
-        """Take in what no reader of ours wrote, whatever it says: a bare message, or nothing."""
+        """Take in what no reader of ours wrote: a bare message, or a dead letter."""
         tally.has_strange_mac |= has_mac(delivery[2])
         if delivery[1] == self._update and self._partitions > 1:
             self._bare_of_all(chain, tally, delivery)
@@ -408,7 +408,7 @@ class Planner:
             tally.others += 1
 
     def _bare(self, chain: Chain, tally: Tally, delivery: Delivery, reason: str) -> None:
-        """Take in what an application published by itself: ``{"key": …, "value": …}``.
+        """Take in what an application published: ``{"key": …, "value": …}``.
 
         Args:
             reason: why it is not ours, for what is no such message either.

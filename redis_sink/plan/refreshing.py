@@ -1,7 +1,7 @@
-"""Tables that are being read anew: which keys stay, and when the rest may go.
+"""Tables that are being read again: which keys stay, and when the rest is removed.
 
 Pure.  From the announcement on, every key that a message of the stream speaks of goes into a
-set in Redis, in the transaction of its batch.  Once a heartbeat says that a table is read to
+set in Redis, in the transaction of its batch.  Once a heartbeat reports a table as read to
 its end, keys under its template that are not in the set are of rows that are gone
 (`redis_sink.store.sweep`, docs/adr/0011-refresh.md).
 """
@@ -23,7 +23,7 @@ class Refreshing:
     """What of it one batch sees and changes."""
 
     def __init__(self, applied: Applied, key_of: Callable[[int], str]) -> None:
-        """Begin where the position says.
+        """Begin at the position.
 
         Args:
             key_of: the key of a refresh's set of live keys, by its number.
@@ -34,7 +34,7 @@ class Refreshing:
         self.read_again: dict[str, int] = {}
         """Tables that are read to their end, with the number of the refresh."""
         self.lost: list[str] = []
-        """Tables whose announcement the stream lost with its newest messages: nobody reads them."""
+        """Tables whose refresh the stream lost with its newest messages: they are not read."""
         self.reading = () if applied.reading is UNSET else applied.reading
         """Tables whose rows are being read, those of a gap's refresh included."""
         self.unread = applied.unread
@@ -47,7 +47,7 @@ class Refreshing:
 
     @property
     def live_keys(self) -> list[str]:
-        """Keys of the sets that take in what this batch speaks of."""
+        """Keys of the sets that this batch adds its keys to."""
         return list(self._open.values())
 
     def is_known(self, refresh: Refresh) -> bool:
@@ -55,7 +55,7 @@ class Refreshing:
         return refresh.number <= self._newest
 
     def begin(self, refresh: Refresh, captured: Container[str]) -> None:
-        """Take an announcement in; what stands behind it belongs to the next batch."""
+        """Take a refresh; what comes after it belongs to the next batch."""
         self.begun = refresh
         for table in refresh.tables:
             if table in captured:

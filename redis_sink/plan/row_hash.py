@@ -14,7 +14,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 def hash_fields(row: str) -> list[str | bytes]:
     """Return field, value, field, value, … of a row given as JSON.
 
-    NULL is absent, a string stands as it is, a number as its JSON token, nested JSON as
+    NULL is absent, a string stays as it is, a number as its JSON token, nested JSON as
     compact text.
 
     >>> hash_fields('{"id":42,"name":"Ada","nick":null,"tags":["a"]}')

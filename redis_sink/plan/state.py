@@ -60,7 +60,7 @@ def live_part(kind: Kind, key: str, name: str) -> str:
 
 
 class Ground(NamedTuple):
-    """A template that a table's rows stand under in Redis, and as what."""
+    """A template of a table's keys in Redis, and the type of what is there."""
 
     table: str
     template: KeyTemplate
@@ -69,7 +69,7 @@ class Ground(NamedTuple):
 
 
 def grounds_of(table: Table) -> list[Ground]:
-    """Return where a table's rows stand: its keys, or its parents' hashes, then its indexes."""
+    """Return where a table's rows are: its keys, or its parents' hashes, then its indexes."""
     kind: Kind | None = "hash" if table.field is not None else None
     return [
         Ground(table.qualified, table.key, kind),
@@ -135,14 +135,14 @@ class States:
 
     @property
     def shared(self) -> dict[str, Kind]:
-        """Keys that hold several rows, and as what they have to stand in Redis."""
+        """Keys that hold several rows, and the type that each must have."""
         return {part.key: part.kind for part in self.parts}
 
     def commands(self, refuse: Callable[[Delivery, str, str], None]) -> list[Command]:
         """Return the final state of every key as commands.
 
         Args:
-            refuse: told of a hash's JSON that is none: where from, why, its key.
+            refuse: called for a hash whose value is not a JSON object: delivery, reason, key.
         """
         strings: list[str] = ["MSET"]
         gone: list[str] = ["UNLINK"]

@@ -34,7 +34,7 @@ class Expected(NamedTuple):
     value: Any
 
 
-async def rehearse(
+async def dry_run(
     settings: Settings, tables: Sequence[Table], messages: Sequence[tuple[str, bytes]]
 ) -> dict[str, Any]:
     """Return commands by their names, some of them, what would be quarantined, the difference.
@@ -90,7 +90,7 @@ def planned(
 
 
 def expected_of(commands: Iterable[Command]) -> list[Expected]:
-    """Return what would stand in Redis behind these commands.
+    """Return what would be in Redis after these commands.
 
     >>> expected_of([("MSET", "users:1", "a"), ("SADD", "of:7", "users:1")])[1].kind
     'set'

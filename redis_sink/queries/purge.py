@@ -39,7 +39,7 @@ class Found:
 
     ground: Ground
     type: str
-    """What TYPE says of such a key."""
+    """What TYPE returns for such a key."""
     keys: int = 0
     samples: list[str] = field(default_factory=list)
 
@@ -120,7 +120,7 @@ async def written_now(settings: Settings, tables: Sequence[Table], log: Log) -> 
     """Return which of the tables a `cdc run` of this pipeline writes now.
 
     Raises:
-        PermissionDenied: this login may not hear what sinks say of themselves.
+        PermissionDenied: this login may not receive the reports of sinks.
         UnavailableError: NATS does not answer.
     """
     heard: set[str] = set()
@@ -159,7 +159,7 @@ async def purge(
     Args:
         followed, keys_alone: as `wanted_of`.
         agreed: whether they go.
-        shown: told what is done and how many keys were looked at.
+        shown: called with what is done and how many keys were looked at.
 
     Raises:
         UsageError: a template cannot be purged.

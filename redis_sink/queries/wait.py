@@ -1,10 +1,10 @@
 """Read your writes: whether Redis shows a transaction, and waiting until it does.
 
 A transaction is shown when every partition's position has it in its GTID set: that set is of the
-newest heartbeat applied, which stands in the stream behind all messages of its transactions, and
-position and data are one MULTI.  Two things can be behind although the set has them: rows that
-stood in a table before it was captured, while it is being read for the first time; and what a
-gap lost, until a refresh behind it has ended.  The position has both (`Applied.unread`).
+newest heartbeat applied, which comes after all messages of its transactions, and
+position and data are one MULTI.  Two things can be missing although the set has them: rows that
+existed before a table was captured, while it is read for the first time; and what a
+gap lost, until a refresh after it has ended.  The position has both (`Applied.unread`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def wanted_of(text: str) -> Wanted:
     ('0-1-100', '1-2-7')
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     try:

@@ -1,6 +1,6 @@
-"""What stands in Redis under keys that hold several rows: asked before each write.
+"""The types of keys that hold several rows: asked of Redis before each write.
 
-A string or a hash of one row is replaced whole, whatever stood there.  A parent's hash or an index
+A string or a hash of one row is replaced whole, whatever was there.  A parent's hash or an index
 is added to, which fails where somebody else made something of another type of it; inside a
 transaction that would apply the batch in part.  So TYPE is asked before, and nothing is written.
 """
@@ -33,5 +33,5 @@ async def refuse_other_kinds(writer: Writer, shared: Mapping[str, str]) -> None:
                 f"the Redis key {key!r} is a {is_kind}, and cdc keeps a {kind} there",
                 safe="this batch was not written, nor anything after it",
                 fix="find who writes it, and remove it: redis-cli UNLINK KEY; then\n"
-                "cdc refresh --only TABLE   which makes it anew, and start cdc run again",
+                "cdc refresh --only TABLE   which builds it again, and start cdc run again",
             )

@@ -1,6 +1,6 @@
-"""Templates that a table's keys were once made by: what a refresh has to remove besides.
+"""Older key templates of a table: what a refresh has to remove as well.
 
-Settings change, keys stay.  So the templates of each table stand in the hash
+Settings change, keys stay.  So the templates of each table are in the hash
 ``cdc:<pipeline>:templates`` from before the first key is written under them until a refresh has
 swept them; with several partitions one for each.  A login that may not keep it goes without.
 """
@@ -27,17 +27,17 @@ Older = dict[str, list[Ground]]
 
 
 def forms_of(table: Table) -> list[Form]:
-    """Return a table's forms as its settings say them now."""
+    """Return a table's forms by its settings of now."""
     return [(ground.kind, ground.template.text) for ground in grounds_of(table)]
 
 
 def merged(
     kept: Mapping[str, Sequence[Form]], tables: Sequence[Table]
 ) -> tuple[dict[str, list[Form]], Older]:
-    """Return what has to be kept anew, by table, and the older grounds of each.
+    """Return what has to be stored, by table, and the older grounds of each.
 
     Args:
-        kept: as it stands in Redis.
+        kept: as it is in Redis.
     """
     anew: dict[str, list[Form]] = {}
     older: Older = {}

@@ -70,7 +70,7 @@ async def _server(writer: Writer) -> tuple[list[Finding], dict[str, str]]:
 
 
 async def memory(writer: Writer) -> tuple[int, int]:
-    """Return ``used_memory`` and ``maxmemory`` in bytes; 0: no limit, or not said.
+    """Return ``used_memory`` and ``maxmemory`` in bytes; 0: no limit, or not reported.
 
     Raises:
         UnavailableError: Redis does not answer.
@@ -80,7 +80,7 @@ async def memory(writer: Writer) -> tuple[int, int]:
 
 
 async def _info(writer: Writer) -> dict[str, str]:
-    """Return what INFO says; empty: it may not be asked."""
+    """Return the answer to INFO; empty: it is denied."""
     parts = ("server", "replication", "cluster", "memory", "persistence")
     replies = [await writer.ask_for("INFO", part) for part in parts]
     lines = b"\r\n".join(filter(None, replies)).decode().splitlines()
@@ -155,7 +155,7 @@ async def _rights(
 ) -> set[tuple[str, ...]]:
     """Try what the sink will do, and do nothing; return what is refused."""
     wanted, patterns = _wanted(settings, tables)
-    # WATCH is allowed by now, so what is said of it is about the key.
+    # WATCH is allowed by now, so a refusal of it is about the key.
     keys = dict.fromkeys(command[1] for command, _ in wanted if command[0] != "SCAN")
     watched = [("WATCH", key) for key in keys]
     lacks = await writer.refused(*watched, *(command for command, _ in wanted))
@@ -166,7 +166,7 @@ async def _rights(
     if not all(ground.template.literal_prefix for ground in grounds):
         report.notes.append(
             "Redis: keys of a template that begins with a column are not known before:\n"
-            "rights on them are not tried, and what stands there is not looked for"
+            "rights on them are not tried, and existing keys are not looked for"
         )
     await writer.open()
     return {command for command, _ in denied}
@@ -222,10 +222,10 @@ async def _position(
 async def foreign_keys(
     writer: Writer, tables: Sequence[Table], positions: Sequence[str]
 ) -> list[Finding]:
-    """Return what stands already under the keys that the tables will own.
+    """Return existing keys under the templates that the tables will own.
 
     Looks at names only, with a whole SCAN.  Where a partition has begun, it looked, and what
-    stands there is ours.
+    exists there is ours.
 
     Args:
         positions: keys of all partitions' positions.
@@ -245,7 +245,7 @@ async def foreign_keys(
             out.append(
                 Finding(
                     id="redis.foreign-keys",
-                    seen=f"{count} {'key stands' if count == 1 else 'keys stand'} in Redis already "
+                    seen=f"{count} {'key exists' if count == 1 else 'keys exist'} in Redis already "
                     f"where {name} will write ({prefix}*), such as "
                     + ", ".join(map(repr, samples)),
                     fix=Fix(
@@ -264,12 +264,12 @@ async def refuse_foreign_keys(
     """Make sure, once, before a pipeline's first write, that `foreign_keys` finds none.
 
     Raises:
-        PreflightError: keys stand there; says how many and shows three.
+        PreflightError: keys exist; the error counts them and shows three.
     """
     for ground in (ground for table in tables for ground in grounds_of(table)):
         if not ground.template.literal_prefix:
             log.info(
-                "keys that stand already are not looked for: the template begins with a column",
+                "existing keys are not looked for: the template begins with a column",
                 table=ground.table,
                 key=ground.template.text,
             )
@@ -283,7 +283,7 @@ async def _begun(writer: Writer, positions: Sequence[str]) -> bool:
 
 
 class _Keys:
-    """How many keys stand under a prefix, and the first of them by name."""
+    """How many keys a prefix has, and the first of them by name."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -295,7 +295,7 @@ class _Keys:
 
 
 async def _under(writer: Writer, prefixes: Collection[str]) -> dict[str, _Keys]:
-    """Return what stands under each prefix that has keys, after one look through all keys.
+    """Return the keys under each prefix that has some, after one SCAN of all keys.
 
     One for each prefix would look through them 5,000 times for 5,000 tables.
     """

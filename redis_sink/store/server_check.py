@@ -28,7 +28,7 @@ def redis_cli(url: Url) -> str:
 
 
 def role_of(info: Mapping[str, str]) -> list[object]:
-    """Return what ROLE would say, from INFO; empty: it is not known.
+    """Return what ROLE would return, from INFO; empty: not known.
 
     >>> role_of({"role": "slave", "master_host": "10.0.0.1", "master_port": "6379"})
     [b'slave', b'10.0.0.1', 6379]
@@ -41,7 +41,7 @@ def role_of(info: Mapping[str, str]) -> list[object]:
 def check_role(url: Url, role: Sequence[object]) -> Iterator[Finding]:
     """Look at the answer of ROLE: ``[b"slave", b"10.0.0.1", 6379, …]``; empty: not known.
 
-    A replica refuses the first write by itself (READONLY), so not to know it risks nothing.
+    A replica refuses the first write (READONLY), so not knowing risks nothing.
     """
     if not role or role[0] == b"master":
         return
@@ -108,7 +108,7 @@ def info_refused(url: Url) -> Finding:
     command = _set_user(url, url.user or "default", ("+info",))
     return Finding(
         id="redis.info",
-        seen=f"Redis at {url.address} does not say what it is: INFO is denied or left out",
+        seen=f"Redis at {url.address} does not tell what it is: INFO is denied or incomplete",
         fix=Fix(command=command, advice=KEPT),
         stops=False,
     )
@@ -148,7 +148,7 @@ class OwnKeys:
 
 
 def commands_needed(keys: OwnKeys) -> list[tuple[Command, bool]]:
-    """Return commands as the sink will send them whatever the tables.
+    """Return commands as the sink will send them for any tables.
 
     Each with whether it stops without them.
 

@@ -1,8 +1,8 @@
-"""Keys of rows that are gone: removed at the end of a refresh.
+"""Keys of rows that no longer exist: removed at the end of a refresh.
 
-A table has been read anew, and every key that a message spoke of meanwhile stands in a
-set (`redis_sink.plan.planner`).  What stands under the table's template and not in that set is no
-row any more.  Step by step, between batches: each removal is in a transaction with the
+A table was read again, and every key that a message named meanwhile is in a set
+(`redis_sink.plan.planner`).  A key under the table's template that is not in that set has no row
+any more.  Step by step, between batches: each removal is in a transaction with the
 position, so that another sink that writes meanwhile refuses it (docs/adr/0011-refresh.md).
 """
 
@@ -23,7 +23,7 @@ _WITHIN = {"hash": ("HSCAN", "HDEL"), "set": ("SSCAN", "SREM"), "zset": ("ZSCAN"
 
 
 class Sweep:
-    """One table's, over one SCAN for each template that its rows stand under."""
+    """One table's, over one SCAN for each template of its keys."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Sweep:
             others: tables whose keys are not to be touched.
             number: of the refresh that the table was read for.
             live_keys: key of the set of keys that stay.
-            older: where the table's rows stood with earlier settings.
+            older: where the table's rows were with earlier settings.
         """
         self.table, self.number = table.qualified, number
         self.removed = 0
@@ -72,7 +72,7 @@ class Sweep:
         """Look at some keys, remove those that are no rows.
 
         Args:
-            position: as it stands in Redis.
+            position: as it is in Redis.
 
         Raises:
             FencedError: another sink wrote; nothing was removed.

@@ -8,7 +8,7 @@ newer data.  Here every batch is one round trip
 
 on a connection that WATCHes the position since the batch before, so EXEC answers nil
 when anything else touched it (a second sink, FLUSHALL, a batch of ours from a
-connection given up).  On any doubt the connection is dropped and Redis asked anew.
+connection given up).  In any doubt the connection is dropped and Redis asked again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from redis_sink.store.verdict import lacking, refusal, refused_transaction
 
 _READ_BYTES = 1 << 16
 REPLY_MAX_BYTES = 1 << 30
-"""Redis sends no string above 512 MiB (proto-max-bulk-len); what goes on for longer is no reply."""
+"""Redis sends no string above 512 MiB (proto-max-bulk-len); anything longer is not a reply."""
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # stub: a tuple of one
 FENCED = "the position in Redis changed: another sink writes, or Redis was emptied"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -73,7 +73,7 @@ class Writer:
         self._position: bytes | None = None
 
     async def open(self) -> None:
-        """Connect anew.
+        """Connect again.
 
         Raises:
             UnavailableError: Redis does not answer, or cannot serve now.
@@ -102,7 +102,7 @@ class Writer:
             raise (error if isinstance(found, UnavailableError) else found) from None
 
     async def arm(self) -> bytes | None:
-        """Return the position as it stands in Redis; from now on the fence is up.
+        """Return the position as it is in Redis; from now on the fence is up.
 
         Raises:
             UnavailableError, PermissionDenied: as `ask`.
@@ -155,7 +155,7 @@ class Writer:
     async def _apply_if_it_fits(self, commands: list[Command], position: bytes) -> None:
         """Do the same in a Redis that is full, where that takes no more room than it gives back.
 
-        EVAL is one step as a transaction is; MULTI and EXEC behind it end what is watched.
+        EVAL is one step as a transaction is; MULTI and EXEC after it end the WATCH.
 
         Raises:
             CdcError: as `apply`.

@@ -1,4 +1,4 @@
-"""Where this sink is, kept in NATS for whoever removes what is applied: `cdc.jetstream.kept`."""
+"""How far this sink is, kept in NATS for the reader, which removes what is applied."""
 
 from __future__ import annotations
 

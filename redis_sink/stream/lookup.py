@@ -1,4 +1,4 @@
-"""What the sink looks up in the stream: what stands where it left off, and what closes a gap."""
+"""What the sink looks up in the stream: the message at its position, and what closes a gap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOKS, LOOK_EVERY_S = 10, 0.3
 async def standing(
     own: OwnMessages, applied: Applied, state: StreamState, partition: int = 0
 ) -> int:
-    """Return the sequence of the newest message consumed that stands in the stream as it did.
+    """Return the sequence of the newest message consumed that is still in the stream.
 
     0: none does.  What has left the stream at its head counts as standing.
 
@@ -40,7 +40,7 @@ async def standing(
 async def _has_its_id(
     own: OwnMessages, applied: Applied, state: StreamState, partition: int
 ) -> bool:
-    """Say whether the newest message applied stands where it stood: for a position without marks.
+    """Return whether the newest message applied is where it was: for a position without marks.
 
     Not certain for what has no id: a message that was published again has the same.
     """

@@ -1,4 +1,4 @@
-"""What the sink says of itself to a reader that may have to wait: `cdc.sink_state`."""
+"""What the sink reports to a reader that may have to wait: `cdc.sink_state`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SinkReport:
         """Say it on this subject."""
         self._tables = tuple(table.qualified for table in tables)
         self.waits = ""
-        """Why nothing can be applied; whoever makes it wait writes it here."""
+        """Why nothing can be applied; set by the code that waits."""
         self.seq = 0
         self.may_ask = True
         """This login of Redis may INFO."""

@@ -61,11 +61,11 @@ def dry_run(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rehearsed(bench: Bench) -> dict[str, Any]:
-    """Return what `--json` says of the rehearsal."""
+def dry_run_of(bench: Bench) -> dict[str, Any]:
+    """Return what `--json` says of the dry run."""
     done = dry_run(bench, "--json")
     assert done.returncode == 0, done.stderr + done.stdout
-    about: dict[str, Any] = json.loads(done.stdout)["rehearsal"]
+    about: dict[str, Any] = json.loads(done.stdout)["dry_run"]
     return about
 
 
@@ -113,7 +113,7 @@ def test_what_would_happen_is_shown_and_nothing_is_written(bench: Bench) -> None
         f"DELETE FROM {TABLE} WHERE id = 9",
     )
     before = traces(bench)
-    about = rehearsed(bench)
+    about = dry_run_of(bench)
     assert traces(bench) == before
     # Each string with its index entry, the hash; what the key change and the delete leave.
     assert about["changes"] == 99 + 1 + 3
@@ -139,7 +139,7 @@ def test_what_would_happen_is_shown_and_nothing_is_written(bench: Bench) -> None
         assert waited.returncode == 0
         assert process.stop() == 0, process.text()
     before = traces(bench)
-    redis = rehearsed(bench)["redis"]
+    redis = dry_run_of(bench)["redis"]
     assert (redis["other"], redis["missing"], redis["surplus"]) == (0, 0, 0), redis
     assert traces(bench) == before
 
@@ -149,7 +149,7 @@ def test_what_would_happen_is_shown_and_nothing_is_written(bench: Bench) -> None
     bench.client.set("users:9", "an orphan")
     bench.client.zadd("users:by_ver", {"users:7": 6})
     bench.client.hset("marks:1", "n", "77")
-    redis = rehearsed(bench)["redis"]
+    redis = dry_run_of(bench)["redis"]
     assert (redis["other"], redis["missing"], redis["surplus"]) == (4, 1, 1), redis
     assert redis["keys"]["missing"] == ["users:2"]
     assert redis["keys"]["surplus"] == ["users:9"]
@@ -162,22 +162,22 @@ def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Ben
     """What stands before the place where a run begins stops none, and hides nothing behind it."""
     unknown = "SET SESSION binlog_row_image = 'MINIMAL'"
     execute(bench, unknown, f"UPDATE {TABLE} SET ver = 6 WHERE id = 7")
-    assert rehearsed(bench)["notes"] == []
+    assert dry_run_of(bench)["notes"] == []
 
     with bench.pipeline as pipeline:
         process = pipeline.run()
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
     execute(bench, f"UPDATE {TABLE} SET ver = 7 WHERE id = 7")
-    about = rehearsed(bench)
+    about = dry_run_of(bench)
     assert (about["notes"], about["changes"]) == ([], 1)
 
     execute(bench, unknown, f"UPDATE {TABLE} SET ver = 8 WHERE id = 7")
-    (note,) = rehearsed(bench)["notes"]
+    (note,) = dry_run_of(bench)["notes"]
     assert note.startswith("cdc run would stop at an event ahead of it: a row of shop.users")
 
 
-def test_what_cannot_start_is_not_rehearsed(bench: Bench) -> None:
+def test_what_cannot_start_has_no_dry_run(bench: Bench) -> None:
     """Exit code 3, each finding with its fix, and still nothing is written."""
     execute(bench, "SET GLOBAL binlog_row_metadata = 'MINIMAL'")
     before = traces(bench)
@@ -186,7 +186,7 @@ def test_what_cannot_start_is_not_rehearsed(bench: Bench) -> None:
 
     assert done.returncode == 3
     about = json.loads(done.stdout)
-    assert about["rehearsal"] is None
+    assert about["dry_run"] is None
     assert [f["id"] for f in about["check"]["findings"] if f["severity"] == "error"] == [
         "mysql.binlog-row-metadata"
     ]

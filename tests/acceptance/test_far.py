@@ -66,9 +66,9 @@ def test_the_main_job_over_tls_with_a_delay(bench: Bench) -> None:
     """check, dry run, tail, run over a restart, wait and verify: all as with servers beside us."""
     checked = cdc(bench, "check", "--json")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    rehearsed = cdc(bench, "run", "--dry-run", "--json")
-    assert rehearsed.returncode == 0, rehearsed.stdout + rehearsed.stderr
-    assert json.loads(rehearsed.stdout)["rehearsal"]["redis"]["missing"] == ROWS // 2
+    done = cdc(bench, "run", "--dry-run", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["dry_run"]["redis"]["missing"] == ROWS // 2
     tailed = cdc(bench, "tail", "--table", TABLE, "--from", "earliest", "--limit", "5")
     assert tailed.returncode == 0, tailed.stderr
     assert len(tailed.stdout.splitlines()) == 5

@@ -177,8 +177,8 @@ def test_from_a_mysql_url_to_a_verified_copy(place: Place, tmp_path: Path) -> No
     assert fix.strip() in run(f"{check} --fix-sql").stdout
     as_administrator(mysql, fix)
     assert run(check).returncode == 0
-    rehearsed = run(dry_run)
-    assert rehearsed.returncode == 0, rehearsed.stderr
+    done = run(dry_run)
+    assert done.returncode == 0, done.stderr
     assert not server.dbsize()
 
     with running(blocks("sh")[3], tmp_path, environment):

@@ -834,7 +834,7 @@ def test_a_message_whose_id_is_none_is_quarantined() -> None:
     forged = (seq, subject, body.replace(b'"id":"1.2.', b'"id":"1-2.'))
     batch = a_planner().plan(START, [forged], now_us=5)
 
-    assert [letter.reason for letter in batch.dead] == ["its id is none"]
+    assert [letter.reason for letter in batch.dead] == ["its id is not valid"]
     assert (batch.commands, batch.applied.id) == ([], "")
 
 

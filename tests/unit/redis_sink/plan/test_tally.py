@@ -38,7 +38,7 @@ def test_messages_are_counted_by_what_became_of_them() -> None:
     """Changes are what is left when skipped, refused and other messages are taken away."""
     one, chain = tally(), Chain(APPLIED)
     one.skip(change("2.1.200.0"))
-    one.refuse(delivery(32), "its id is none")
+    one.refuse(delivery(32), "its id is not valid")
     one.others += 1
     one.states.keys["users:1"] = "a"
     chain.move("2.1.400.0", 34)
@@ -65,7 +65,7 @@ def test_a_refused_message_is_kept_whole_and_its_key_stays_alive() -> None:
 def test_what_was_refused_before_is_not_refused_again() -> None:
     """A message up to the position has its dead letter already."""
     one = tally()
-    one.refuse(delivery(30), "its id is none")
+    one.refuse(delivery(30), "its id is not valid")
 
     assert ([], 1) == (one.dead, one.others)
 
