@@ -3,8 +3,8 @@
 ```
 CdcError                 1   base; never raised itself
 ├── UsageError           2   the command line or a setting is wrong (click uses 2 as well)
-├── PreflightError       3   a server's configuration cannot carry the promise
-├── PositionLostError   65   the data cannot be followed without a gap or a guess
+├── PreflightError       3   a server's configuration cannot support the guarantees
+├── PositionLostError   65   the changes cannot be read without a gap or a guess
 ├── UnavailableError    69   a server does not answer; the only retryable one
 ├── InternalError       70   a bug: our own invariant does not hold
 ├── StreamError         73   the stream cannot be created, or differs from ours
@@ -22,7 +22,7 @@ from cdc.printable import printable
 
 REFRESH = (
     "cdc refresh   with the flags and settings of cdc run, then start cdc run again:\n"
-    "it goes on from now, reads the tables anew and removes what is no longer there"
+    "it resumes from now, reads the tables again and removes keys whose rows are gone"
 )
 """What heals every gap."""
 FIRST = "then  "
@@ -49,7 +49,7 @@ class CdcError(Exception):
         self.safe = safe
         self.fix = fix
         self.heals_by_refresh = heals_by_refresh
-        """Whether `cdc refresh` alone makes it go on: of a `PositionLostError`."""
+        """Whether `cdc refresh` is enough to resume: of a `PositionLostError`."""
 
     def text(self) -> str:
         """Return the lines that a person sees; never a value of a row or a password.
@@ -85,13 +85,13 @@ class PreflightError(CdcError):
 
 
 class PositionLostError(CdcError):
-    """Going on would need a gap or a guess: purged binlog, DDL, undecodable event."""
+    """Resuming would need a gap or a guess: purged binlog, DDL, undecodable event."""
 
     exit_code = 65
 
 
 class UnavailableError(CdcError):
-    """A server is down or unreachable; the caller waits and tries again."""
+    """A server is down or unreachable; the caller waits and retries."""
 
     exit_code = 69
     retryable = True

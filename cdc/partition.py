@@ -84,7 +84,7 @@ def check_partitions(heartbeat: Heartbeat | None, partitions: int, stream: str) 
         return
     raise StreamError(
         f"the stream {stream} has partitions = {heartbeat.partitions}, the settings say "
-        f"{partitions}: a key's changes would be in two orders",
+        f"{partitions}: changes of one key would have two orders",
         safe="nothing was published, nothing written",
         fix=f"run with --partitions {heartbeat.partitions}; or begin a new stream with the "
         "number you want:\nstop cdc, name another --stream, --subject-prefix and --pipeline, and "

@@ -43,7 +43,7 @@ SHORTEST_HIDDEN = 3
 """A shorter secret is found in every word, and hidden by its place in a URL alone."""
 
 _SENTINEL = (
-    "asks for Sentinel, which cdc does not support; give the address of the master, best a name "
+    "asks for Sentinel, which cdc does not support; use the address of the primary, ideally a name "
     "that follows it: redis://HOST:6379/0"
 )
 _SOCKET = "names a unix socket, which cdc does not support; give a host and a port on TCP"
@@ -251,7 +251,7 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
         raise ValueError(f"is not of the form {schemes[0]}://user@host:port/…")
     scheme = match["scheme"]
     if scheme not in schemes:
-        raise ValueError(f"begins with {scheme}://, here stands " + _either(schemes))
+        raise ValueError(f"begins with {scheme}://, expected " + _either(schemes))
     path = (match["path"] or "/")[1:]
     if "#" in text or "@" in path:
         raise ValueError(f"cannot be taken apart; {_ENCODE}")
@@ -331,13 +331,13 @@ def _tls_mode(scheme: str, text: str) -> str:
     mode = text.lower().replace("_", "-")
     if mode == "preferred":
         raise ValueError(
-            "asks for ssl-mode=preferred, which falls back to plain text unseen; "
+            "asks for ssl-mode=preferred, which silently falls back to plain text; "
             "write required or disabled"
         )
     if mode not in TLS_MODES:
         raise ValueError("has an ssl-mode other than " + _either(TLS_MODES))
     if mode == "disabled" and scheme in ("tls", "rediss"):
-        raise ValueError(f"says {scheme}:// and ssl-mode=disabled, which contradict")
+        raise ValueError(f"has {scheme}:// and ssl-mode=disabled, which contradict")
     return mode
 
 

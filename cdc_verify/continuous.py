@@ -72,7 +72,7 @@ async def _for_ever(settings: Settings, tables: Sequence[Table], log: Log, meter
                 rows_per_s=settings.verify_rows_per_s or LOW_RATE_ROWS_PER_S,
             )
         except CdcError as error:
-            log.warning("verify could not be finished", why=error.seen)
+            log.warning("verify failed", why=error.seen)
             continue
         for report in reports:
             tell(report, log)

@@ -107,7 +107,7 @@ async def _repair(
     if shared := left.tally.counts["shared"]:
         raise PreflightError(
             f"{shared} keys of {outcome.table.qualified} are shared by several rows: only one of "
-            "these can be there, whatever is read anew",
+            "these can exist, however often they are read",
             safe="nothing was written",
             fix="let the key template contain a primary or unique key: --key '{table}:{pk}',\n"
             "then cdc refresh",
@@ -122,7 +122,7 @@ async def _repair(
     raise PositionLostError(
         f"{left.tally.differences} keys of {outcome.table.qualified} are wrong still after "
         f"{REPAIRS} repairs, such as {first}",
-        safe="Redis was written to by the normal stream alone",
-        fix="see whether somebody else writes these keys, and cdc dead list;\n"
-        "a key that changes between two looks is no fault of cdc",
+        safe="only the normal stream wrote to Redis",
+        fix="check whether another program writes these keys, and cdc dead list;\n"
+        "a key that another program changes between two checks is not an error of cdc",
     )

@@ -154,7 +154,7 @@ class RedisKeys:
             return PreflightError(f"Redis at {self.address} refuses: {text[:120]}")
         return UnavailableError(
             f"Redis at {self.address} does not answer",
-            fix="check the redis setting and that the server runs; cdc verify goes on\n"
+            fix="check the redis setting and that the server is running; cdc verify resumes\n"
             "where it was",
         )
 

@@ -83,7 +83,7 @@ async def read_again(
     ranges = None if rows is None else {name: [(row, row) for row in rows]}
     only = [name] if rows is None else []
     refresh, sequence = await reading.announce(servers.settings, tables, only, log, ranges=ranges)
-    log.info("repair: rows are read anew", table=name, rows=len(rows) if rows else None)
+    log.info("repair: reading rows again", table=name, rows=len(rows) if rows else None)
     before: object = None
     read_seq = 0
     """Of the heartbeat that says that all is read; 0: none has come."""
@@ -111,7 +111,7 @@ async def read_again(
             raise UnavailableError(
                 f"the repair of {name} is announced, and no {who} does it: nothing has moved "
                 f"for {wait_s:.0f} s",
-                safe="the rows will be read anew as soon as cdc run follows the stream",
+                safe="the rows are read again as soon as cdc run is running",
                 fix="start cdc run, then cdc verify again",
             )
         await asyncio.sleep(LOOK_S)

@@ -112,7 +112,7 @@ class Report:
                 "as different: cdc dead list"
             )
         if self.is_being_read:
-            out.append("  its rows are being read just now: what is missing may be on its way")
+            out.append("  its rows are being read now: missing keys may be on their way")
         return out
 
 

@@ -167,7 +167,7 @@ def positions(settings: Settings, redis: RedisKeys) -> list[SinkPosition]:
     for applied in found:
         if applied.stream != settings.stream or applied.partitions != several:
             raise PreflightError(
-                f"Redis holds what came from the stream {applied.stream} in {applied.partitions} "
+                f"Redis holds data from the stream {applied.stream} in {applied.partitions} "
                 f"partitions; the settings say {settings.stream}, {several}",
                 safe="nothing was compared",
                 fix="give the settings of cdc run: --stream, --partitions, --pipeline",

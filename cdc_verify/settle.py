@@ -174,9 +174,9 @@ def _stands_still(
     if boundary.place < place:
         who.append("the reader has not published what MySQL has")
     if any(a.seq < boundary.seq or a.created != boundary.created for a in positions):
-        who.append("the sink has not applied what is published")
+        who.append("the sink has not applied what was published")
     return UnavailableError(
         f"{', and '.join(who)}; nothing has moved for {wait_s:.0f} s",
-        safe="what was compared so far is kept; nothing was reported that may be on its way",
-        fix="start cdc run, or look at what it says; then cdc verify goes on where it was",
+        safe="progress is kept; nothing was reported that may be on its way",
+        fix="start cdc run, or check its log; then cdc verify resumes where it was",
     )

@@ -75,7 +75,7 @@ class StreamWindow:
         sequence, heartbeat = await own.newest_heartbeat()
         if heartbeat is None:
             raise PreflightError(
-                f"the stream {self._stream} has no heartbeat: no reader has begun on it",
+                f"the stream {self._stream} has no heartbeat: no reader has started on it",
                 fix="start cdc run; or name the pipeline's stream and subject_prefix",
             )
         heartbeat = await Lists(own).whole(heartbeat)

@@ -130,9 +130,9 @@ async def _missing(nc: Connection, settings: Settings, role: str, refusals: Refu
 
 def _notes(fast: bool) -> list[str]:
     return [
-        f"NATS: fast ingest {'is offered' if fast else 'needs 2.14; it is slower without'}",
-        "NATS: sync_interval cannot be asked (2 min unless set): what a power loss takes from\n"
-        "the stream, the reader publishes again, as long as the binlog has it",
+        f"NATS: fast ingest {'is available' if fast else 'needs 2.14; slower without it'}",
+        "NATS: sync_interval cannot be queried (2 min by default): the reader publishes again\n"
+        "what a power loss takes from the stream, while the binlog still has it",
     ]
 
 
@@ -179,7 +179,7 @@ def check_copies(copies: int, cluster: str) -> list[Finding]:
     return [
         Finding(
             id="nats.replicas",
-            seen=f"NATS: stream_replicas = {copies}, but this server is in no cluster",
+            seen=f"NATS: stream_replicas = {copies}, but this server is not in a cluster",
             fix=Fix(advice="run with --stream-replicas 1, or against a cluster"),
             kind=StreamError,
         )
@@ -192,7 +192,7 @@ def _one_copy(settings: Settings, cluster: str, config: dict[str, Any]) -> list[
     return [
         Finding(
             id="nats.one-copy",
-            seen=f"NATS: the stream {settings.stream} has one copy in the cluster {cluster}",
+            seen=f"NATS: the stream {settings.stream} has one replica in the cluster {cluster}",
             stops=False,
             fix=Fix(
                 command=f"nats -s {_server(settings)} stream edit {settings.stream} --force "
@@ -216,12 +216,12 @@ def check_config(
     if not different:
         return []
     said = ", ".join(
-        f"{name} = {json.dumps(found.get(name))} in place of {json.dumps(wanted[name])}"
+        f"{name} = {json.dumps(found.get(name))} instead of {json.dumps(wanted[name])}"
         for name in different
     )
     flags = [edit_flag(name, wanted[name]) for name in different]
     other = "--stream NAME --subject-prefix NAME"
-    fix = Fix(advice=f"it cannot be changed: take another name and other subjects,\n{other}")
+    fix = Fix(advice=f"it cannot be changed: use another name and other subjects,\n{other}")
     if all(flags) and found.get("retention") != "workqueue":
         edit = f"nats -s {_server(settings)} stream edit {settings.stream} --force"
         fix = Fix(command=f"{edit} {' '.join(flags)}", advice="or change the settings to match")
@@ -281,7 +281,7 @@ async def _dead_letters(nc: Connection, settings: Settings) -> list[Finding]:
                 + " ".join(flags)
             )
             if all(flags)
-            else Fix(advice=f"it cannot be changed: let it give up the subject {subject}"),
+            else Fix(advice=f"it cannot be changed: remove the subject {subject} from it"),
             kind=StreamError,
         )
     ]

@@ -43,13 +43,13 @@ def check_account(
     free = limit("max_storage") - int(account.get("reserved_storage", 0))
     seen, advice = "", ""
     if settings.stream in missing and is_required and not settings.stream_max_bytes:
-        seen = "each stream has to have a size"
+        seen = "each stream must have a size limit"
         advice = f"--stream-max-bytes {max(1, min(_known(most, free - more)))}"
     elif 0 < most < size:
         seen = f"a stream may have {bytes_text(most)} at most, stream_max_bytes is {size:,}"
         advice = f"--stream-max-bytes {most}, or a larger disk_max_stream_bytes"
     elif limit("max_storage") >= 0 and size + more > max(0, free):
-        seen = f"{bytes_text(max(0, free))} are free, the streams take {bytes_text(size + more)}"
+        seen = f"{bytes_text(max(0, free))} are free, the streams need {bytes_text(size + more)}"
         advice = "a smaller stream_max_bytes, or a larger max_store"
     if seen:
         yield _finding(seen, advice)
@@ -57,7 +57,7 @@ def check_account(
     if 0 <= streams < int(account.get("streams", 0)) + len(missing):
         there = int(account.get("streams", 0))
         yield _finding(
-            f"it has {there} of {streams} streams, and {', '.join(missing)} are to be made",
+            f"it has {there} of {streams} streams, and {', '.join(missing)} must be created",
             "a larger max_streams, or remove streams",
         )
 

@@ -119,7 +119,7 @@ async def try_rights(
     await _flushed(nc)
     info_refused = refusals.has_denied("$JS.API.INFO")
     if not info_refused and "with reply of" not in refusals:
-        notes.append("NATS: the rights on this server cannot be tried without an effect")
+        notes.append("NATS: the rights on this server cannot be tested without side effects")
         return []
     # Where no answer would come, only what is needed in every case is tried.
     if not info_refused and not refusals.hears_nothing:
@@ -160,7 +160,7 @@ async def try_rights(
 def _stays(nc: Connection, settings: Settings, role: str, denied: list[str]) -> Finding:
     return Finding(
         id="nats.keep-rights",
-        seen=f"NATS at {nc.address}: what is applied stays in the stream, because this login "
+        seen=f"NATS at {nc.address}: applied messages stay in the stream, because this login "
         f"lacks a right: publish {', '.join(denied)}",
         stops=False,
         fix=Fix(
@@ -192,8 +192,8 @@ async def _flushed(nc: Connection) -> None:
         await nc.flush(timeout=FLUSH_S)
     except nats.errors.TimeoutError:
         raise UnavailableError(
-            f"NATS at {nc.address} accepts connections and then does not answer within {FLUSH_S} s",
-            fix="look at that server: it may be stopped, out of disk, or overloaded",
+            f"NATS at {nc.address} accepts connections but does not answer within {FLUSH_S} s",
+            fix="check that server: it may be stopped, out of disk, or overloaded",
         ) from None
     except (nats.errors.Error, OSError):
         raise lost(nc) from None

@@ -70,7 +70,7 @@ def _tables(report: Report) -> Iterator[tuple[str, str]]:
         yield (
             name,
             f"{name}: {about}{size.rows:,} rows, {bytes_text(size.size_bytes)}; "
-            f"first reading {seconds_text(size.snapshot_s)}, "
+            f"snapshot {seconds_text(size.snapshot_s)}, "
             f"Redis {bytes_text(size.redis_bytes)}, stream {bytes_text(size.stream_bytes)}"
             + largest,
         )
@@ -87,7 +87,7 @@ def _summary(report: Report) -> str:
         if number
     )
     end = "cdc run would not start" if errors else "cdc run can start"
-    return f"{counted}: {end}" if counted else f"nothing is wrong: {end}"
+    return f"{counted}: {end}" if counted else f"no problems: {end}"
 
 
 # -- for programs ----------------------------------------------------------------------
@@ -152,7 +152,7 @@ def as_sql(report: Report) -> str:
             lines += fix.sql
         else:
             if fix.sql:
-                lines.append("-- changes more than a setting; read it, then take the dashes away:")
+                lines.append("-- changes more than a setting; read it, then uncomment it:")
             lines += _comment(finding.fix.text())
         lines.append("")
     return "\n".join(lines).rstrip()

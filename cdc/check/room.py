@@ -38,8 +38,8 @@ def _stream_room(settings: Settings, report: Report) -> Iterator[Finding]:
         f"the tables take about {bytes_text(needed)}",
         stops=False,
         fix=Fix(
-            advice="raise the account's max_store and stream_max_bytes, or let messages go that\n"
-            "every sink has applied: stream_max_age_s"
+            advice="raise the account's max_store and stream_max_bytes, or let applied messages\n"
+            "expire: stream_max_age_s"
         ),
     )
 
@@ -57,7 +57,7 @@ def _redis_memory(settings: Settings, report: Report) -> Iterator[Finding]:
         fix=Fix(
             command=f"redis-cli -h {settings.redis.host} -p {settings.redis.port} CONFIG SET "
             f"maxmemory {report.redis_used_bytes // 1_000_000 + 1 + wanted_mb}mb",
-            advice="where the machine has it; and CONFIG REWRITE",
+            advice="if the machine has the memory; then CONFIG REWRITE",
             managed=(("ElastiCache, Memorystore, Azure", "a larger node"),),
         ),
     )
@@ -73,15 +73,15 @@ def max_payload(table: str, largest_bytes: int, limit_bytes: int) -> Iterator[Fi
         return
     is_certain = largest_bytes > limit_bytes
     wanted = min(1 << (largest_bytes * ESCAPED).bit_length(), PAYLOAD_LARGEST_BYTES)
-    may = "" if is_certain else " and more where it is escaped"
+    may = "" if is_certain else ", more where it is escaped"
     yield Finding(
         id="nats.max-payload",
-        seen=f"{table}: its largest row makes a message of {bytes_text(largest_bytes)}{may}, "
+        seen=f"{table}: its largest row needs a message of {bytes_text(largest_bytes)}{may}, "
         f"max_payload of NATS is {bytes_text(limit_bytes)}",
         stops=is_certain,
         table=table,
         fix=Fix(
             file=("nats-server.conf", f"max_payload: {wanted}"),
-            advice="(at most 64 MB), or carry one smaller column: --value COLUMN",
+            advice="(at most 64 MB), or replicate one smaller column: --value COLUMN",
         ),
     )

@@ -83,7 +83,7 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
     tables: asyncio.Future[Sequence[Table]] = asyncio.get_running_loop().create_future()
     asked = []
     if settings.nats.scheme == "embedded":
-        report.notes.append("NATS: the embedded one starts with cdc run and was not asked")
+        report.notes.append("NATS: the embedded server starts with cdc run and was not checked")
         report.max_payload_bytes = EMBEDDED_MAX_PAYLOAD_BYTES
     else:
         asked.append(ask_nats(settings, role, report))
@@ -167,11 +167,11 @@ def _size(connection: Connection[Any], settings: Settings, report: Report) -> No
     for table in report.tables:
         size = read_size(connection, table)
         if size is None:
-            report.notes.append(f"{table.qualified}: its rows may not be counted (SELECT)")
+            report.notes.append(f"{table.qualified}: its rows cannot be counted (no SELECT right)")
             continue
         report.sizes[table.qualified] = size
         if not size.is_exact:
-            report.notes.append(f"{table.qualified}: too large to be counted; estimated")
+            report.notes.append(f"{table.qualified}: too large to count; estimated")
         if settings.snapshot:
             report.findings += check_order(connection, table, size)
 
@@ -182,7 +182,7 @@ def _could_be_larger(report: Report) -> list[str]:
     limit = report.max_payload_bytes
     found = {table.qualified: large_columns(table, limit) for table in report.tables if limit}
     return [
-        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS takes;\n"
+        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS;\n"
         "such a row would stop the reader"
         for name, columns in found.items()
         if columns
@@ -215,8 +215,8 @@ def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
     schema, _, table = name.partition(".")
     if not schema:
         raise UsageError(
-            f"the sink alone does not ask MySQL in which database {wanted.name!r} stands",
-            fix=f"write it with its database: --table shop.{wanted.name}",
+            f"the sink does not ask MySQL which database has {wanted.name!r}",
+            fix=f"name its database: --table shop.{wanted.name}",
         )
 
     def key(text: str, *, is_index: bool = False) -> KeyTemplate:

@@ -41,7 +41,7 @@ DAY: Sequence[Deed] = (
         1,
     ),
     Deed("a name is corrected", ("UPDATE your_table SET name = 'Ada L.' WHERE id = 1",), 1),
-    Deed("somebody pays", ("UPDATE your_table SET balance = balance + 0.01 WHERE id = 4",), 1),
+    Deed("a payment", ("UPDATE your_table SET balance = balance + 0.01 WHERE id = 4",), 1),
     Deed("a customer gets another number", ("UPDATE your_table SET id = 20 WHERE id = 2",), 1),
     Deed("a customer leaves", ("DELETE FROM your_table WHERE id = 3",), 1),
     Deed(
@@ -53,7 +53,7 @@ DAY: Sequence[Deed] = (
         2,
     ),
     Deed(
-        "two more sign up at once",
+        "two more sign up together",
         ("INSERT INTO your_table (id, name, balance) VALUES (5, 'Edsger', 1), (6, '高橋', 2)",),
         2,
     ),

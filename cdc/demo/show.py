@@ -162,7 +162,7 @@ class Demo:
             await self._until(self._is_equal)
             rows = len(self._application.rows())
             self._console.print(
-                f"  the {rows} rows that stood there are in Redis "
+                f"  the {rows} existing rows are in Redis "
                 f"({time.monotonic() - began_s:.1f} s with its start)\n",
                 style="dim",
             )

@@ -116,7 +116,7 @@ class Warns(Protocol):
     """What a connection needs of a log."""
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Take a refusal of the server: ``warning("nats refuses a right", error="…")``."""
+        """Take a refusal of the server: ``warning("permission denied by nats", error="…")``."""
 
 
 async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Warns) -> Connection:
@@ -155,7 +155,7 @@ async def _connect(
         del seen[:-8]
         if "permissions violation" in str(error):
             nc.denied = str(error)
-            log.warning("nats refuses a right", error=str(error))
+            log.warning("permission denied by nats", error=str(error))
             for call in nc.on_denied:
                 call()
 
@@ -217,7 +217,7 @@ def _read(text: str) -> Url:
         return parse_url(text, ("nats", "tls"))
     except ValueError as error:
         raise SettingsError(
-            f"the NATS URL {error}", fix="it looks like nats://127.0.0.1:4222"
+            f"the NATS URL {error}", fix="for example nats://127.0.0.1:4222"
         ) from None
 
 
@@ -264,7 +264,7 @@ def _refuse_plain(nc: Connection, url: Url) -> None:
         raise PermissionDenied(
             f"NATS at {nc.address} offers no TLS, but its URL asks for it",
             safe="no password, token or signature was sent",
-            fix="switch TLS on in the server, or write nats:// in the URL",
+            fix="enable TLS in the server, or write nats:// in the URL",
         )
 
 

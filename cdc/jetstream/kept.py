@@ -138,7 +138,7 @@ def may_go(known: Sequence[Holder], *, restart_seq: int, lists: Sequence[int]) -
     """
     first = slowest(known)
     if first is None:
-        return Cut(0, "no sink has begun on this stream")
+        return Cut(0, "no sink has started on this stream")
     seq, by = first.seq, first.said
     if restart_seq <= seq:
         seq, by = restart_seq, "the reader"
@@ -153,13 +153,13 @@ def why(cut: Cut) -> str:
     """Say why nothing more may go.
 
     >>> why(Cut(8123, "pipeline default"))
-    'pipeline default has not applied what stands behind sequence 8,123'
+    'pipeline default has not applied the messages after sequence 8,123'
     """
     if cut.held_by.startswith(("pipeline ", "consumer ")):
-        return f"{cut.held_by} has not applied what stands behind sequence {cut.seq:,}"
+        return f"{cut.held_by} has not applied the messages after sequence {cut.seq:,}"
     if not cut.seq:
         return cut.held_by
-    return f"{cut.held_by} needs what stands behind sequence {cut.seq:,}"
+    return f"{cut.held_by} needs the messages after sequence {cut.seq:,}"
 
 
 def by_size(held: Held) -> int:

@@ -168,7 +168,7 @@ class OwnMessages:
             if self.log is not None and time.monotonic() - said_s > SAID_EVERY_S:
                 said_s = time.monotonic()
                 self.log.warning(
-                    "looking for our newest message behind those of others",
+                    "searching for our latest message before those of others",
                     looked_at=newest - at,
                     left_at_most=at - floor,
                 )

@@ -254,10 +254,10 @@ async def _with_key(nc: Client, state: StreamState) -> StreamState:
     state = await stream_state(nc, state.name)
     if state.seal is UNSEALED:
         raise StreamError(
-            f"NATS does not keep metadata of the stream {state.name}, where the key of our "
-            "messages stands",
+            f"NATS does not keep the metadata of the stream {state.name}, which "
+            "has the key of our messages",
             safe="nothing was written",
-            fix="nats-server 2.10 or newer is needed",
+            fix="upgrade nats-server to 2.10 or later",
         )
     return state
 

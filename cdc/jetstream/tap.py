@@ -124,7 +124,7 @@ class Tap:
                 line_end = find(b"\r\n", start)
                 if line_end < 0:
                     if size - start > LINE_MAX_BYTES:
-                        raise nats.errors.ProtocolError("nats: a line without an end")
+                        raise nats.errors.ProtocolError("nats: a line has no end")
                     break
                 first = data[start]
                 if first != 72 and first != 77:  # neither HMSG nor MSG
@@ -164,5 +164,5 @@ class Tap:
     def _count(self, received_bytes: int) -> None:
         self.waiting_bytes += received_bytes
         if self.waiting_bytes > self.limit_bytes:
-            raise nats.errors.ProtocolError("nats: more is sent than was asked for")
+            raise nats.errors.ProtocolError("nats: more was sent than was requested")
         self.arrived.set()

@@ -63,10 +63,10 @@ class RefusedPlugin:
             PermissionDenied: always.
         """
         raise PermissionDenied(
-            "MySQL asks for the password in clear text, or hardly hidden, and nothing encrypts it",
+            "MySQL asks for the password in clear text, or nearly so, without encryption",
             safe="no password was sent",
-            fix="switch TLS on (?ssl-mode=required or better in the mysql setting), or give\n"
-            "the user another login plugin; where the network is yours alone:\n"
+            fix="enable TLS (?ssl-mode=required or better in the mysql setting), or give\n"
+            "the user another login plugin; on a private network:\n"
             "?enable-cleartext-plugin=1",
         )
 
@@ -156,8 +156,8 @@ def translated(error: BaseException, url: Url) -> CdcError:
     if number == _NO_PASSWORD_HELPS:
         return PermissionDenied(
             f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
-            fix="its account logs in without a password (auth_socket, unix_socket), on the\n"
-            "server's own machine: make one for cdc, CREATE USER … IDENTIFIED BY 'PASSWORD'",
+            fix="its account logs in without a password (auth_socket, unix_socket), only on the\n"
+            "server's own machine: create one for cdc, CREATE USER … IDENTIFIED BY 'PASSWORD'",
         )
     if text.startswith("Packet sequence number wrong"):
         return _not_mysql(url)
@@ -203,9 +203,9 @@ def _tls_refused(url: Url, why: str) -> PermissionDenied:
     return PermissionDenied(
         f"MySQL at {url.address}: no TLS connection as ssl-mode={url.tls_mode} asks: {why}",
         safe="no password was sent in plain text" if url.tls_mode != "disabled" else "",
-        fix="give the authority's certificate with ?ssl-ca=FILE in the mysql setting,\n"
-        "or say what is wanted: ?ssl-mode=verify-identity, verify-ca, required\n"
-        "(encrypted, not verified) or disabled (plain text, for a network that is yours)",
+        fix="pass the CA certificate with ?ssl-ca=FILE in the mysql setting,\n"
+        "or set the mode: ?ssl-mode=verify-identity, verify-ca, required\n"
+        "(encrypted, not verified) or disabled (plain text, for a private network)",
     )
 
 

@@ -77,7 +77,7 @@ def explained(url: Url, *errors: BaseException, speaks_tls: bool | None = None) 
     setting = _SETTINGS[name]
     if url.tls_mode == "disabled" and speaks_tls:
         return PermissionDenied(
-            f"{where} speaks TLS from the first byte on, and the {setting} setting asks for none",
+            f"{where} uses TLS from the first byte, but the {setting} setting does not",
             safe="no password was sent",
             fix=_encrypted(url),
         )
@@ -106,7 +106,7 @@ def explained(url: Url, *errors: BaseException, speaks_tls: bool | None = None) 
     why = "in time" if silent else f": {_words(known)}" if known else ""
     return UnavailableError(
         f"{where} does not answer {why}".replace(" :", ":").rstrip(),
-        fix=f"check that it runs, host and port in the {setting} setting, and firewalls between",
+        fix=f"check that it is running, host and port in the {setting} setting, and firewalls",
     )
 
 
@@ -114,7 +114,7 @@ def _certificate(url: Url, name: str, cause: ssl.SSLCertVerificationError) -> Cd
     code = getattr(cause, "verify_code", 0)
     why = getattr(cause, "verify_message", "") or str(cause)
     fix = (
-        "name the authority that signed it: ?ssl-ca=FILE in the URL; or say what is wanted:\n"
+        "name the CA that signed it: ?ssl-ca=FILE in the URL; or set the mode:\n"
         "?ssl-mode=verify-identity, verify-ca, or required (encrypted, not verified)"
     )
     if code in _EXPIRED:
@@ -124,8 +124,8 @@ def _certificate(url: Url, name: str, cause: ssl.SSLCertVerificationError) -> Cd
     elif code in _OTHER_NAME:
         why = f"it is not for this host: {why}"
         fix = (
-            "write a host in the URL that the certificate names, or ask for the authority\n"
-            "alone: ?ssl-mode=verify-ca"
+            "use a host in the URL that the certificate names, or check only the\n"
+            "CA: ?ssl-mode=verify-ca"
         )
     elif not url.option("ssl-ca"):
         why = f"who signed it is not known here: {why}"
@@ -147,9 +147,9 @@ def _handshake(url: Url, name: str, cause: ssl.SSLError) -> CdcError | None:
         return client_certificate(url, reason)
     if any(word in reason for word in _OLD):
         return PermissionDenied(
-            f"{where} speaks no TLS of 1.2 or newer ({reason})",
+            f"{where} does not support TLS 1.2 or later ({reason})",
             safe="no password was sent",
-            fix="switch TLS 1.2 or 1.3 on in the server",
+            fix="enable TLS 1.2 or 1.3 in the server",
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or "EOF" in reason:
         return None  # the connection ended; TLS as such is not at fault
@@ -179,10 +179,9 @@ def client_certificate(url: Url, why: str) -> CdcError:
 def _no_tls(url: Url, name: str) -> CdcError:
     setting = _SETTINGS[name]
     return PermissionDenied(
-        f"{name} at {url.address} speaks no TLS there, and the {setting} setting asks for it",
+        f"{name} at {url.address} offers no TLS there, but the {setting} setting asks for it",
         safe="no password was sent",
-        fix="switch TLS on in the server, or correct the port, or ask for plain text:\n"
-        + _plain(url),
+        fix="enable TLS in the server, or correct the port, or ask for plain text:\n" + _plain(url),
     )
 
 
@@ -190,7 +189,7 @@ def _plain(url: Url) -> str:
     if url.scheme == "mysql":
         return "?ssl-mode=disabled"
     plain = {"tls": "nats", "rediss": "redis"}.get(url.scheme, url.scheme)
-    return f"{plain}:// without ssl-mode and ssl-ca, for a network that is yours"
+    return f"{plain}:// without ssl-mode and ssl-ca, on a private network"
 
 
 def _encrypted(url: Url) -> str:

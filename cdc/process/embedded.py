@@ -111,11 +111,11 @@ class EmbeddedNats:
                 await self._wait_for_room(log)
                 await asyncio.to_thread(self._child.stop, STOP_DEADLINE_S)
             else:
-                log.error("the embedded nats-server died and is started again", port=self._port)
+                log.error("embedded nats-server exited, restarting", port=self._port)
             try:
                 await asyncio.to_thread(self._start)
             except CdcError as error:
-                log.warning("the embedded nats-server does not start; trying again", why=error.seen)
+                log.warning("embedded nats-server does not start, retrying", why=error.seen)
                 await asyncio.sleep(PAUSE_S)
 
     def _cannot_write(self) -> bool:
@@ -136,13 +136,12 @@ class EmbeddedNats:
             if time.monotonic() > said_s + _SAID_EVERY_S:
                 said_s = time.monotonic()
                 log.error(
-                    "the disk of the embedded NATS is full; waiting for room, the binlog keeps "
-                    "what comes",
+                    "disk of the embedded nats-server is full, waiting for room",
                     folder=str(self._folder),
                     room_bytes=_ROOM_BYTES,
                 )
             await asyncio.sleep(PAUSE_S)
-        log.warning("the embedded nats-server is started again: its disk takes what is written")
+        log.warning("disk of the embedded nats-server has room, restarting")
 
     def _take_folder(self) -> None:
         try:
@@ -156,13 +155,13 @@ class EmbeddedNats:
             self.__exit__()
             raise SettingsError(
                 f"another cdc runs its embedded NATS in {self._folder}",
-                fix="stop it, or give this one another folder: --nats embedded:DIR",
+                fix="stop it, or use another folder: --nats embedded:DIR",
             ) from None
         except OSError as error:
             self.__exit__()
             raise SettingsError(
                 f"the folder of the embedded NATS cannot be used: {self._folder}: {error.strerror}",
-                fix="give a folder that this user may write: --nats embedded:DIR",
+                fix="use a folder that this user may write to: --nats embedded:DIR",
             ) from None
 
     def _start(self) -> None:
@@ -238,7 +237,7 @@ def running(folder: Path) -> Url | None:
         return None
     except PermissionError:
         raise PermissionDenied(
-            f"the folder of the embedded NATS is its owner's alone: {folder}",
+            f"only its owner may read the folder of the embedded NATS: {folder}",
             fix="run this as the user who runs cdc run",
         ) from None
     # Whatever else has the port by now does not call itself so.

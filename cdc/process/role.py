@@ -154,7 +154,7 @@ def stop_on_signals(
             if at_once:
                 at_once()
             os._exit(128 + signal.SIGINT)
-        log.info("stopping; a second signal leaves at once, nothing is lost either way", by=name)
+        log.info("stopping; a second signal exits immediately, no data is lost either way", by=name)
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -176,7 +176,7 @@ def in_words(error: BaseException) -> CdcError:
     return InternalError(
         f"{type(error).__name__} in {_place(error)}: {_first_line(error)}",
         safe="positions move only with the data; nothing was skipped",
-        fix=f"please report this; {DEBUG}=1 shows the whole trace",
+        fix=f"please report this; {DEBUG}=1 prints the traceback",
     )
 
 
@@ -196,7 +196,7 @@ def _first_line(error: BaseException) -> str:
     # Without values: an error of a codec or a library may quote the row that it met.
     if isinstance(error, OSError | ImportError | AttributeError | NameError | TypeError):
         return str(error).partition("\n")[0][:200]
-    return "its text is left out, it may hold data"
+    return "its text is left out because it may contain data"
 
 
 def to_json(error: CdcError) -> bytes:
@@ -254,7 +254,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: Log
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(stop.set)
     with suppress(OSError):
-        log.warning("the parent process is gone; stopping")
+        log.warning("parent process exited, stopping")
     time.sleep(DRAIN_S + 1)
     os._exit(128 + signal.SIGTERM)
 

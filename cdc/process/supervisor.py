@@ -137,7 +137,7 @@ async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Kee
     for task, keeper in zip(running, keepers, strict=True):
         if task in late:
             keeper.log.warning(
-                "a role did not stop in time and is killed; nothing is lost",
+                "role did not stop in time, killed; no data is lost",
                 which=keeper.job.name,
                 after_s=DRAIN_S,
             )
@@ -174,7 +174,7 @@ class _Healing:
             if self.announced_s > began_s or stopping.done():
                 return True
             self.log.warning(
-                "a gap: all tables are read anew", which=keeper.job.name, why=error.seen
+                "gap found: reading all tables again", which=keeper.job.name, why=error.seen
             )
             since_s = time.monotonic() - self.announced_s
             self.in_a_row = self.in_a_row + 1 if since_s < STEADY_S else 1
@@ -241,7 +241,7 @@ class _Keeper:
     def _say(self, exit_code: int, error: CdcError | None, pause_s: float) -> None:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         self.log.error(
-            "a role died and is started again",
+            "role exited, restarting",
             which=self.job.name,
             how=how,
             why=error.seen if error else None,

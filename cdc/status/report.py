@@ -397,10 +397,10 @@ def _why_full(stream: Mapping[str, Any]) -> str:
     size, limit = bytes_text(stream["bytes"]), bytes_text(stream["limit_bytes"])
     full = f"the stream is full, {size} of {limit}, so the reader waits"
     if not stream["held_by"]:
-        return f"{full}: no sink has begun on it"
+        return f"{full}: no sink has started on it"
     first = stream["held_by"][0]
     if not first["behind"]:
-        return f"{full} for room; nothing in it is still to be applied"
+        return f"{full} for room; all its messages are applied"
     seen = first["seen_age_s"]
     since = "" if seen is None else f", last seen {seen:.0f} s ago"
     return f"{full} for {first['name']}: {first['behind']:,} messages are not applied{since}"
@@ -422,7 +422,7 @@ def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         found.append((WARNING, f"lag {lag_s:.0f} s"))
     if out["dead_letters"]:
         dead = [t["table"] for t in out["tables"] if t["dead_letters"]]
-        of = f"not exact: {', '.join(dead)}" if dead else "messages of no table are quarantined"
+        of = f"not exact: {', '.join(dead)}" if dead else "there are dead letters of no table"
         found.append((WARNING, f"{of} (cdc dead list)"))
     if older := [t["table"] for t in out["tables"] if t["older_forms"]]:
         found.append((WARNING, f"{OLDER_FORMS}: {', '.join(older)} (cdc refresh --only)"))

@@ -74,7 +74,9 @@ def _places(said: Mapping[str, Any]) -> list[str]:
     if retention := said["retention"]:
         left = retention["seconds"]
         kept = "kept until removed by hand" if left is None else f"kept for {seconds(left)} more"
-        rows.append(("binlog", kept, f"{bytes_text(retention['bytes'])} before the stream's place"))
+        rows.append(
+            ("binlog", kept, f"{bytes_text(retention['bytes'])} before the stream's position")
+        )
     width = max((len(row[1]) for row in rows if row[2]), default=0)
     return [f"{row[0]:9} {row[1]:{width}}  {row[2]}".rstrip() for row in rows]
 
@@ -98,7 +100,7 @@ def _holders(stream: Mapping[str, Any]) -> list[str]:
         out.append(f"held: {one['name']} has {one['behind']:,} messages to apply{since}")
     if stream["full"] and held_by and held_by[0]["consumer"]:
         out += [
-            "  fix:  start it; or, if it is gone for good:",
+            "  fix:  start it; or, if it will not come back:",
             f"  nats consumer rm {stream['name']} {held_by[0]['consumer']} --force",
         ]
     return out

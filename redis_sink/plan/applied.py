@@ -259,7 +259,7 @@ def _again(applied: Applied, seq: int, again_to: int) -> Applied:
 def other_stream(applied: Applied, stream: str) -> PositionLostError:
     """Return the error of a position that belongs to a stream of another name."""
     return PositionLostError(
-        f"Redis holds what came from the stream {applied.stream}, not {stream}",
+        f"Redis holds data from the stream {applied.stream}, not {stream}",
         safe="nothing was written",
         fix=f"set stream to {applied.stream}, or give this pipeline another name",
     )

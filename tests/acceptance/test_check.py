@@ -90,7 +90,7 @@ def test_servers_that_are_set_up_well(place: Place) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "✓ shop.users: 1 rows" in done.stdout
     assert "✓ MySQL 9" in done.stdout
-    assert done.stdout.endswith("nothing is wrong: cdc run can start\n")
+    assert done.stdout.endswith("no problems: cdc run can start\n")
     assert "\x1b" not in done.stdout
 
 
@@ -152,7 +152,7 @@ def test_an_embedded_nats_is_not_started(place: Place) -> None:
     done = place.check("--table", "shop.users", CDC_NATS_URL="embedded:nats")
 
     assert done.returncode == 0
-    assert "embedded one starts with cdc run" in done.stdout
+    assert "embedded server starts with cdc run" in done.stdout
     assert not (place.folder / "nats").exists()
 
 

@@ -364,7 +364,7 @@ def test_a_stream_of_somebody_else_ends_with_73(place: Place) -> None:
     code, text = place.refusal("--table", "users", CDC_STREAM_MAX_AGE_S="77")
 
     assert code == 73
-    assert "max_age = 0 in place of 77000000000" in text
+    assert "max_age = 0 instead of 77000000000" in text
     assert "--max-age=77s" in text
 
 
@@ -393,7 +393,7 @@ def test_no_password_is_printed_or_in_a_process_list(place: Place, new_redis: Ne
     children = descendants(process.pid)
     lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [process.pid, *children]]
     os.kill(children[0], signal.SIGKILL)
-    wait_for("the restart", lambda: "is started again" in place.text(), 10)
+    wait_for("the restart", lambda: "role exited, restarting" in place.text(), 10)
     place.redis_server.stop()
     wait_for("the sink's words", lambda: "sink waiting" in place.text(), 30)
     process.terminate()

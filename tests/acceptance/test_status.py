@@ -134,7 +134,7 @@ def test_a_pipeline_is_seen_as_it_is(bench: Bench) -> None:
 
         asyncio.run(publish())
         wrong = until(bench, "the letter", lambda a: a["check"]["code"] == 1)
-        assert wrong["check"]["why"] == ["messages of no table are quarantined (cdc dead list)"]
+        assert wrong["check"]["why"] == ["there are dead letters of no table (cdc dead list)"]
         assert "fix:  cdc dead list" in cdc_status(bench).stdout
 
         reader.kill()

@@ -86,11 +86,13 @@ def test_the_embedded_nats_goes_on_when_there_is_room_again(
         bench.wait_until_equal()
         filler = fill(seen_by(pid, disk))
         write(bench)
-        wait_for("the full disk", lambda: "disk of the embedded NATS is full" in log.read_text())
+        wait_for(
+            "the full disk", lambda: "disk of the embedded nats-server is full" in log.read_text()
+        )
         write(bench)
         filler.unlink()
         bench.wait_until_equal()
-        assert "is started again: its disk takes" in log.read_text()
+        assert "disk of the embedded nats-server has room, restarting" in log.read_text()
 
 
 def test_a_nats_that_stores_nothing_is_told_from_one_that_is_silent(

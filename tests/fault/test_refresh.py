@@ -197,7 +197,7 @@ def test_a_gap_is_closed_by_itself_where_the_settings_say_so(bench: Bench) -> No
         assert bench.caught_up().stop() == 0
         lose_the_binlog(bench, "purge")
         process = bench.caught_up("--on-gap", "refresh")
-        assert process.text().count("a gap: all tables are read anew") == 1
+        assert process.text().count("gap found: reading all tables again") == 1
         wait_for("the sweep", lambda: '"refreshed"' in process.text())
         assert process.stop() == 0, process.text()
         bench.client.flushall()

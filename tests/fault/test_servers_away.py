@@ -67,6 +67,6 @@ def test_every_server_may_go_away_while_changes_flow(bench: Bench) -> None:
             bench.wait_until_equal()
         assert process.stop() == 0, process.text()
         assert "Traceback" not in process.text()
-        assert "a role died" not in process.text()
+        assert "role exited" not in process.text()
 
     assert bench.assert_exactly_once() > ROWS

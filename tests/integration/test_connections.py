@@ -231,7 +231,7 @@ def test_plain_text_to_a_port_with_tls(places: Places) -> None:
     for login in ("ada:geheim@", ""):
         error = refusal(f"redis://{login}127.0.0.1:{places.tls['redis']}/0")
         assert type(error) is PermissionDenied
-        assert "speaks TLS" in error.seen
+        assert "uses TLS" in error.seen
         assert "rediss://" in error.fix
 
 

@@ -124,7 +124,7 @@ def test_a_role_that_is_killed_comes_back_alone(started: Any) -> None:
 
     assert after["reader"] == before["reader"]
     assert after["sink"] != before["sink"]
-    (said,) = run.lines("a role died and is started again")
+    (said,) = run.lines("role exited, restarting")
     assert (said["which"], said["how"], said["level"]) == ("sink", "signal 9", "error")
     assert run.end(signal.SIGTERM)[0] == 0
 
@@ -132,8 +132,8 @@ def test_a_role_that_is_killed_comes_back_alone(started: Any) -> None:
 def test_pauses_grow(started: Any) -> None:
     """A role that breaks again and again is started at longer and longer intervals."""
     run = started("breaks", "steady")
-    run.wait_for_lines("a role died and is started again", 4)
-    said = run.lines("a role died and is started again")
+    run.wait_for_lines("role exited, restarting", 4)
+    said = run.lines("role exited, restarting")
 
     assert [line["pause_s"] for line in said[:4]] == [0.2, 0.4, 0.8, 1.6]
     assert "RuntimeError in tests" not in run.text()
@@ -146,9 +146,9 @@ def test_pauses_grow(started: Any) -> None:
 def test_an_error_that_waiting_may_heal_is_tried_again(started: Any) -> None:
     """A role that gives up on a server is started again."""
     run = started("gives_up", "steady")
-    run.wait_for_lines("a role died and is started again", 2)
+    run.wait_for_lines("role exited, restarting", 2)
 
-    assert run.lines("a role died and is started again")[0]["why"] == "nobody there"
+    assert run.lines("role exited, restarting")[0]["why"] == "nobody there"
     assert run.end(signal.SIGTERM)[0] == 0
 
 
@@ -169,7 +169,7 @@ def test_a_second_signal_leaves_at_once(started: Any) -> None:
     run.wait_for_lines("begins", 2)
     pids = run.pids()
     run.process.send_signal(signal.SIGINT)
-    run.wait_for_lines("stopping; a second signal leaves at once, nothing is lost either way", 1)
+    run.wait_for_lines("stopping; a second signal exits immediately, no data is lost either way", 1)
     code, took_s = run.end(signal.SIGINT)
 
     assert code == 130

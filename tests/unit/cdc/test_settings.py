@@ -164,7 +164,7 @@ def test_a_wrong_flag_is_an_error_of_usage(
         ({"CDC_MYSQL_URL_FILE": "nowhere"}, "cannot be read"),
         ({"CDC_MYSQL_URL": "mysql://h", "CDC_MYSQL_URL_FILE": "x"}, "keep one"),
         ({"CDC_MYSQL_URL": f"mysql://u:{CANARY}@h", "CDC_MYSQL_PASSWORD": CANARY}, "keep one"),
-        ({"CDC_NATS_URL": f"nat://u:{CANARY}@h"}, "here stands nats"),
+        ({"CDC_NATS_URL": f"nat://u:{CANARY}@h"}, "expected nats"),
         ({"CDC_PIPELINE": f"redis://u:{CANARY}@h"}, "of the form"),
     ],
 )

@@ -81,7 +81,7 @@ def test_text_has_errors_first_with_reason_and_mend() -> None:
     )
     assert "✓ MySQL 9.7.4 at db:3306\n" in text
     assert (
-        "✓ shop.users: 3,100,000 rows, 420 MB; first reading 39 s, Redis 992 MB, stream 806 MB; "
+        "✓ shop.users: 3,100,000 rows, 420 MB; snapshot 39 s, Redis 992 MB, stream 806 MB; "
         "largest message 12 kB of 1.0 MB\n"
     ) in text
     assert "- NATS: one\n  two\n" in text
@@ -100,7 +100,7 @@ def test_colours_are_only_around_the_marks() -> None:
 
 def test_all_is_well_in_one_sentence() -> None:
     """Nothing to fix."""
-    assert as_text(report()).endswith("nothing is wrong: cdc run can start")
+    assert as_text(report()).endswith("no problems: cdc run can start")
 
 
 def test_sql_is_all_that_stands_without_dashes() -> None:
