@@ -1,1 +1,1 @@
-"""MySQL binlog to NATS JetStream."""
+"""The reader: from MySQL's binlog to NATS JetStream."""

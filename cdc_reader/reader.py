@@ -2,7 +2,7 @@
 
 `_stream_changes` is the loop; its numbered steps are those of docs/architecture.md and of
 the fault tests.  Every connection begins with `_attach`, which reads from the stream where
-to go on: no state is kept anywhere else (invariants 1 and 2).
+to resume: no state is kept anywhere else (invariants 1 and 2).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ SNAPSHOT_READ_TIMEOUT_S = 0.05
 CHUNK_READ_TIMEOUT_S = 0.005
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
 FENCED_OFTEN_S = 2.0
-"""A reader that is fenced off sooner is not alone."""
+"""A reader that is fenced sooner than this has a rival."""
 LIST_KEEP_US = 3_600_000_000
-"""A list of tables is written again after so long, so that what stands before can be removed."""
+"""A list of tables is written again after this, so that what is before it can be removed."""
 
 
 async def run(
@@ -65,7 +65,7 @@ async def run(
 ) -> None:
     """Publish every change of `tables` until `stop` is set; then drain and return.
 
-    A server that goes away is waited for, and said so.
+    A server that goes away is waited for, with a log line.
 
     Raises:
         CdcError: resuming would lose or guess; nothing was skipped.
@@ -80,9 +80,9 @@ async def run(
                 if attached is not None:
                     await _stream_changes(attached, stop, meter)
         except FencedError as error:
-            # A refresh was announced, or another reader began: its end is read again.
-            say = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
-            say("reading the stream's end again", why=error.seen)
+            # A refresh was announced or another reader began: the stream's end is read again.
+            write = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
+            write("reading the stream's end again", why=error.seen)
             await _pause(stop, BACKOFF_FIRST_S * random.uniform(0.5, 1.0))
         except UnavailableError as error:
             if time.monotonic() - began_s > 2 * BACKOFF_MAX_S:
@@ -158,7 +158,7 @@ class Attached:
     def take(self, data: bytes) -> PositionLostError | None:
         """Take what came in; return why the first event that cannot be carried is refused.
 
-        What stands before it is published first, as its error says.
+        What is before it is published first, as its error promises.
         """
         assembler = self.assembler
         try:
@@ -208,7 +208,7 @@ class Attached:
             self.snapshot.moved.clear()
 
     def heartbeat(self) -> Heartbeat:
-        """Return the heartbeat that stands behind everything taken so far."""
+        """Return the heartbeat that follows everything taken until now."""
         position, chains = self.assembler.position, self.assembler.chains
         self.naming.moved(self.snapshot.moved)
         self.snapshot.moved.clear()
@@ -238,7 +238,7 @@ class Attached:
         return heartbeat
 
     def count(self, runs: list[Run], meter: Meter) -> None:
-        """Tell the meter what went out and how far behind MySQL it is."""
+        """Tell the meter what was published, and its lag."""
         rows = sum(run.rows for run in runs)
         if rows:
             meter.count("published", rows)

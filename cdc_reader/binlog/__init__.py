@@ -1,1 +1,1 @@
-"""Bytes of the binlog to events."""
+"""Turn bytes of the binlog into events."""

@@ -149,7 +149,7 @@ _AMBIGUOUS = dict.fromkeys(
 
 
 def statement_text(raw: bytes, collation: int | None) -> str:
-    r"""Return a statement as a session typed it; ``\ufffd`` stands for what is not certain.
+    r"""Return a statement as a session typed it; ``\ufffd`` replaces what is not certain.
 
     >>> statement_text(b"TRUNCATE t\xe4glich", 8), statement_text(b"TRUNCATE \xc4", 51)
     ('TRUNCATE täglich', 'TRUNCATE Д')

@@ -1,4 +1,4 @@
-"""Where the reading stands in the binlog's files, and the newest transaction boundary.
+"""Current position in the binlog's files, and the newest transaction boundary.
 
 Pure.  Offsets are kept with 64 bits, although an event's header has room for 32.
 """
@@ -13,7 +13,7 @@ _HIGH_BITS = ~0xFFFFFFFF
 
 
 class Coordinates:
-    """File and offset of what was read last, and of the boundary that it belongs behind.
+    """File and offset of what was read last, and of the boundary before it.
 
     ``c = Coordinates(position)``, then `advance` for each event and `move_boundary` at each
     transaction's end; ``c.boundary`` is ``(2, 27999999)``: file number and offset in bytes.
@@ -44,7 +44,7 @@ class Coordinates:
             self.end += event.size_bytes
 
     def go_to(self, file: str, offset: int) -> None:
-        """Go on in another file."""
+        """Continue in another file."""
         self.file, self.file_number, self.end = file, file_number(file), offset
 
     def move_boundary(self, end: int | None = None) -> None:

@@ -1,6 +1,6 @@
-"""A dump opened for a moment: whether this login may have the binlog, and whether it comes.
+"""Open a dump for a moment, to check that this login may read the binlog and receives it.
 
-The dump asks for REPLICATION SLAVE by itself, and it is the connection that `cdc run` needs: what
+The dump itself needs REPLICATION SLAVE, and it is the connection that `cdc run` needs: what
 breaks it (a right, TLS, a proxy between) shows here.  COM_REGISTER_SLAVE asks for the same right,
 but leaves a dead pointer in MySQL 8.0.15, which a later SHOW SLAVE HOSTS follows: the server dies.
 Source: mysql-server 8.0.15, sql/rpl_master.cc, register_slave and show_slave_hosts.
@@ -25,12 +25,12 @@ def try_dump(url: Url, place: tuple[str, int] = OLDEST) -> None:
 
     ``try_dump(url, ("binlog.000042", 157))``
 
-    The server ends its part at the end of its binlog: nothing is left behind, and another
+    The server ends its part at the end of its binlog: nothing remains open, and another
     reader's dump is not touched, since number and uuid are new each time.
 
     Raises:
         PermissionDenied: the login, or REPLICATION SLAVE, is refused.
-        PositionLostError: there is no such place, or no binlog at all.
+        PositionLostError: there is no such position, or no binlog at all.
         UnavailableError: the connection breaks, or nothing comes on it.
     """
     asyncio.run(_first_event(url, Position(file=place[0], offset=place[1], gtid_set=None)))

@@ -1,4 +1,4 @@
-"""Storage engines whose rows the binlog does not follow, and what it says where one is met.
+"""Refuse storage engines whose changes are not all in the binlog.
 
 Pure.  Source of the statements: mysql-server and mariadb sql/sql_base.cc, where a MEMORY table
 is opened for the first time after a restart.
@@ -64,13 +64,13 @@ def refusal_of(
     Args:
         tables: the captured ones that it changes.
         is_servers: no session wrote it.  A session's DELETE may reach captured tables that it does
-            not name; a TRUNCATE, whose comment is the server's, empties what it names alone.
+            not name; a TRUNCATE, whose comment is the server's, empties only what it names.
     """
     names = ", ".join(tables)
     is_emptied = statement.empties_memory and (is_servers or not is_dml(statement))
     if tables and is_emptied:
         return (
-            f"the server says that {names} is empty: so it does for a table of ENGINE = MEMORY "
+            f"the server reports that {names} is empty, as it does for a table of ENGINE = MEMORY "
             "after a restart, and its rows are gone without changes in the binlog",
             _to_innodb(tables),
         )

@@ -1,7 +1,7 @@
 """Binlog events: the 19-byte header, and the bodies that carry no rows.
 
 Pure.  An `Event` points into the buffer that it arrived in; nothing is copied until
-somebody asks.  Layouts: MySQL source documentation, "Binary Log Event" (libs/mysql/
+a caller asks.  Layouts: MySQL source documentation, "Binary Log Event" (libs/mysql/
 binlog/event); MariaDB knowledge base, "Replication Protocol".
 """
 
@@ -53,7 +53,7 @@ WITHOUT_ROWS = frozenset(
 at its EXECUTE_LOAD event."""
 
 WITHOUT_PLACE = frozenset((ROTATE, HEARTBEAT, HEARTBEAT_V2))
-"""Events that stand in no file."""
+"""Events that are in no file."""
 
 Op = Literal["insert", "update", "delete"]
 _OPS: tuple[Op, Op, Op] = ("insert", "update", "delete")
@@ -115,7 +115,7 @@ def is_of_use(kind: int, codec: object) -> bool:
 
 
 def parse_event(buffer: bytes, start: int, end: int, checksum: bool) -> Event:
-    """Return the event that stands at ``buffer[start:end]``, header first.
+    """Return the event at ``buffer[start:end]``, header first.
 
     Args:
         checksum: the file is written with CRC32, which is verified here; TCP's own sum
@@ -128,7 +128,7 @@ def parse_event(buffer: bytes, start: int, end: int, checksum: bool) -> Event:
         raise damaged("an event shorter than its header")
     timestamp_s, kind, server_id, size, end_offset, flags = _header(buffer, start)
     if size != end - start:
-        raise damaged(f"event {kind} says {size} bytes and has {end - start}")
+        raise damaged(f"event {kind} declares {size} bytes and has {end - start}")
     body_end = end
     if checksum or kind == FORMAT_DESCRIPTION:
         body_end -= CHECKSUM_BYTES
@@ -154,11 +154,11 @@ def _verify_checksum(buffer: bytes, start: int, body_end: int, kind: int) -> Non
 
 
 def damaged(what: str) -> PositionLostError:
-    """Return the error for bytes that are not what the protocol says."""
+    """Return the error for bytes that do not follow the protocol."""
     return PositionLostError(
         f"the binlog stream is damaged: {what}",
         safe="nothing after the last whole transaction was published",
-        fix="start cdc again; if it stops at the same place, check the file on the server:\n"
+        fix="start cdc again; if it stops at the same position, check the file on the server:\n"
         "mysqlbinlog --verify-binlog-checksum FILE",
     )
 
@@ -195,7 +195,7 @@ class GtidEvent(NamedTuple):
 
 
 def parse_gtid(event: Event) -> GtidEvent:
-    """Return what a GTID, ANONYMOUS_GTID or MariaDB GTID event says."""
+    """Parse a GTID, ANONYMOUS_GTID or MariaDB GTID event."""
     if event.kind == MARIADB_GTID:
         return _parse_mariadb_gtid(event)
     if event.kind == GTID_TAGGED:
@@ -203,7 +203,7 @@ def parse_gtid(event: Event) -> GtidEvent:
     b, s = event.buffer, event.start
     commit_us = 0
     # After flags, sid and gno: the logical timestamps' type, two u64, then 7 bytes of
-    # immediate commit time since 8.0.1; their top bit says that the original one differs.
+    # immediate commit time since 8.0.1; their top bit means that the original one differs.
     if event.end >= s + 50 and b[s + 25] == 2:
         commit_us = _u64(b, s + 42)[0] & _COMMIT_TIME_BITS
     if not commit_us:
@@ -221,7 +221,7 @@ def _uuid(raw: bytes) -> str:
     return str(uuid.UUID(bytes=raw))
 
 
-# Source: mariadb sql/log_event.h, Gtid_log_event.  XA START and XA END stand in no event.
+# Source: mariadb sql/log_event.h, Gtid_log_event.  XA START and XA END are in no event.
 _FL_STANDALONE, _FL_PREPARED_XA = 1, 64
 
 
@@ -335,7 +335,7 @@ def parse_query(event: Event) -> QueryEvent:
         body = inflate(body)
     text = statement_text(body, collation)
     try:
-        # A statement that the server wrote itself (DROP TABLE) is UTF-8, whatever the event says.
+        # A statement that the server wrote itself (DROP TABLE) is UTF-8, regardless of the event.
         as_utf8 = body.decode("utf-8")
     except UnicodeDecodeError:
         return QueryEvent(schema, text, None, is_servers)
@@ -348,10 +348,10 @@ _Q_CATALOG, _Q_CATALOG_NZ = 2, 6
 
 
 def _client_collation(status: bytes) -> int | None:
-    """Return the collation id of ``character_set_client``; None: the event does not say it.
+    """Return the collation id of ``character_set_client``; None: the event lacks it.
 
-    Source: libs/mysql/binlog/event/statement_events.h, Query_event, "Status variables"; it stands
-    behind none but those that are known here, on MariaDB too (sql/log_event_server.cc).
+    Source: libs/mysql/binlog/event/statement_events.h, Query_event, "Status variables"; it comes
+    only after those that are known here, on MariaDB too (sql/log_event_server.cc).
     """
     at = 0
     while at < len(status):
@@ -370,7 +370,7 @@ def _client_collation(status: bytes) -> int | None:
 
 _Q_TIME_ZONE, _Q_UPDATED_DBS = 5, 12
 _Q_COLLATION_UTF8MB4 = 18
-"""MySQL 8.0 and newer alone write it."""
+"""Only MySQL 8.0 and newer write it."""
 _MORE_STATUS_BYTES = _STATUS_BYTES | {
     7: 2, 8: 2, 9: 8, 10: 4, 13: 3, 16: 1, 17: 8, _Q_COLLATION_UTF8MB4: 2, 19: 1, 20: 1
 }  # fmt: skip
@@ -379,7 +379,7 @@ _MORE_STATUS_BYTES = _STATUS_BYTES | {
 def _is_servers(status: bytes) -> bool:
     """Return whether a DML statement of MySQL 8.0 is the server's own: it names no database used.
 
-    False: a session wrote it, or may have; MariaDB's does not say it.
+    False: a session wrote it, or may have; MariaDB's event does not tell.
     Source: as `_client_collation`, Q_UPDATED_DB_NAMES.
     """
     at, ends_known = 0, False
@@ -413,7 +413,7 @@ def inflate(data: bytes) -> bytes:
     length_bytes = data[0] & 7
     size = int.from_bytes(data[1 : 1 + length_bytes], "big")
     if size > EVENT_MAX_BYTES:
-        raise damaged(f"a compressed event that says {size} bytes")
+        raise damaged(f"a compressed event that declares {size} bytes")
     try:
         # A length of 0 would be no limit.
         unpacking = zlib.decompressobj()
@@ -421,7 +421,7 @@ def inflate(data: bytes) -> bytes:
     except zlib.error as error:
         raise damaged(f"a compressed event: {error}") from None
     if len(out) != size or not unpacking.eof:
-        raise damaged(f"a compressed event of {len(out)} bytes that says {size}")
+        raise damaged(f"a compressed event of {len(out)} bytes that declares {size}")
     return out
 
 
@@ -445,6 +445,6 @@ def inflated_rows(buffer: bytes, at: int, end: int, *, images: int) -> tuple[byt
 
 
 def rows_at(event: Event) -> int:
-    """Return where in its buffer a rows event goes on behind table id, flags and extra data."""
+    """Return the index in its buffer after a rows event's table id, flags and extra data."""
     at = event.start + 8
     return at if event.kind in ROWS_V1 else at + (event.buffer[at] | event.buffer[at + 1] << 8)

@@ -1,4 +1,4 @@
-"""One event of many megabytes, as its packets come: held once, or passed over.
+"""One event of many megabytes, as its packets arrive: held once, or skipped.
 
 Pure.  A row of a table that is not captured can be as large as ``max_allowed_packet``,
 1 GiB; of such an event the header and the table id are kept, and its bytes are counted.
@@ -20,7 +20,7 @@ from cdc_reader.binlog.event import (
 
 PACKET_MAX_BYTES = 0xFFFFFF
 EVENT_AT = 5
-"""Behind a packet's header and its status."""
+"""After a packet's header and its status."""
 LONG_BYTES = 1 << 20
 """A packet of more is taken in as it comes."""
 
@@ -38,7 +38,7 @@ class LongEvent:
             begun: the first packet from its header on, at least to the table id; only looked
                 at: it is to be given to `take`.
             checksum: the file is written with CRC32.
-            is_needed: False: hold header and table id alone.
+            is_needed: False: hold only header and table id.
         """
         self.is_whole = False
         self._fields = HEADER.unpack_from(begun, EVENT_AT)

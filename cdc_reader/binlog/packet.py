@@ -1,4 +1,4 @@
-"""From the bytes of the dump connection to events.
+"""Split the bytes of the dump connection into events.
 
 Pure: bytes in, events out (`PacketReader.feed`).  A MySQL packet is ``length u24,
 sequence u8, payload``; a payload of 2^24 - 1 bytes is continued in the next packet.
@@ -41,7 +41,7 @@ from cdc_reader.binlog.long_event import EVENT_AT, LONG_BYTES, PACKET_MAX_BYTES,
 Usual = Callable[[bytes, int, bool], int]
 """``(buffer, at, checksum) -> at``: takes whole packets off the front, or none."""
 _OF_THE_FILE = frozenset((FORMAT_DESCRIPTION, ROTATE))
-"""Events that say, or end, what a file is written with."""
+"""Events that declare, or end, the format of a file."""
 _new = tuple.__new__
 """Half the time of calling a NamedTuple, whose constructor is written in Python."""
 _header = HEADER.unpack_from
@@ -58,7 +58,7 @@ _NOT_OUR_POSITION = ("uuid", "server_id", "can not handle replication events wit
 
 
 class PacketReader:
-    """Splits a dump connection's bytes into events, whatever the reads' boundaries are."""
+    """Splits a dump connection's bytes into events; reads may end anywhere in them."""
 
     def __init__(self, *, checksum: bool) -> None:
         """Begin at a packet's first byte.
@@ -79,7 +79,7 @@ class PacketReader:
         """Yield the events that are whole after these bytes; to be read to its end.
 
         Args:
-            usual: may take packets off the front by itself, whenever it is asked.
+            usual: called at each packet; may itself take packets off the front.
             needs: is asked of each large event; without it, all are held.
 
         Raises:
@@ -162,7 +162,7 @@ class PacketReader:
         if status == 0:
             checksum = self._file_checksum
             if _is_format(buffer, start + 1, end):
-                # It says so itself.  Sent from a place further on it is changed, and has a
+                # It declares that itself.  Sent from a later position it is changed, and has a
                 # checksum that is right only where the file has them.
                 checksum = buffer[end - CHECKSUM_BYTES - 1] == 1
             elif _is_invented(buffer, start + 1, end):
@@ -188,7 +188,7 @@ def _is_format(buffer: bytes, start: int, end: int) -> bool:
 
 
 def _is_invented(buffer: bytes, start: int, end: int) -> bool:
-    """Return whether an event stands in no file: a ROTATE before a file, or a heartbeat.
+    """Return whether an event is in no file: a ROTATE before a file, or a heartbeat.
 
     Source: mysql-server sql/rpl_binlog_sender.cc, fake_rotate_event; LOG_EVENT_ARTIFICIAL_F.
     """

@@ -27,7 +27,7 @@ _TORN = "a compressed transaction ends in the middle of an event"
 def expand_payload(event: Event, needs: Needs) -> Iterator[Event]:
     """Yield the events of a compressed transaction (event 40).
 
-    They have no checksum and no place of their own: `end_offset` and `size_bytes` are
+    They have no checksum and no position of their own: `end_offset` and `size_bytes` are
     the outer event's.  The payload is unpacked as a stream, so that a transaction of any
     size takes the memory of one event, and none of one that is not needed.
 
@@ -55,7 +55,7 @@ def expand_payload(event: Event, needs: Needs) -> Iterator[Event]:
 def _split(payload: memoryview, needs: Needs, *, zstd: bool) -> Iterator[bytes]:
     """Yield the events of an unpacked payload one by one.
 
-    Of those that are not whole in one piece and not needed, the first bytes alone.
+    Of those that are not whole in one piece and not needed, only the first bytes.
     """
     pieces = _unpacked(payload) if zstd else _pieces(payload)
     held = b""

@@ -35,11 +35,11 @@ SILENCE_S = 15.0
 """Nothing for this long, not even one of three heartbeats: the connection is half-open."""
 READ_BYTES = 1 << 18
 CHECKSUM_SQL = "SET @master_binlog_checksum = 'CRC32'"
-"""We read both kinds.  The library says so only where it is in force now, and a server refuses
+"""We read both kinds.  The library announces it only where it is in force now, and a server refuses
 the first file with checksums to a connection that did not."""
 RECEIVE_BUFFER_BYTES = 1 << 20
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""Of a socket that does not block.  A plain one also says None to its buffer; one of TLS always
+"""Of a socket that does not block.  A plain one also returns None to its buffer; one of TLS always
 raises, also where half a record has come.  Source: Python, ssl, "Notes on non-blocking sockets".
 """
 

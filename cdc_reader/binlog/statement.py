@@ -1,9 +1,9 @@
-"""What a statement in the binlog means for the captured tables.
+"""Classify a statement of the binlog: what it means for the captured tables.
 
 Pure.  A row-based binlog has statements only for transaction control and DDL; DML as a
 statement means that a session left ROW format, and its rows are not in the binlog.
 
-Nothing is parsed beyond tokens: a statement concerns a table when its name stands in it as an
+Nothing is parsed beyond tokens: a statement concerns a table when its name is in it as an
 identifier, or could where a character of it is not certain.  That can stop the reader once too
 often, never once too few.
 """
@@ -67,7 +67,7 @@ _NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
 
 
 class Clause(NamedTuple):
-    """What stands between two commas of a statement, outside of parentheses."""
+    """Text between two commas of a statement, outside of parentheses."""
 
     words: tuple[str, ...]
     """Upper case; empty where an identifier is quoted."""
@@ -87,9 +87,9 @@ class Statement:
     empties_memory: bool = False
     """Reads like the server's own on a MEMORY table that a restart has emptied."""
     clauses: tuple[Clause, ...] = ()
-    """Of a schema change: what stands between its commas."""
+    """Of a schema change: the texts between its commas."""
     engines: frozenset[str] = frozenset()
-    """What stands after the word ENGINE: ``{"MEMORY"}``; upper case."""
+    """Words after ENGINE: ``{"MEMORY"}``; upper case."""
 
 
 def control_of(text: str) -> Control | None:
@@ -198,7 +198,7 @@ def _clauses(token: re.Pattern[str], text: str) -> tuple[Clause, ...]:
 
 
 def _add_word(words: list[str], word: str) -> None:
-    """Keep the first words; MariaDB's ``SET STATEMENT … FOR`` stands before the statement."""
+    """Keep the first words; MariaDB's ``SET STATEMENT … FOR`` precedes the statement."""
     if word == "FOR" and words[:2] == ["SET", "STATEMENT"]:
         words.clear()
     elif len(words) < 6:
@@ -230,7 +230,7 @@ def _kind(words: list[str]) -> str:
 def is_dml(statement: Statement) -> bool:
     """Return whether the statement changes rows without showing them.
 
-    Whose rows, its names do not say: a trigger, a view, a function or a foreign key may
+    Its names do not tell whose rows: a trigger, a view, a function or a foreign key may
     reach any table.
     """
     return statement.kind in _DML

@@ -1,4 +1,4 @@
-"""TABLE_MAP events: which columns the rows that follow have.
+"""Parse TABLE_MAP events: which columns the rows that follow have.
 
 Pure.  Layout: MySQL source documentation, "Table_map_event" (libs/mysql/binlog/event/
 rows_event.h); MariaDB writes the same with fewer optional fields.
@@ -23,7 +23,7 @@ from cdc_reader.binlog.types import (
 )
 
 # Optional metadata, by their number on the wire; others (geometry type, visibility, vector
-# dimensions, what comes next) say nothing that a value depends on.
+# dimensions, what comes next) have nothing that a value depends on.
 _SIGNEDNESS, _DEFAULT_CHARSET, _COLUMN_CHARSET, _COLUMN_NAME, _SET_LABELS, _ENUM_LABELS = range(
     1, 7
 )
@@ -32,7 +32,7 @@ _PRIMARY_KEY, _PRIMARY_KEY_WITH_PREFIX, _LABEL_DEFAULT_CHARSET, _LABEL_COLUMN_CH
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnMap:
-    """One column as it stands in the row images.
+    """One column as it is in the row images.
 
     ``ColumnMap(name="id", type=8, meta=0, nullable=False, unsigned=True, …)``
     """
@@ -47,7 +47,7 @@ class ColumnMap:
     nullable: bool
     unsigned: bool
     collation: int | None
-    """Number of the collation of a text column, ENUM or SET; None: not said or no text."""
+    """Number of the collation of a text column, ENUM or SET; None: not given or no text."""
     labels: tuple[bytes, ...] | None
     """Of an ENUM or SET, in the column's character set."""
 
@@ -66,7 +66,7 @@ class TableMap:
     table: str
     columns: tuple[ColumnMap, ...]
     primary_key: tuple[int, ...]
-    """Places of the primary key's columns; empty: none, or not said."""
+    """Indexes of the primary key's columns; empty: none, or not given."""
     unreadable: str = ""
     """Why the columns are not known: a type that this version has never heard of."""
 
@@ -97,7 +97,7 @@ class TableMap:
 
 
 def parse_table_map(body: bytes, *, mariadb: bool) -> TableMap:
-    """Return what a TABLE_MAP event says.
+    """Parse a TABLE_MAP event.
 
     Args:
         body: the event after its 19-byte header, without checksum; table id first.
@@ -116,7 +116,7 @@ def parse_table_map(body: bytes, *, mariadb: bool) -> TableMap:
 
 
 class _Bytes:
-    """A place in bytes that moves on; never past ``end``."""
+    """A cursor in bytes that moves forward; never past ``end``."""
 
     __slots__ = ("_all", "at", "end")
 
@@ -149,11 +149,11 @@ class _Bytes:
             yield self.number()
 
     def string(self) -> bytes:
-        """Return bytes that their length stands before."""
+        """Return bytes that follow their length."""
         return self.take(self.number())
 
     def part(self, count: int) -> _Bytes:
-        """Return the next bytes as a place of their own."""
+        """Return the next bytes as a cursor of their own."""
         at = self.at
         self.take(count)
         return _Bytes(self._all, at, self.at)
@@ -240,7 +240,7 @@ def _column(draft: _Draft) -> ColumnMap:
 
 
 def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[int, ...]:
-    """Fill the optional metadata in; return the places of the primary key's columns."""
+    """Fill the optional metadata in; return the indexes of the primary key's columns."""
 
     def of(is_wanted: Callable[[Type], bool]) -> list[_Draft]:
         return [draft for draft in drafts if is_wanted(BY_CODE[draft.type])]

@@ -1,1 +1,1 @@
-"""What MySQL says about itself and its tables."""
+"""Facts about the MySQL server and its tables, and the checks of them."""

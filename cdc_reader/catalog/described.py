@@ -1,4 +1,4 @@
-"""What the catalog says of several tables: their columns, unique keys and foreign keys.
+"""Columns, unique keys and foreign keys of several tables, from the catalog.
 
 A schema of which most tables are wanted is asked for at once, so that 5,000 tables take three
 statements; of another one each table is asked for by name, which is what a MariaDB with many
@@ -19,7 +19,7 @@ from cdc_reader.catalog.dialect import Dialect, dialect_of
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier
 
 WHOLE_FROM_TABLES = 20
-"""So few tables of a schema are asked for one by one, whatever else it has."""
+"""Up to this many tables of a schema are queried one by one, however many it has."""
 WHOLE_FROM_SHARE = 0.25
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
@@ -177,7 +177,7 @@ def cascades_of(connection: Connection[Any], entries: Sequence[Entry]) -> Rows:
 def _about(
     connection: Connection[Any], entries: Sequence[Entry], statement: str, name: str
 ) -> Rows:
-    """Return what a statement says of tables; one with nothing is not in it.
+    """Return a statement's rows by table; a table without rows is not in it.
 
     Args:
         statement: its first column is the table's name; ``{named}`` and ``{table}`` stand where
@@ -189,7 +189,7 @@ def _about(
             parts = (f" AND {name} = %s", "") if len(bound) > 1 else ("", f"{name}, ")
             text = statement.format(named=parts[0], table=parts[1])
             for table, *rest in rows_of(connection, text, bound):
-                # The catalog gives names as it stores them, whatever was asked for.
+                # The catalog returns names as it stores them, not as they were asked for.
                 if table in some:
                     out.setdefault(f"{schema}.{table}", []).append(tuple(rest))
     return out

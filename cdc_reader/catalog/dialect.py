@@ -1,7 +1,7 @@
-"""What of a server's kind and version matters to its tables.
+"""Properties of a server's kind and version that matter to its tables.
 
 Pure.  Sources: MySQL 8.0.23 release notes, "Invisible columns"; what MariaDB writes for generated
-columns was seen on 10.11.18 (whole rows) and 11.8.9 (INSERT alone has them).
+columns was seen on 10.11.18 (whole rows) and 11.8.9 (only INSERT has them).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEWEST = Dialect(mariadb=False, version=(9, 7))
 
 
 def dialect_of(version: str) -> Dialect:
-    """Return what ``SELECT VERSION()`` says.
+    """Parse the result of ``SELECT VERSION()``.
 
     >>> dialect_of("11.8.9-MariaDB-4 from Debian-log")
     Dialect(mariadb=True, version=(11, 8, 9))

@@ -1,6 +1,6 @@
-"""What MySQL says about itself: version, binlog, replication, rights.
+"""Facts about the MySQL server: version, binlog, replication, rights.
 
-Read alone; nothing is changed on the source.  What follows from it is in `source_check`; the
+Read-only; nothing is changed on the source.  What follows from it is in `source_check`; the
 tables are in `tables` and `table_check`.
 """
 
@@ -87,7 +87,7 @@ SELECT DISTINCT t.processlist_id AS id FROM performance_schema.variables_by_thre
 
 
 def server_facts(connection: Connection[Any]) -> ServerFacts:
-    """Return what the server says about itself, in one query that needs no right.
+    """Return the server's version and settings, in one query that needs no right.
 
     Raises:
         pymysql.MySQLError: the connection broke; see `translated`.
@@ -110,7 +110,7 @@ def server_facts(connection: Connection[Any]) -> ServerFacts:
 
 
 def server_state(connection: Connection[Any], facts: ServerFacts) -> ServerState:
-    """Return what the server says of its replication, as far as this login may ask.
+    """Return the server's replication status, as far as this login may query it.
 
     Raises:
         pymysql.MySQLError: the connection broke; see `translated`.
@@ -191,7 +191,7 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
         missing.append("REPLICATION SLAVE")
     except (PositionLostError, UnavailableError) as error:
         if check_source(facts):
-            pass  # which says why there is no binlog to be had
+            pass  # its text gives the reason why the binlog cannot be read
         elif isinstance(error, UnavailableError):
             raise
         else:

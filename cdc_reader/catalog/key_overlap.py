@@ -129,7 +129,7 @@ def _atoms(template: KeyTemplate, alphabets: Mapping[str, str]) -> list[_Atom]:
         if alphabet is None:
             out.append(_Atom(None, escaped, repeats=True))
             continue
-        # What is escaped stands there as %3A.
+        # An escaped character appears as %3A.
         hexes = "%0123456789ABCDEF" if escaped & set(alphabet) else ""
         characters = frozenset(alphabet) - escaped | frozenset(hexes)
         out += [_Atom(characters), _Atom(characters, repeats=True)]

@@ -1,4 +1,4 @@
-"""What of a server's configuration and state breaks the promise, and what fixes it.
+"""Findings about the source's configuration and state, each with its fix.
 
 Pure.  MySQL's and MariaDB's defaults differ, and so do the statements.  The forms for managed
 servers were not tried; their documentation is Amazon RDS "Working with DB parameter groups" and
@@ -20,7 +20,7 @@ KEPT_WANTED_S = 604_800
 OLDEST = {"MySQL": (8, 0, 1), "MariaDB": (10, 5)}
 """The first with ``binlog_row_metadata``."""
 _OF_SESSIONS = {"binlog_format", "binlog_row_image", "binlog_row_value_options"}
-"""Those of which each session has its own; all others here are GLOBAL alone.
+"""Variables that each session has its own copy of; all others here are only GLOBAL.
 Source: MySQL manual, "Binary Logging Options and Variables"; MariaDB knowledge base, the same."""
 _AGAIN = "then let applications connect again: open sessions keep the old value"
 _FILTERS = (
@@ -64,7 +64,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
-    """What a server said of its replication; None where this login may not ask."""
+    """The server's replication status; None where this login may not query it."""
 
     do_dbs: tuple[str, ...] = ()
     ignore_dbs: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class ServerState:
     prepared: tuple[str, ...] | None = None
     """XA transactions that are prepared, as XA COMMIT takes them: ``X'61',X'',1``."""
     odd_sessions: tuple[int, ...] | None = None
-    """Connections that write the binlog otherwise than the server's settings say."""
+    """Connections whose session settings for the binlog differ from the server's."""
 
 
 def check_source(facts: ServerFacts) -> list[Finding]:

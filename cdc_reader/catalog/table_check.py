@@ -1,4 +1,4 @@
-"""What of the captured tables stops a run, or should be known before it.
+"""Problems of the captured tables that stop a run or should be known before it.
 
 Asks information_schema and, for many tables at once, for no rows of them.
 """
@@ -163,7 +163,7 @@ def not_null(definition: str) -> str:
 def _cascades(
     table: Table, rows: Sequence[tuple[Any, ...]], *, is_native: bool | None
 ) -> Iterator[Finding]:
-    """Report changes that InnoDB makes itself and that stand in no binlog.
+    """Report changes that InnoDB makes itself and that are in no binlog.
 
     Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
     by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.

@@ -1,4 +1,4 @@
-"""What a table's rows become in Redis: settings and columns to a `Table`.
+"""Build a `Table` from its settings and columns: the form of its rows in Redis.
 
 Pure.  Every column that the settings name is looked for, and every combination that could not
 be kept right is refused: all of a table's problems at once (docs/models.md).
@@ -27,7 +27,7 @@ _P = ParamSpec("_P")
 
 
 class Refused(PreflightError):
-    """Raised for a table that cannot be captured as it is; says everything about it."""
+    """Raised for a table that cannot be captured as it is; reports all its problems."""
 
     findings: tuple[Finding, ...] = ()
 
@@ -53,7 +53,7 @@ class TableBuilder:
         mask_key: MaskKey | None,
         dialect: Dialect,
     ) -> None:
-        """Take what the catalog says."""
+        """Take the catalog's facts."""
         self.qualified = f"{schema}.{name}"
         self._schema, self._name, self._wanted = schema, name, wanted
         self._columns, self._all_keys, self._mask_key = tuple(columns), keys, mask_key
@@ -232,7 +232,7 @@ class TableBuilder:
     def _check_identity(
         self, key: KeyTemplate, field: KeyTemplate | None, indexes: Sequence[Index]
     ) -> None:
-        """Refuse two rows with one place: what the one leaves, the other would lose."""
+        """Refuse two rows with one field or member: removing one would remove the other."""
         if field is not None and not self._is_unique({*key.columns, *field.columns}):
             self._refuse(
                 "key and field together contain no unique key: rows would share a field, and lose "
@@ -292,7 +292,7 @@ class TableBuilder:
         )
 
     def _check_generated(self, used: set[str] | None, value: str | None) -> None:
-        """Refuse columns that the binlog has in some rows alone."""
+        """Refuse columns that the binlog has only in some rows."""
         named = [
             column.name
             for column in self._columns
@@ -315,7 +315,7 @@ class TableBuilder:
             )
         )
 
-    # -- what is said -------------------------------------------------------------------
+    # -- messages --------------------------------------------------------------------------
 
     def _tried(self, make: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         try:

@@ -1,6 +1,6 @@
-"""From the names that a user wrote to captured tables, through information_schema.
+"""Look up captured tables in information_schema by the names that a user wrote.
 
-Names are bound, never put into SQL; what stands in a statement is the catalog's own name.
+Names are bound, never put into SQL; a statement contains only the catalog's own name.
 `table_of` and what it calls decide and are pure; the rest asks.
 """
 

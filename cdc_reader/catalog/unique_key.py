@@ -22,7 +22,7 @@ class UniqueKeys(NamedTuple):
     whole: tuple[Key, ...] = ()
     """Of whole columns: rows are told apart and read in order by them."""
     partial: tuple[tuple[Key, str], ...] = ()
-    """On a part of a column, with that part, ``(("k",), "k(3)")``: rows are told apart alone."""
+    """On a part of a column, with that part, ``(("k",), "k(3)")``: only tells rows apart."""
     primary: Key = ()
     """Columns of the primary key, also of one on a part of a column; empty: there is none."""
 

@@ -1,1 +1,1 @@
-"""Messages on their way into the stream."""
+"""Messages and flushes before they enter the stream."""

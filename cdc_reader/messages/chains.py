@@ -1,7 +1,7 @@
-"""Messages on their way, and the chains of a stream with several partitions.
+"""Runs of messages, and the chains of a stream with several partitions.
 
 Pure.  Each partition has a chain of its own: ``prev`` is the id of the message before it
-there.  Ids grow through all of them, so that one id says what a restart has to skip
+there.  Ids grow through all of them, so that one id tells what a restart has to skip
 (docs/adr/0008-partitions.md).
 """
 
@@ -58,7 +58,7 @@ class Chains:
 
 
 SNAPSHOT_MESSAGE_BYTES = 32 << 10
-"""From so many bytes of rows on a message is full: what NATS takes for one is spread over a
+"""At this many bytes of rows a message is full: what NATS takes for one is spread over a
 hundred rows, and its smallest limit is far (docs/adr/0006-snapshot-in-line.md)."""
 
 
@@ -80,7 +80,7 @@ def packed(rows: Sequence[bytes], partitions: int) -> Iterator[tuple[int, list[b
     for row in rows:
         n = partition_of(_decode_keyed(row).key, partitions) if partitions > 1 else 0
         if len(row) >= SNAPSHOT_MESSAGE_BYTES and waiting[n]:
-            # Alone: it may be as large as NATS takes, and is then no row less.
+            # Only this row: it may be as large as NATS takes.
             yield n, waiting[n]
             waiting[n], sizes_bytes[n] = [], 0
         waiting[n].append(row)

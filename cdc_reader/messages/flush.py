@@ -1,4 +1,4 @@
-"""A flush: messages that go out together, the fence before them, their bytes on the wire.
+"""A flush: messages published together, their fence and their bytes on the wire.
 
 See docs/adr/0007-fence.md.
 """
@@ -34,9 +34,9 @@ class Outcome(NamedTuple):
     """What became of a flush."""
 
     stored: int
-    """Messages stored: the first so many."""
+    """How many messages were stored, from the first."""
     sequence: int
-    """Of the last one stored; foreign messages may stand between ours."""
+    """Of the last one stored; foreign messages may be between ours."""
     error_code: int
     """Why not all were stored; 0: they were."""
 
@@ -52,11 +52,11 @@ class Flush:
     is_claim: bool = False
     """A reader's first message: it takes the stream's end over."""
     stored: int = 0
-    """Messages acknowledged so far, where each is acknowledged singly."""
+    """Messages acknowledged until now, where each is acknowledged separately."""
     sequence: int = 0
     """Of the newest of them."""
     error_code: int = 0
-    """Why a batch ends early: said before its end is."""
+    """Why a batch ends early: known before its end is."""
 
 
 def sequence_fence(sequence: int) -> bytes:
@@ -88,7 +88,7 @@ def batch_of(headers: bytes) -> str:
 def parts(
     runs: Iterable[Run], prefix: str, *, max_messages: int, max_bytes: int
 ) -> Iterator[list[Message]]:
-    """Yield the runs' messages in flushes of at most so many messages and bytes."""
+    """Yield the runs' messages in flushes of a limited number of messages and bytes."""
     messages: list[Message] = []
     size_bytes = 0
     for run in runs:
@@ -144,7 +144,7 @@ def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[
     out, unseen = list(last_of), set(range(len(last_of)))
     for message in reversed(messages):
         name = message[0].rpartition(b".")[2]
-        # A barrier stands in every partition.
+        # A barrier is in every partition.
         found = unseen & {int(name)} if name.isdigit() else set(unseen)
         for partition in found:
             out[partition] = id_of(message)

@@ -1,4 +1,4 @@
-"""What is reported of a message that is larger than NATS carries.
+"""Report of a message that is larger than NATS carries.
 
 Pure.
 """

@@ -12,7 +12,7 @@ typedef struct {
     uint64_t event; /* that moved it last */
 } ChainEnd;
 
-/* The chain of messages that the rows are put behind. */
+/* The chain of messages that the rows are added to. */
 typedef struct {
     const char *middle, *tail; /* before the id, and after the one before it */
     size_t middle_size, tail_size;

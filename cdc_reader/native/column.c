@@ -88,7 +88,7 @@ typedef struct {
 } Groups;
 
 /* The next group of a DECIMAL, of 1 to 9 digits; UINT64_MAX: one with a digit too many.
-   A negative number has all its bits inverted, and the very first bit says which it is. */
+   A negative number has all its bits inverted, and the very first bit tells which it is. */
 static uint64_t next_group(Groups *groups, int digits)
 {
     int size = DIGIT_BYTES[digits];
@@ -274,7 +274,7 @@ static int called(const Column *column, const Cell *cell, Text *to, const Escape
     if (utf8 != NULL)
         put = text_escape(to, utf8, (size_t)size, escapes, false);
     else
-        PyErr_Clear(); /* the Python code calls the function again and says what it means */
+        PyErr_Clear(); /* the Python code calls the function again and reports the error */
     Py_XDECREF(text);
     return put;
 }
@@ -291,7 +291,7 @@ static int json(const Column *column, const Cell *cell, Text *to, const Escapes 
     return put;
 }
 
-/* 2026-11-23 10:00:00.5; a date without month or day stands as it is printed. */
+/* 2026-11-23 10:00:00.5; a date without month or day is kept as printed. */
 static int printed_datetime(const Column *column, const Cell *cell, Text *to)
 {
     const char *from = (const char *)cell->at;

@@ -1,4 +1,4 @@
-/* One column of a row: where its bytes stand, and the text that they are. */
+/* One column of a row: where its bytes are, and the text that they become. */
 
 #ifndef CDC_COLUMN_H
 #define CDC_COLUMN_H
@@ -14,11 +14,11 @@ enum kind {
     DATETIME,  /* detail: digits of the fraction */
     TIMESTAMP, /* the same */
     LABEL,     /* ENUM; extra: labels in UTF-8, that of 0 first */
-    TEXT,      /* detail: 1 ASCII alone */
+    TEXT,      /* detail: 1 only ASCII */
     JSON,      /* extra: the function for what is unusual */
     CALLED,    /* extra: function from the bytes to the text */
     /* As SELECT prints them: */
-    PRINTED,          /* stands as it is */
+    PRINTED,          /* as it is */
     PRINTED_DATETIME,
     PRINTED_TIMESTAMP,
     KINDS
@@ -39,10 +39,10 @@ typedef struct {
 /* spec: (kind, detail, fixed_bytes, length_bytes, nullable, quoted, extra) */
 int column_begin(Column *column, PyObject *spec);
 
-/* The text of a value that is not NULL, with the characters as `escapes` says. */
+/* The text of a value that is not NULL, with the characters as `escapes` has them. */
 int column_text(const Column *column, const Cell *cell, Text *to, const Escapes *escapes);
 
-/* The value's token in the JSON object of its row, which itself stands in a JSON string. */
+/* The value's token in the JSON object of its row, which itself is in a JSON string. */
 int column_token(const Column *column, const Cell *cell, Text *to);
 
 static inline uint64_t big_endian(const unsigned char *at, size_t size)

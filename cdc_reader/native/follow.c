@@ -2,8 +2,8 @@
 
    Nearly every transaction is GTID, BEGIN, TABLE_MAP, rows, XID.  These are taken here, each
    with the effect that cdc_reader/publish/transaction.py gives it; at anything else this stops in front
-   of it, with the state as it is there, and the Python code resumes.  So every refusal, every
-   rare event and every doubt has one place, and this file none.
+   of it, with the state as it is there, and the Python code resumes.  So every refusal,
+   rare event and unclear case is handled there, and none here.
 
    Layouts: as in cdc_reader/binlog/packet.py, event.py. */
 
@@ -40,7 +40,7 @@ typedef struct {
     uint64_t first, last;
 } Range;
 
-/* Where the reading stands; the names are those of the Assembler. */
+/* State of the reading; the names are those of the Assembler. */
 typedef struct {
     uint64_t end;
     int in_transaction, begun;

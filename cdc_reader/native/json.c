@@ -40,7 +40,7 @@ static int quoted(Document *d, size_t at, size_t size, size_t end)
     return put != DONE ? put : PUT_LITERAL(d->to, "\"");
 }
 
-/* A length in groups of seven bits stands before it. */
+/* It follows its length in groups of seven bits. */
 static int string(Document *d, size_t at, size_t end)
 {
     size_t size = 0;
@@ -94,7 +94,7 @@ static bool is_inline(unsigned kind, bool large)
     return (kind >= LITERAL && kind <= UINT16) || (large && (kind == INT32 || kind == UINT32));
 }
 
-/* An object or array; places in it count from its own first byte. */
+/* An object or array; offsets in it count from its own first byte. */
 static int container(Document *d, unsigned kind, size_t at, size_t end, int depth)
 {
     bool large = kind == LARGE_OBJECT || kind == LARGE_ARRAY;

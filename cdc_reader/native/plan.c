@@ -1,4 +1,4 @@
-/* Rows -> message bodies, by what cdc_reader/rows/row_plan.py says of a table. */
+/* Rows -> message bodies, by the plan that cdc_reader/rows/row_plan.py makes for a table. */
 
 #include "plan.h"
 
@@ -303,7 +303,7 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row, int *place)
         return FAILED;
     bool is_update = PyBytes_GET_SIZE(plan->before) && PyBytes_GET_SIZE(plan->after);
     if (is_update && !keeps_its_key(plan)) {
-        /* `to` may move while it grows; the key is found by its place. */
+        /* `to` may move while it grows; the key is found by its offset. */
         Text key = {0};
         if (text_put(&key, to->data + key_at, key_size) < 0)
             return FAILED;

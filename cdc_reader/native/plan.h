@@ -9,7 +9,7 @@
 typedef struct {
     int column; /* -1: literal text */
     PyObject *literal;
-    Escapes *escapes; /* NULL: those of JSON alone */
+    Escapes *escapes; /* NULL: only those of JSON */
 } Part;
 
 typedef struct {

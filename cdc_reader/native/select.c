@@ -1,4 +1,4 @@
-/* Rows of a SELECT, cut out of the connection's bytes; cdc_reader/rows/result_set.py says the rest. */
+/* Rows of a SELECT, cut out of the connection's bytes; cdc_reader/rows/result_set.py has the rest. */
 
 #include "column.h"
 

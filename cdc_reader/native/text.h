@@ -1,4 +1,4 @@
-/* Text that grows, and the JSON escapes that stand in it. */
+/* Text that grows, and the JSON escapes in it. */
 
 #ifndef CDC_TEXT_H
 #define CDC_TEXT_H
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* UNUSUAL: nothing is wrong here, the Python code carries it or says why it cannot. */
+/* UNUSUAL: nothing is wrong here, the Python code carries it or reports why it cannot. */
 enum outcome { FAILED = -1, DONE = 0, UNUSUAL = 1 };
 
 typedef struct {
@@ -17,7 +17,7 @@ typedef struct {
     size_t size, room;
 } Text;
 
-/* How each ASCII character stands in a text; all others stand as they are. */
+/* How each ASCII character is written in a text; all others are unchanged. */
 typedef struct {
     uint8_t plain[256];
     uint8_t size[128];
@@ -25,7 +25,7 @@ typedef struct {
 } Escapes;
 
 extern Escapes escaped_once;  /* inside a JSON string */
-extern Escapes escaped_twice; /* inside a JSON string that stands in a JSON string */
+extern Escapes escaped_twice; /* inside a JSON string that is in a JSON string */
 
 void escapes_begin(void);
 int escapes_of_key(Escapes *to, PyObject *texts);

@@ -1,1 +1,1 @@
-"""Events to messages, and messages into the stream."""
+"""Turn events into messages, and publish them to the stream."""

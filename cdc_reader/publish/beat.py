@@ -1,7 +1,7 @@
 """When the next heartbeat is due.
 
-Pure.  A heartbeat is what a restart begins at, and what `cdc wait` looks for in Redis: it says
-that all transactions of its GTID set stand before it.  So one goes out after a change at once
+Pure.  A restart resumes at a heartbeat, and `cdc wait` looks for one in Redis: it states
+that all transactions of its GTID set are before it.  So one goes out after a change at once
 while the binlog is quiet, as long as the allowance lasts; under load every `heartbeat_s`.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 ALLOWANCE_S = 60
-"""So much of the allowance can be saved up: a burst of changes is followed closely."""
+"""The most of the allowance that can be saved up: a burst of changes is followed closely."""
 QUIET_BYTES = 1 << 16
-"""Less in one read: no backlog is behind it."""
+"""Fewer bytes in one read: there is no backlog."""
 
 Progress = int
 """Chunks of snapshots that are in line."""

@@ -1,4 +1,4 @@
-"""Whether a reader whose flush was refused may go on at the stream's end.
+"""Decide whether a reader whose flush was refused may continue at the stream's end.
 
 No IO of its own.  See docs/adr/0007-fence.md.
 """
@@ -15,13 +15,13 @@ from cdc.message import REFRESH, subject_for
 def check_end(
     sequence: int, last_sequence: int, prefix: str, ours: Collection[StoredMessage]
 ) -> None:
-    """Make sure that a reader whose last message is at `sequence` may go on at the stream's end.
+    """Make sure that a reader whose last message is at `sequence` may continue at the stream's end.
 
     Args:
-        ours: messages of ours that stand after `sequence`.
+        ours: messages of ours after `sequence`.
 
     Raises:
-        FencedError: as `Publisher` says it.
+        FencedError: the stream lost its tail, or has messages that are not this reader's.
     """
     if last_sequence < sequence:
         raise FencedError("the stream lost its tail; going back to what it holds")

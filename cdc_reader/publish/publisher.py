@@ -1,4 +1,4 @@
-"""Exactly once into the stream: one flush in flight, fenced.
+"""Publish exactly once to the stream: one flush in flight, fenced.
 
 Every flush is published against what the stream must have before it.  So a second reader, a
 lost tail or a lost acknowledgement shows up as a refused flush, and never as a repeated or
@@ -7,7 +7,7 @@ missing message.
 A flush is one fast-ingest batch (NATS ADR-50: one acknowledgement for the whole) where the
 server has it, and acknowledged single publishes where it has not.  Both end at the first
 refused message: what was stored is a prefix of the flush.  A batch names itself in its first
-message, so that whoever takes over can end it first: docs/adr/0007-fence.md.
+message, so that a reader that takes over can end it first: docs/adr/0007-fence.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ LEADER_ASKED_EVERY_S = 0.5
 STEPPED_OVER_SINGLY = 64
 """At once: what lasts until the claim is sent again decides whether others come between."""
 CROWDED_FLUSHES = 100
-"""So many flushes without a foreign message, and the stream counts as ours alone again."""
+"""After this many flushes without a foreign message, the stream counts as only ours again."""
 _WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT = 10071, 10070, 10164
 _BATCH_UNKNOWN = 10208
 _FULL = {10077, 10122, 10023}
@@ -85,7 +85,7 @@ HEARTBEATS_IN_ROOM = 16
 
 
 class Publisher:
-    """Publishes flushes in order and knows where in the stream its last message stands."""
+    """Publishes flushes in order and knows the sequence of its last message."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Publisher:
         Args:
             nc: connected; opened and closed by the caller.
             seal: the stream's.
-            ours_at: where our newest message stands.
+            ours_at: sequence of our newest message.
             fast_ingest: the stream allows batches (nats-server 2.14 and newer).
         """
         self.sequence = sequence
@@ -134,12 +134,12 @@ class Publisher:
         self._heartbeat_subject = subject_for(prefix, HEARTBEAT).encode()
         self._newest_is_heartbeat = False
         self.heartbeat_seq = self.boundary_seq = 0
-        """Of the newest heartbeat, and of the newest with nothing after its place; 0: none yet."""
+        """Of the newest heartbeat, and of the newest with nothing after it; 0: none yet."""
         self.room_bytes = 0
         """What the stream takes in all; 0: no limit is known."""
         self._since_heartbeat_bytes = 0
         self.make_room: Callable[[], Awaitable[str]] | None = None
-        """Removes what may go from a full stream; says what holds the rest."""
+        """Removes what may go from a full stream; reports what holds the rest."""
         self._crowded_flushes = 0
         self._max_body_bytes = nc.max_payload - HEADERS_BYTES
 
@@ -188,7 +188,7 @@ class Publisher:
             return
         with connection.unless_lost(self._nc):
             await self._nc.subscribe(f"{self._inbox}.>", cb=self._on_reply)
-            with suppress(ApiError):  # without a stream, the claim says what is missing
+            with suppress(ApiError):  # without a stream, the claim reports what is missing
                 self._leader = (await stream_state(self._nc, self._stream)).leader
         self._watch = asyncio.create_task(self._watch_for_loss())
         self._nc.on_denied.append(self._denied)
@@ -207,7 +207,7 @@ class Publisher:
             self._flush.done.set_exception(connection.lost(self._nc))
 
     async def _ask_for_leader(self, flush: Flush) -> None:
-        with suppress(CdcError):  # between two leaders nobody answers
+        with suppress(CdcError):  # during a leader election no server answers
             leader = (await stream_state(self._nc, self._stream)).leader
             if leader and self._leader and leader != self._leader and not flush.done.done():
                 self._lost(flush, f"the stream {self._stream} has another leader, {leader}")
@@ -243,7 +243,7 @@ class Publisher:
             await self.settle()
             self._note_ends(messages)
             self._since_heartbeat_bytes += sum(len(body) for _, body in messages)
-            # What stands after the newest heartbeat cannot leave: it may not fill the stream.
+            # Messages after the newest heartbeat cannot be removed: they must not fill the stream.
             is_due = bool(self.room_bytes) and self._since_heartbeat_bytes >= every_bytes
             if self._crowded_flushes or is_due:
                 messages.append(self._repeated_heartbeat(messages))
@@ -333,7 +333,7 @@ class Publisher:
 
     async def _write(self, flush: Flush) -> None:
         if self._crowded_flushes and self._newest_is_heartbeat:
-            # Between foreign messages our sequence is old before the flush is there.
+            # With foreign messages our sequence is outdated before the flush arrives.
             fence = heartbeat_fence(self.heartbeat_seq, self._prefix)
         else:
             fence = sequence_fence(self.sequence)
@@ -410,7 +410,7 @@ class Publisher:
         """Take the stream's new end as ours, if only applications wrote after us.
 
         Raises:
-            FencedError: a message of ours stands there that this reader did not send, or the
+            FencedError: a message of ours exists that this reader did not send, or the
                 stream ends before our last message (its tail was lost).
         """
         state = await stream_state(self._nc, self._stream)

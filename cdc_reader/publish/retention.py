@@ -1,6 +1,6 @@
-"""What is applied leaves the stream: decided by `cdc.jetstream.kept`, done by the reader.
+"""Remove applied messages from the stream, as `cdc.jetstream.kept` decides.
 
-The reader does it because it alone knows what a restart of its own needs.  What cannot be asked
+The reader does it because only it knows what its own restart needs.  What cannot be asked
 (a right that lacks, a server that is away) removes nothing.
 """
 
@@ -22,11 +22,11 @@ from cdc.telemetry import Log
 LOOK_EVERY_S, LOOK_OFTEN_S = 10.0, 2.0
 """The second where the stream's size is limited."""
 SLACK = 1 / 24
-"""Of the time to keep: so much at least is removed at once."""
+"""Least share of the time to keep that is removed at once."""
 
 
 class Retention:
-    """Removes from one stream what nobody needs."""
+    """Removes from one stream what is no longer needed."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Retention:
                 else what a failover needs is kept too.
             lists: where the lists of tables begin, forgetting those before a sequence.
             wants_list: told where the list of tables keeps what could go.
-            heard: what live sinks say they have applied.
+            heard: what live sinks report as applied.
             has_room: told how many bytes the stream takes in all; 0: no limit is known.
         """
         self._nc, self._settings, self._log = nc, settings, log
@@ -122,7 +122,7 @@ class Retention:
             await api(self._nc, f"STREAM.PURGE.{stream}", {"seq": seq})
             return ""
         if is_full and cut.held_by == LIST:
-            # There is no room for another list: what stands between it and the end goes alone.
+            # There is no room for another list: only what is between it and the end is removed.
             rest = may_go(known, restart_seq=self._restart_seq(True), lists=())
             for subject in self._between():
                 body = {"filter": subject, "seq": rest.seq}
@@ -131,7 +131,7 @@ class Retention:
         return why(cut)
 
     def _between(self) -> Iterator[str]:
-        """Yield what stands between lists."""
+        """Yield the messages between lists."""
         prefix, partitions = self._settings.subject_prefix, self._settings.partitions
         yield from (subject_for(prefix, op) for op in (*OPERATIONS, HEARTBEAT, SCHEMA, SNAPSHOT))
         if partitions > 1:

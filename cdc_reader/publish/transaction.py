@@ -1,9 +1,9 @@
-"""From events to messages: the state of the transaction that is being read.
+"""Turn events into messages, with the state of the transaction that is being read.
 
 Pure.  `Assembler.take` appends finished message bodies to `runs` and moves `position`
 at transaction ends only (invariant 2).  What it cannot carry exactly it refuses with the
-place, the reason and the fix (invariants 3 and 6); nothing is skipped but what the
-stream already holds.
+position, the reason and the fix (invariants 3 and 6); nothing is skipped except what the
+stream already has.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Assembler:
         self._epoch = resume.epoch
         self._skip = parse_id(resume.last)
         self._published = resume.published
-        self._is_place_known = resume.is_place_known
+        self._is_position_known = resume.is_position_known
         self._targets = targets
         self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
         self._mariadb = mariadb
@@ -133,7 +133,7 @@ class Assembler:
         return self._published is not None or bool(self._skip and here < self._skip[:3])
 
     def has_passed(self, watermark: Watermark) -> bool:
-        """Return whether the newest boundary is at or after the watermark, by place and GTIDs."""
+        """Return whether the newest boundary is at or after the watermark: position and GTIDs."""
         if self._at.boundary < watermark.place:
             return False
         own, other = self._gtid_set, watermark.gtid_set
@@ -154,10 +154,10 @@ class Assembler:
         return ev.is_of_use(kind, self._by_id.get(table_id, "refused when it is whole"))
 
     def take_usual(self, buffer: bytes, at: int, checksum: bool) -> int:
-        """Take the usual packets in that stand whole at ``buffer[at:]``; return the place after.
+        """Take the usual packets that are complete at ``buffer[at:]``; return the index after them.
 
         The compiled path does to this state what `take` would do, event by event, and stops in
-        front of the first that is rare or doubtful.  See docs/adr/0009-compiled-hot-path.md.
+        front of the first that is rare or unclear.  See docs/adr/0009-compiled-hot-path.md.
         """
         if _native is None or self._skip or self._xa or self._published is not None:
             return at
@@ -190,7 +190,7 @@ class Assembler:
                 self._gtid_set.add(str(commit))
         if followed.committed >= 0:
             self._at.move_boundary(followed.committed)
-            self._is_place_known = True
+            self._is_position_known = True
         return followed.at
 
     def snapshot_run(self, table: str, rows: Sequence[bytes], *, read_us: int) -> Run:
@@ -201,8 +201,8 @@ class Assembler:
         )
         return run
 
-    def place(self) -> str:
-        """Return the place in words, for errors: file, offset and GTID."""
+    def position_text(self) -> str:
+        """Return the current position for errors: ``binlog.000012:4711, GTID 7271…:8004``."""
         return f"{self._at.file}:{self._at.end}" + (f", GTID {self._gtid}" if self._gtid else "")
 
     # -- coordinates ---------------------------------------------------------------
@@ -221,8 +221,8 @@ class Assembler:
         self._between(event)
 
     def _between(self, event: Event) -> None:
-        """Move the boundary over what stands between transactions."""
-        is_outside = self._is_place_known and not self.in_transaction
+        """Move the boundary over events between transactions."""
+        is_outside = self._is_position_known and not self.in_transaction
         if is_outside and event.end_offset and event.kind != ev.HEARTBEAT:
             self._at.move_boundary()
 
@@ -239,9 +239,9 @@ class Assembler:
 
     def _commit(self, _: Event | None = None) -> None:
         if self._payload_row is not None:
-            return  # the boundary is the end of the payload event, which has a place
+            return  # inner events have no position: the boundary is the end of the payload event
         self.in_transaction = self._begun = self._xa = False
-        self._is_place_known = True
+        self._is_position_known = True
         if self._gtid and self._gtid_set is not None:
             self._gtid_set.add(self._gtid)
         if self._published is not None:
@@ -351,7 +351,7 @@ class Assembler:
             raise self._refuse("a rows event without its TABLE_MAP", "start cdc again") from None
         if codec is None:
             return
-        # In a compressed transaction all events have one place: rows are numbered through.
+        # Events of a compressed transaction share one position: rows are numbered across them.
         first_row = self._payload_row or 0
         offset = self._at.end - event.size_bytes
         skip_rows = 0
@@ -370,10 +370,10 @@ class Assembler:
             if place > newest:
                 self._skip = ()
         published, table = self._published, codec.target.table
-        # On another server, places mean nothing: GTIDs and row numbers tell what is published.
+        # On another server positions mean nothing: GTIDs and row numbers tell what is published.
         if published is not None:
             skip_rows = published.skip(self._gtid, table, first_row, self.chains)
-        # Published now, they could be rolled back later.
+        # Published now, these rows could still be rolled back later.
         if self._xa:
             raise self._refuse(
                 f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
@@ -423,7 +423,7 @@ class Assembler:
     def _unknown(self, event: Event) -> None:
         if event.kind == ev.INCIDENT:
             raise self._refuse(
-                "MySQL says that events were lost here (INCIDENT)", REFRESH, heals_by_refresh=True
+                "MySQL reports: events were lost here (INCIDENT)", REFRESH, heals_by_refresh=True
             )
         if event.kind == ev.PARTIAL_UPDATE_ROWS:
             if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
@@ -440,7 +440,7 @@ class Assembler:
 
     def _refuse(self, seen: str, fix: str, heals_by_refresh: bool = False) -> PositionLostError:
         return PositionLostError(
-            f"{seen} (at {self.place()})",
+            f"{seen} (at {self.position_text()})",
             safe="all changes before it were published; nothing was skipped",
             fix=fix,
             heals_by_refresh=heals_by_refresh,

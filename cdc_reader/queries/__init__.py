@@ -1,1 +1,1 @@
-"""What commands ask this side."""
+"""Queries of the commands to MySQL: status, tail and dry run."""

@@ -35,7 +35,7 @@ from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
 
 LAST_S = 300
-"""So much of the binlog is looked at, as far as it is no more than `LOG_BYTES`."""
+"""Seconds of binlog that are read, as far as that is no more than `LOG_BYTES`."""
 LOG_BYTES = 128_000_000
 SAMPLE_ROWS = 100
 """Of each table."""
@@ -91,7 +91,7 @@ async def dry_run(settings: Settings, tables: Sequence[Table]) -> DryRunMessages
             source.close()
         if changes is not None or position == begins:
             break
-        # What stands before the place where a run begins stops none: only what follows counts.
+        # An event before the position where a run begins stops no run: only later ones count.
         position = begins
     since_us = (time.time() - LAST_S) * 1e6
     changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes or ()))
@@ -158,7 +158,7 @@ def _start(newest: Position, files: Sequence[tuple[str, int]]) -> Position | Non
 async def _changes(
     source: Any, assembler: Assembler, newest: Position, begins: Position, notes: list[str]
 ) -> list[tuple[str, bytes]] | None:
-    """Return the messages up to a place; None: an event stops them before a run would begin."""
+    """Return the messages up to a position; None: an event stops them before a run would begin."""
     end = (file_number(newest.file), newest.offset)
     kept: deque[tuple[str, bytes]] = deque(maxlen=KEPT_MESSAGES)
     came_s = time.monotonic()

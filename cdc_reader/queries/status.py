@@ -1,4 +1,4 @@
-"""What `cdc status` and `cdc wait` ask MySQL: cheap questions, read alone.
+"""Queries to MySQL of `cdc status` and `cdc wait`: cheap and read-only.
 
 The login needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR); an estimate of rows, and no more,
 needs some right on the table.

@@ -1,4 +1,4 @@
-"""Changes as MySQL's binlog brings them, for `cdc tail`: no NATS, no Redis, no state.
+"""Changes from MySQL's binlog for `cdc tail`: no NATS, no Redis, no state.
 
 The same source, packets, transactions and codecs as the reader's, so what is shown is what would be
 published.
@@ -38,12 +38,12 @@ _LIST = re.compile(r"\d+-\d+-\d+")
 
 
 class Begin:
-    """Where a tail begins: a place, and the transaction that is waited for there."""
+    """Where a tail begins: a position, and the transaction that is waited for there."""
 
     def __init__(self, position: Position, gtid: str = "") -> None:
         self.position = position
         self.gtid = gtid
-        """What stands before it is passed over; empty: nothing is."""
+        """Everything before it is skipped; empty: nothing is."""
 
 
 async def live(
@@ -56,7 +56,7 @@ async def live(
 
     Raises:
         UsageError: there is no such table or transaction.
-        PositionLostError: an event cannot be carried; what stood before it was given.
+        PositionLostError: an event cannot be carried; what was before it was yielded.
         UnavailableError: MySQL closes the connection, or does not answer.
         CdcError: the server's configuration or rights do not suffice.
     """
@@ -76,12 +76,12 @@ async def live(
 async def opened(
     settings: Settings, facts: ServerFacts, tables: Sequence[Table], position: Position
 ) -> tuple[Source, Assembler]:
-    """Open the binlog at a place, with what makes messages of it; the source is to be closed.
+    """Open the binlog at a position, with what makes messages of it; the source is to be closed.
 
     Raises:
         CdcError: MySQL refuses, or does not answer.
     """
-    # By place: a server that has GTIDs gives them in the events all the same.
+    # By position: a server that has GTIDs still sends them in the events.
     place = Position(file=position.file, offset=position.offset, gtid_set=None)
     assembler = Assembler(
         resume=Resume(epoch=1, position=place, last=""),
@@ -99,10 +99,10 @@ async def opened(
 async def follow(
     source: Source, assembler: Assembler, gtid: str = ""
 ) -> AsyncGenerator[list[Run], None]:
-    """Yield what came with each read, which may be nothing; never ends by itself.
+    """Yield what came with each read, which may be nothing; never ends on its own.
 
     Args:
-        gtid: what stands before this transaction is passed over.
+        gtid: everything before this transaction is skipped.
 
     Raises:
         CdcError: as `live`.
@@ -157,7 +157,7 @@ def _begin(connection: Connection[Any], facts: ServerFacts, begin: str) -> Begin
         is_there = gtid in executed
     except ValueError:
         raise UsageError(
-            f"{begin!r} is no place to begin at",
+            f"{begin!r} is not a position to begin at",
             fix="now, earliest, or the GTID of one transaction (SELECT @@gtid_executed)",
         ) from None
     if not is_there:
@@ -183,7 +183,7 @@ def binlog_files(connection: Connection[Any]) -> list[tuple[str, int]]:
 
 
 def _before(connection: Connection[Any], file: str) -> str:
-    """Return the transactions that stand before a file, as its second event lists them."""
+    """Return the transactions before a file, as its second event lists them."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW BINLOG EVENTS IN %s LIMIT 2", (file,))
         for row in cursor.fetchall():

@@ -1,4 +1,4 @@
-"""A server's binlog as it is when we come to it, and another server's after a failover.
+"""State of a server's binlog at connection, and of another server's after a failover.
 
 Asked at every connection.  Where the server is not the one that the stream follows, its
 configuration is looked at again, and what it still applies of ours is waited for.
@@ -34,9 +34,9 @@ _APPLY_LOOK_S = 0.2
 
 
 def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[ServerLog, str | None]:
-    """Return what the server's binlog holds, and what stands at the heartbeat's place in it.
+    """Return the binlog's extent, and the event at the heartbeat's position in it.
 
-    Without a heartbeat its newest place and GTID set belong together exactly.
+    Without a heartbeat its newest position and GTID set belong together exactly.
 
     Raises:
         PreflightError: it is another server than before, and configured so that changes
@@ -62,7 +62,7 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
             exact=heartbeat is None,
         )
         next_event: str | None = ""
-        # Another server's files have other places: what stands there says nothing.
+        # Positions in another server's files are not comparable.
         if heartbeat is not None and heartbeat.server == facts.server:
             next_event = event_at(connection, heartbeat.file, heartbeat.offset)
             file = log.oldest_file if facts.mariadb else heartbeat.file

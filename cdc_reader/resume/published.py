@@ -1,9 +1,9 @@
-"""What the stream holds after its newest boundary, by GTID: for another server's binlog.
+"""Transactions in the stream after its newest boundary, by GTID, for a failover.
 
-Pure.  After a failover a message's `id` says nothing about the new server's binlog, but its
+Pure.  After a failover a message's `id` means nothing in the new server's binlog, but its
 GTID does: a transaction is the same one wherever it is, with the same rows of a table in the
 same order.  So transactions that are whole in the stream join the boundary's set, and of the
-newest one, which may be in it in part, the first so many rows are passed over
+newest one, which may be in it in part, as many of its first rows are skipped
 (docs/adr/0010-failover.md).
 """
 
@@ -16,9 +16,9 @@ from cdc_reader.messages.chains import WHOLE, Chains
 
 
 def ends_at_boundary(last: str, heartbeat: Heartbeat) -> bool:
-    """Return whether the stream's newest message stands before the boundary, by its place.
+    """Return whether the stream's newest message is before the boundary, by its position.
 
-    Then no transaction after it is in the stream.  A barrier's place is its statement's end.
+    Then no transaction after it is in the stream.  A barrier's position is its statement's end.
     """
     if not last:
         return True
@@ -65,7 +65,7 @@ class Published:
         return first_row + rows if rows else 0
 
     def passed(self, gtid: str | None, table: str, rows: int) -> None:
-        """Note that so many rows were read again."""
+        """Note that `rows` rows were read again."""
         if gtid == self.newest and table in self._rows:
             self._rows[table] = max(0, self._rows[table] - rows)
 

@@ -41,8 +41,8 @@ class Resume:
     """With several partitions: of the newest in each."""
     published: Published | None = None
     """On another server's binlog: what of it the stream has already."""
-    is_place_known: bool = True
-    """False: only the GTID set of `position` is exact; the place lies before it."""
+    is_position_known: bool = True
+    """False: only the GTID set of `position` is exact; the offset is before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +62,12 @@ class Tail:
     naming: Naming = field(default_factory=Naming)
     """Which tables the newest heartbeat names; `heartbeat` itself has them all."""
     ours_at: int = 0
-    """Sequence of the newest message of ours, of whatever kind; 0: there is none."""
+    """Sequence of the newest message of ours, of any kind; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStart:
-    """What a binlog file says at its beginning."""
+    """The list of transactions at the beginning of a binlog file."""
 
     before: str
     """Transactions in the files before it: a GTID set, or MariaDB's position."""
@@ -91,7 +91,7 @@ class ServerLog:
     """None: MySQL."""
     file: FileStart | None = None
     """Of the newest heartbeat's file, on MariaDB of the oldest that is left; None: there is no such
-    file, or it does not say so."""
+    file, or it has no such list."""
 
     def lacks(self, gtids: GtidSet, published: Published) -> str:
         """Return transactions of ours that the server did not execute; empty: it has all."""
@@ -123,11 +123,11 @@ def tail_of(
     Args:
         heartbeat: the newest, with all tables.
         newest: of each subject the newest message of ours after that heartbeat, with its
-            partition (None: a barrier, which stands in all).
-        needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
+            partition (None: a barrier, which is in all).
+        needs_heartbeat: False: a refresh comes, which needs no position in the binlog.
 
     Raises:
-        PositionLostError: messages are there, but no heartbeat of ours.
+        PositionLostError: the stream has messages, but no heartbeat of ours.
     """
     last = heartbeat.last if heartbeat else ""
     last_of = list(heartbeat.last_of if heartbeat else ("",) * partitions)
@@ -155,7 +155,7 @@ def tail_of(
 
 
 def is_by_gtid(tail: Tail, log: ServerLog) -> bool:
-    """Return whether GTIDs alone tell what of this server's binlog the stream has.
+    """Return whether only GTIDs tell how much of this server's binlog the stream has.
 
     So it is on another server, and there until a message with its coordinates is stored.
     """
@@ -176,15 +176,15 @@ def resume_from(
     """Return where to resume.
 
     Args:
-        next_event: what stands at the newest heartbeat's place, from `server_log.event_at`.
+        next_event: the event at the newest heartbeat's position, from `server_log.event_at`.
         published: what the stream holds after that heartbeat, where `is_by_gtid`.
 
     A new stream begins at the server's newest position.  Else the newest heartbeat's
     boundary counts, and rows up to the stream's newest message are skipped.  On another
-    server the GTIDs say where that is, in a new epoch.
+    server the GTIDs tell where that is, in a new epoch.
 
     Raises:
-        PositionLostError: the server does not have that place any more, or lacks
+        PositionLostError: the server no longer has that position, or lacks
             transactions that the stream has.
     """
     heartbeat = tail.heartbeat
@@ -196,15 +196,15 @@ def resume_from(
     if heartbeat.server != log.server:
         raise _lost(
             f"the stream follows server {heartbeat.server}, this is server {log.server}, and "
-            "without GTIDs on both its place here is not known",
+            "without GTIDs on both its position here is not known",
             position,
         )
     if log.newest.gtid_set is None or position.gtid_set is None:
         position = Position(file=position.file, offset=position.offset, gtid_set=None)
-        _check_place(position, log)
+        _check_position(position, log)
     elif log.mariadb:
-        position = _place_in_mariadb(position, log)
-        _check_place(position, log)
+        position = _position_in_mariadb(position, log)
+        _check_position(position, log)
     else:
         position = _with_purged(position, log)
         _check_gtids(position, log)
@@ -224,7 +224,7 @@ def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Publis
         )
     for gtid in reversed(published.whole):
         gtids.add(gtid)
-    # Its place is not known; it lies after the beginning of all that the server has.
+    # Its offset is not known; it is after the beginning of all that the server has.
     moved = heartbeat.server != log.server
     file, offset = (log.oldest_file, 4) if moved else (heartbeat.file, heartbeat.offset)
     position = Position(file=file, offset=offset, gtid_set=str(gtids))
@@ -236,11 +236,11 @@ def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Publis
         last=tail.last,
         last_of=tail.last_of,
         published=published if published.newest else None,
-        is_place_known=False,
+        is_position_known=False,
     )
 
 
-def _place_in_mariadb(position: Position, log: ServerLog) -> Position:
+def _position_in_mariadb(position: Position, log: ServerLog) -> Position:
     """Return the oldest file's beginning where all files before it were purged and we have them.
 
     So it is after FLUSH BINARY LOGS and PURGE BINARY LOGS while we were away.
@@ -259,7 +259,7 @@ def _with_purged(position: Position, log: ServerLog) -> Position:
 
     ``SET GLOBAL gtid_purged = '+…'``, as the restoring of a dump does, makes transactions executed
     and purged that were never in this binlog.  Nothing is missing as long as the file of our
-    place is there and its history is ours: what it has before our place we have, but for what was
+    position exists and its history is ours: we have all that is before it, except what was
     purged.  A binlog that was reset begins with other transactions.
     """
     purged, file = log.purged, log.file
@@ -284,23 +284,23 @@ def _check_gtids(position: Position, log: ServerLog) -> None:
         raise _lost(f"the server purged its binlog up to {log.purged}", position)
     # Numbers begin again at 1 after a RESET, so that new transactions soon look like ours.
     same_files = position.file.rpartition(".")[0] == log.newest.file.rpartition(".")[0]
-    if same_files and _place(position) > _place(log.newest):
+    if same_files and _coordinates(position) > _coordinates(log.newest):
         raise _lost(f"the server's binlog ends before, at {log.newest} (RESET?)", position)
 
 
-def _place(position: Position) -> tuple[int, int]:
+def _coordinates(position: Position) -> tuple[int, int]:
     return file_number(position.file), position.offset
 
 
-def _check_place(position: Position, log: ServerLog) -> None:
+def _check_position(position: Position, log: ServerLog) -> None:
     if file_number(position.file) < file_number(log.oldest_file):
         raise _lost(f"the server purged its binlog before {log.oldest_file}", position)
-    if _place(position) > _place(log.newest):
+    if _coordinates(position) > _coordinates(log.newest):
         raise _lost(f"the server's binlog ends before, at {log.newest} (RESET?)", position)
 
 
 def _check_next(position: Position, log: ServerLog, next_event: str | None) -> None:
-    """Notice a binlog that was reset and has grown past our place since."""
+    """Notice a binlog that was reset and has grown past our position since."""
     if next_event is None:
         raise _lost("no event begins there any more: the server's binlog was reset", position)
     ours = parsed_gtid_set(position, mariadb=log.mariadb)
@@ -329,7 +329,7 @@ def parsed_gtid_set(position: Position, *, mariadb: bool) -> GtidSet | None:
 def initial_progress(
     forms: Mapping[str, str], known: Mapping[str, TableProgress], *, snapshot: bool
 ) -> dict[str, TableProgress]:
-    """Return how far each table's snapshot is: as the stream says, new tables at their start.
+    """Return each table's snapshot progress: from the stream, new tables at their start.
 
     A table that is not captured any more is left out: its changes are not published from here
     on, so it is read again when it is put back.

@@ -1,4 +1,4 @@
-"""What a server's binlog holds, and where it ends: asked by SQL."""
+"""Extent of a server's binlog, and where it ends, by SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_server_log(
     """Return what the server's binlog holds.
 
     Args:
-        exact: nothing stands before the newest place that its GTID set does not have.
+        exact: its GTID set has everything before the newest position.
 
     Raises:
         UnavailableError: MySQL does not finish a commit.
@@ -67,7 +67,7 @@ def read_server_log(
 def _executed_up_to_now(cursor: Cursor) -> str:
     """Return `gtid_executed` when it has all that is in the binlog at the time of the call.
 
-    What is there and not executed is owned by the session that commits it.
+    A GTID that exists and is not executed is owned by the session that commits it.
     """
     cursor.execute("SELECT @@global.gtid_owned")
     owned = _OWNER.sub("", _text((cursor.fetchone() or ("",))[0]))
@@ -99,7 +99,7 @@ def _text(value: object) -> str:
 
 
 def log_status(cursor: Cursor) -> tuple[str, int, str]:
-    """Return file, offset and executed GTID set of the newest place, the last empty without one."""
+    """Return file, offset and executed GTID set of the newest position; the last may be empty."""
     try:
         cursor.execute("SHOW BINARY LOG STATUS")
     except pymysql.err.ProgrammingError:  # before MySQL 8.2, and MariaDB
@@ -121,9 +121,9 @@ def not_purged(cursor: Cursor, executed: str) -> str:
 
 
 def file_start(connection: Connection[Any], file: str) -> FileStart | None:
-    """Return what a binlog file says at its beginning.
+    """Return the header that a binlog file begins with.
 
-    None: the file is not there or does not say it, or this login may not look.
+    None: the file does not exist or has no such list, or this login may not look.
 
     Raises:
         pymysql.MySQLError: the connection broke; see `translated`.
@@ -149,9 +149,9 @@ def file_start(connection: Connection[Any], file: str) -> FileStart | None:
 
 
 def event_at(connection: Connection[Any], file: str, offset: int) -> str | None:
-    """Return what the server says of the event that begins at a place, such as its GTID.
+    """Return the server's text of the event that begins at a position, such as its GTID.
 
-    ``SET @@SESSION.GTID_NEXT= '7271…:8004'``; empty: nothing stands there yet, the file is
+    ``SET @@SESSION.GTID_NEXT= '7271…:8004'``; empty: nothing is there yet, the file is
     gone, or this login may not look; None: no event begins there.
 
     Raises:

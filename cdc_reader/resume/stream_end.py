@@ -1,4 +1,4 @@
-"""What the stream says of where we were: the stream is the checkpoint.
+"""Find the position to resume from in the stream: the stream is the checkpoint.
 
 Nothing can be "published but not checkpointed", because the messages themselves are the
 checkpoint: docs/adr/0003-stream-is-the-checkpoint.md.
@@ -30,9 +30,9 @@ END_BATCH_TIMEOUT_S = 10.0
 
 
 async def end_running_batch(own: OwnMessages, *, newest: int) -> None:
-    """Make sure that no batch of another reader goes on storing messages behind our claim.
+    """Make sure that no batch of another reader still stores messages after our claim.
 
-    Only a batch's first message is fenced, so one that began before the claim would go on.
+    Only a batch's first message is fenced, so one that began before the claim would continue.
     Any client can end a batch by its name, with a step that leaves a gap.
     Source: NATS ADR-50, gap mode ``fail``; tests/integration/test_publisher.py.
 
@@ -88,11 +88,11 @@ async def read_tail(
     """Return the end of the stream.
 
     Args:
-        needs_heartbeat: False: a refresh comes, which needs no place in the binlog.
+        needs_heartbeat: False: a refresh comes, which needs no position in the binlog.
 
     Raises:
         StreamError: it has another number of partitions.
-        PositionLostError: messages are there, but no heartbeat of ours.
+        PositionLostError: the stream has messages, but no heartbeat of ours.
         UnavailableError: NATS does not answer.
     """
     state = await stream_state(nc, stream)
@@ -127,7 +127,7 @@ async def _newest_of_each(
 ) -> tuple[int, list[tuple[int | None, Placed]]]:
     """Return the message of ours with the greatest id in each chain after `floor`.
 
-    With its partition; None: a barrier, which stands in all of them.  Before them, the sequence
+    With its partition; None: a barrier, which is in all of them.  Before them, the sequence
     of the last one of ours, 0 when there is none.  All messages are looked
     at: the newest on a subject may be a copy of an older one, which who can read it put there.
     """
@@ -177,7 +177,7 @@ async def published_behind(
     """Return the transactions that the stream has after its newest boundary.
 
     Raises:
-        PositionLostError: the stream does not reach back so far.
+        PositionLostError: the stream does not reach back to the boundary.
     """
     published = Published()
     own = OwnMessages(nc, stream, prefix, (await stream_state(nc, stream)).seal)
@@ -189,8 +189,8 @@ async def published_behind(
     async for stored in own.backwards(tail.sequence):
         oldest = stored.seq
         if (older := own.heartbeat(stored)) is not None:
-            # What stands before an older boundary is within the newest one, and so is all
-            # before one of the same place that nothing stands behind.
+            # Everything before an older boundary is within the newest one, and so is all
+            # before one at the same position that nothing follows.
             if older.gtid_set != heartbeat.gtid_set or ends_at_boundary(older.last, older):
                 return published
         elif (refresh := own.refresh(stored)) is not None:

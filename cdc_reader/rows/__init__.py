@@ -1,1 +1,1 @@
-"""Rows of events and of SELECTs to message bodies."""
+"""Turn rows of events and of SELECTs into message bodies."""

@@ -3,7 +3,7 @@
 Pure.  `row_codec` and `select_codec` generate one function for a table.  What is common
 to them is here: the function's lines and constants, JSON escaping, keys, and the body.
 
-Nothing that a server or a person named stands in the source as it is: strings go through
+No name given by a server or a person is put into the source as it is: strings go through
 `template_of` and `repr`, everything else through the constants of the function.
 """
 
@@ -40,7 +40,7 @@ class TextVariable:
 
     @property
     def token(self) -> str:
-        """Name of the variable with the text as it stands inside the value's string."""
+        """Name of the variable with the text as it is inside the value's string."""
         return self.name if self.alphabet is not None else self.name + "t"
 
     @property
@@ -87,7 +87,7 @@ class FunctionSource:
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """Add a line that ends in a colon; what is added inside stands below it."""
+        """Add a line that ends in a colon; what is added inside is indented below it."""
         self.add(head)
         self._indent += "    "
         yield
@@ -104,7 +104,7 @@ class FunctionSource:
         return "\n".join(self._lines) + "\n"
 
     def compile(self, title: str) -> Callable[..., Any]:
-        """Return the function; `title` stands in its tracebacks."""
+        """Return the function; `title` is its file name in tracebacks."""
         scope = dict(self.constants)
         exec(compile(self.text, f"<{title}>", "exec"), scope)  # noqa: S102
         function: Callable[..., Any] = scope["generated"]
@@ -170,7 +170,7 @@ def partition_number(key: str, partitions: int) -> str:
 
 
 def chain_end(op: str, place: str, partitions: int, source: FunctionSource) -> list[str]:
-    """Return the lines that say where the message just appended goes."""
+    """Return the lines that set the address of the message just appended."""
     names = source.constant(f"{op}_at", [f"{op}.{n}".encode() for n in range(partitions)])
     return [f"address({names}[{place}])", f"prevs[{place}] = last = id"]
 
@@ -191,7 +191,7 @@ def _key_column(part: KeyColumn, text: TextVariable, name: str) -> tuple[list[st
 
 FIELD = ('"value":"', '",')
 SELECTED = (',"value":"', '"')
-"""What stands before and after a value: in a message, and in a row of the snapshot."""
+"""Text before and after a value: in a message, and in a row of the snapshot."""
 
 
 def row_line(

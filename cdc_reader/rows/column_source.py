@@ -1,7 +1,7 @@
 """Python source that reads one column of a row image and makes its text.
 
 Pure.  A column is either of fixed size, some fields of a struct, or bytes with their
-length before them.  Which types are carried, and how each stands in the image, is here
+length before them.  Which types are carried, and how each is laid out in the image, is here
 and nowhere else.  Source of the layouts: MySQL source documentation, "Rows_event", and
 mysql-server sql/field.cc (Field_*::pack).
 """
@@ -61,11 +61,11 @@ class Field(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How many bytes a column takes, as far as it can be said beforehand."""
+    """How many bytes a column takes, as far as it is known in advance."""
 
     fixed_bytes: int
     length_bytes: int = 0
-    """Not 0: the length stands before the bytes, in as many."""
+    """Not 0: the bytes follow their length, which takes as many bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

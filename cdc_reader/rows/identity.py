@@ -2,8 +2,8 @@
 
 Pure.  Two rows with one Redis key would overwrite and remove each other, so a captured table whose
 key template has the columns of a unique key needs that key as long as it is captured.  The binlog
-says which primary key a table has, with its rows.  Of other keys, and of what an ALTER does to a
-column that stays, statements alone tell.
+tells which primary key a table has, with its rows.  Of other keys, and of what an ALTER does to a
+column that stays, only statements tell.
 
 A TABLE_MAP of a table without a primary key has in its place a unique key of NOT NULL columns.
 Source: mysql-server sql/table.cc, open_binary_frm; the same in MariaDB.
@@ -24,7 +24,7 @@ from cdc_reader.binlog.types import BY_CODE, type_named
 _NO_COLUMN = frozenset(
     ("INDEX", "KEY", "CONSTRAINT", "CHECK", "PARTITION", "PRIMARY", "FOREIGN", "TO", "AS")
 )
-"""What may stand behind DROP or RENAME where no column does; reserved words, all of them."""
+"""Words that may follow DROP or RENAME instead of a column; all of them are reserved."""
 _OTHER_KEY = "name the columns that tell rows apart now in the key template;\n" + FIRST + REFRESH
 _NO_HISTORY = (
     "capture other tables, or drop the history:\n"
@@ -40,13 +40,13 @@ class Identity(NamedTuple):
     by_unique: bool = False
     """Another unique key is in some of them, and the primary one is not."""
     columns: frozenset[str] = frozenset()
-    """All columns that say where a row stands."""
+    """All columns of a row's address."""
     integers: frozenset[str] | None = None
     """Those of them that are integers; None: not known."""
     by_none: bool = False
     """No unique key is in one of them, as the catalog is now; one may have been dropped since."""
     by_name: bool = False
-    """The key template has names of columns, and not ``{pk}`` alone."""
+    """The key template has names of columns, and not only ``{pk}``."""
 
 
 def identity_of(table: Table) -> Identity:
@@ -178,7 +178,7 @@ def _alters(clause: Clause, column: str, *, is_integer: bool) -> bool:
 
 
 def _stays_integer(names: Sequence[str], column: str) -> bool:
-    """Return whether ``MODIFY id BIGINT …`` or ``CHANGE id id BIGINT …`` stands there."""
+    """Return whether ``MODIFY id BIGINT …`` or ``CHANGE id id BIGINT …`` is in the statement."""
     verbs = [place for place, name in enumerate(names) if name in ("modify", "change")]
     if len(verbs) != 1:
         return False

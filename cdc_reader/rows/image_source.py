@@ -52,7 +52,7 @@ class Image:
             keys: places of columns whose text the key needs.
             values: places of columns whose token the value needs.
             nested: the tokens are for the row's object.
-            plain: no tokens; the texts alone, None where a column is NULL.
+            plain: no tokens, only the texts; None where a column is NULL.
         """
         self._source = source
         self._plain = plain
@@ -80,7 +80,7 @@ class Image:
         """Write the lines that read the image.
 
         Args:
-            last: gives one more line for the end of each way; its argument says whether
+            last: gives one more line for the end of each way; its argument tells whether
                 nullable columns may be NULL on that way.
         """
         source, width = self._source, (len(self._columns) + 7) // 8

@@ -80,7 +80,7 @@ def json_text(raw: bytes) -> str:
 
 
 def _value(kind: int, raw: bytes, at: int, end: int, depth: int) -> str:
-    """Return the text of the value of a type that stands at ``raw[at:end]``."""
+    """Return the text of the value of a type at ``raw[at:end]``."""
     if at > end:
         raise MalformedJson("a JSON value outside of its document")
     if kind == _STRING:

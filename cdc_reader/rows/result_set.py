@@ -33,7 +33,7 @@ _Cut = Callable[[bytes, int, list[SelectedRow]], int]
 
 
 class ResultSet:
-    """Collects the rows of one SELECT, whatever the reads' boundaries are."""
+    """Collects the rows of one SELECT; reads may end anywhere in them."""
 
     def __init__(self, columns: int) -> None:
         """Begin at the first row's packet."""
@@ -49,7 +49,7 @@ class ResultSet:
         """Take in what was read.
 
         Raises:
-            PositionLostError: the bytes are not what the protocol says.
+            PositionLostError: the bytes do not follow the protocol.
         """
         data = self._held + data if self._held else data
         at = self._cut(data, 0, self.rows)

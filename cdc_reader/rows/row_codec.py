@@ -2,8 +2,8 @@ r"""Rows events -> message bodies, by one generated function for each table and 
 
 Pure.  `RowCodec` is made once for each TABLE_MAP; the function it generates goes from the
 bytes of the row images to the bytes of the messages without an object between: adjacent
-columns of fixed size in one struct call, columns that nobody asked for skipped by their
-length, names and other constants escaped beforehand.  For ``users(id BIGINT, name
+columns of fixed size in one struct call, columns that are not captured skipped by their
+length, names and other constants escaped in advance.  For ``users(id BIGINT, name
 VARCHAR(9))`` and an insert it is in essence::
 
     while o < end:
@@ -141,9 +141,9 @@ class RowCodec:
             prev: id of the message of ours before these.
             context: ``"gtid":"…",`` or empty.
             suffix: ``,"ts":1795414891568123,"v":1}``.
-            skip_rows: rows with a smaller number are read over, and published by somebody before.
+            skip_rows: rows with a smaller number are skipped: they are published already.
             chains: the chains of several partitions, moved on; None with one.
-            addresses: gets ``b"update.2"`` for each body in `out`, with chains alone.
+            addresses: gets ``b"update.2"`` for each body in `out`, only with chains.
 
         Returns:
             Number of the row after the last, and id of the last message (or `prev`).
@@ -204,10 +204,10 @@ class RowCodec:
         return row, last
 
     def _generate(self, op: Op, head: bytes) -> _Function:
-        """Return the function for the columns that an event's head says are present.
+        """Return the function for the columns that are present according to an event's head.
 
         MariaDB leaves generated columns out of updates and deletes, stored ones too, so that
-        an absent column is no reason to stop where nobody asked for it.
+        an absent column is no reason to stop unless it is captured.
         """
         count = len(self._map.columns)
         width = (count + 7) // 8
@@ -427,6 +427,6 @@ def _count(columns: int) -> bytes:
 
 
 def _head_bytes(columns: int) -> tuple[int, int]:
-    """Return the size of what stands before the first row: with one bitmap, with two."""
+    """Return how many bytes precede the first row: with one bitmap, with two."""
     width = (columns + 7) // 8
     return len(_count(columns)) + width, len(_count(columns)) + 2 * width

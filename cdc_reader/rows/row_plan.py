@@ -1,6 +1,6 @@
-"""What the compiled hot path is told of a table: its columns, and what its rows become.
+"""Plan of a table for the compiled hot path: its columns, and the form of its rows.
 
-Pure.  A plan says the same as the function that `row_codec` or `select_codec` generates, as
+Pure.  A plan describes the work of the function that `row_codec` or `select_codec` generates, as
 data.  Types that are rare come as a function from the bytes to the text, so that each type is
 decoded in one place (`cdc_reader.rows.value`) or, where it pays, in two that are tested against
 each other: the numbers, dates and texts of cdc_reader/native/column.c.
@@ -142,7 +142,7 @@ def select_plan(
 
 
 def _carries(key: KeyTemplate) -> bool:
-    """Return whether the key escapes ASCII characters alone: each is looked at by itself."""
+    """Return whether the key escapes only ASCII characters: each is escaped separately."""
     columns = (part for part in key.parts if not isinstance(part, str))
     return all(old.isascii() for part in columns for old, _ in part.escapes)
 

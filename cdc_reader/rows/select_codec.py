@@ -1,6 +1,6 @@
 """Rows of a SELECT -> rows of a message, key and value as their binlog events would give them.
 
-Pure.  `CONNECTION` and `cdc.mysql.session` say how the rows have to be read: every value as the
+Pure.  `CONNECTION` and `cdc.mysql.session` set how the rows have to be read: every value as the
 bytes that the server prints, times in UTC.  As in `row_codec`, one function is generated
 for a table.
 """
@@ -121,7 +121,7 @@ def refusal_of(column: Column) -> str | None:
 
 
 def lacks_charset(column: Column) -> bool:
-    """Return whether a column is refused for its character set alone: converting it helps."""
+    """Return whether a column is refused only for its character set: converting it helps."""
     kind = type_named(column.data_type)
     is_text = (kind.is_text or kind.is_labels) and not _is_compressed(column)
     return is_text and bool(column.charset) and column.charset not in _CHARSETS
@@ -185,7 +185,7 @@ class SelectCodec:
         """Return ``{"key":"users:7","value":"…"}`` for each row.
 
         Args:
-            selected: values in the order of `select_list`; more columns behind are not looked at.
+            selected: values in the order of `select_list`; more columns after them are ignored.
 
         Raises:
             PositionLostError: a row cannot be carried exactly.

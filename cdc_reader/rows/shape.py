@@ -32,7 +32,7 @@ class NullKey(Exception):
 
 
 class RowAddress(NamedTuple):
-    """Where a row stands: what an update leaves, or keeps."""
+    """Where a row is in Redis: what an update leaves, or keeps."""
 
     key: str
     field: str | None
@@ -63,7 +63,7 @@ class Target(NamedTuple):
     known: tuple[str, ...] = ()
     """The table's columns as its catalog shows them."""
     identity: Identity = Identity()
-    """What tells its rows apart, to be compared with what the binlog says of it."""
+    """What tells its rows apart, to be compared with the binlog."""
 
 
 def target_of(table: Table) -> Target:
@@ -98,7 +98,7 @@ def shown_columns(target: Target, names: Sequence[str]) -> list[str]:
 
 
 def place_columns(target: Target) -> tuple[str, ...]:
-    """Return the columns that say where a row stands: all that is read of a before image."""
+    """Return the columns of a row's address: all that is read of a before image."""
     table = target.shaped
     templates = [target.key]
     if table is not None:
@@ -134,7 +134,7 @@ class RowShaper:
 
         Args:
             names: all columns, in the table's order.
-            quoted: whether a column's text stands quoted in the row's object.
+            quoted: whether a column's text is quoted in the row's object.
         """
         self._table = table
         self._masks = dict(table.masks)
@@ -150,7 +150,7 @@ class RowShaper:
         ]
 
     def place(self, texts: Mapping[str, Text]) -> RowAddress:
-        """Return where a row stands.
+        """Return a row's address.
 
         Args:
             texts: those of `place_columns` at least.

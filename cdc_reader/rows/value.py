@@ -136,9 +136,12 @@ def decimal_text(raw: bytes, precision: int, scale: int) -> str:
     before, after = decimal_groups(precision, scale)
     if len(raw) != sum(map(group_bytes, before + after)):
         raise ValueError("a DECIMAL of the wrong length")
+    # The first bit is inverted, so that the bytes sort: set means positive.  All bits of a
+    # negative number are inverted too.
     negative = raw[0] < 0x80
     flip = 0xFF if negative else 0
     digits = bytes(((raw[0] ^ 0x80) ^ flip, *(byte ^ flip for byte in raw[1:])))
+    # Group by group, as 9 digits take 4 bytes; a value above 9…9 of a group is not a DECIMAL.
     at, groups = 0, []
     for count in before + after:
         size = group_bytes(count)
@@ -192,7 +195,7 @@ DAYS = TextTable(_day_text)
 MINUTES = {
     hour << 6 | minute: f"{hour:02d}:{minute:02d}:" for hour in range(24) for minute in range(60)
 }
-"""``10:05:`` by hour and minute as they stand in a DATETIME2; nothing else is valid."""
+"""``10:05:`` by hour and minute as a DATETIME2 has them; nothing else is valid."""
 SECONDS = tuple(f"{second:02d}" for second in range(60))
 """``07`` by second."""
 INSTANTS = TextTable(_second_text)
@@ -242,7 +245,7 @@ def set_text(bits: int, labels: tuple[str, ...]) -> str:
     ('a,c', 'a', 'a,')
 
     Raises:
-        ValueError: a bit stands for no label.
+        ValueError: a bit has no label.
     """
     if bits >> len(labels):
         raise ValueError("a SET with a member too many")

@@ -1,1 +1,1 @@
-"""The rows that exist already."""
+"""The snapshot: reading the rows that exist in a table."""

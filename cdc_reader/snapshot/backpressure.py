@@ -1,7 +1,7 @@
-"""Who the snapshot waits for: sinks that are behind, cannot write, or whose Redis is nearly full.
+"""Backpressure on the snapshot: sinks that lag, cannot write, or whose Redis is nearly full.
 
-Changes never wait here; only rows that stand in a table anyway do.  A sink says how it is on
-`cdc.sink_state`; one that says nothing is not waited for (docs/adr/0016-ranges-and-pace.md).
+Changes never wait here; only existing rows do.  A sink reports its state on
+`cdc.sink_state`; one that reports nothing is not waited for (docs/adr/0016-ranges-and-pace.md).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cdc.jetstream.stream import Connection
 from cdc.sink_state import SILENT_S, SinkState, decode_state, state_subject
 
 LISTEN_S = 5.0
-"""A sink with nothing to do says how it is every 2 s."""
-GOES_ON_BELOW = 0.5
+"""An idle sink reports its state every 2 s."""
+RESUME_BELOW = 0.5
 """A pause for lag ends at this share of the limit, so that it is not many short ones."""
 
 
 class Sinks:
-    """What the sinks of a stream say, and what follows."""
+    """The states of a stream's sinks, and whether the snapshot has to wait for them."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Sinks:
         """Know of none yet.
 
         Args:
-            max_lag_messages: so far behind the stream's end a sink may be; 0: any.
+            max_lag_messages: a sink's lag to the stream's end, at most; 0: any.
             max_memory_percent: of `maxmemory`, from which on no rows are added; 0: any.
             sequence: of the newest message that was published.
             added: tables that the stream does not know yet; a sink may not follow them.
@@ -69,13 +69,13 @@ class Sinks:
             await nc.subscribe(state_subject(stream), cb=heard)
 
     def note(self, subject: str, state: SinkState) -> None:
-        """Take in what one sink says."""
+        """Keep the state that one sink reports."""
         self._states[subject] = (self._clock(), state)
         if state.tables:
             self._tables[subject] = frozenset(state.tables)
 
     def applied(self) -> dict[str, int]:
-        """Return what sinks that live said last that they have applied: ``{"default": 8123}``."""
+        """Return what live sinks last reported as applied: ``{"default": 8123}``."""
         out, now_s = {}, self._clock()
         for subject, (heard_s, state) in self._states.items():
             *_, pipeline, partition = subject.split(".")
@@ -104,6 +104,6 @@ class Sinks:
             if self._max_percent and share >= self._max_percent:
                 return f"Redis uses {share:.0f} % of its maxmemory, {state.max_bytes:,} bytes"
         lag = max((self._sequence() - state.seq for state in alive), default=0)
-        limit = self._max_lag * (GOES_ON_BELOW if self._is_behind else 1)
+        limit = self._max_lag * (RESUME_BELOW if self._is_behind else 1)
         self._is_behind = bool(self._max_lag) and lag > limit
         return f"the sink is {lag:,} messages behind" if self._is_behind else ""

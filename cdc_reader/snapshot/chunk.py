@@ -106,7 +106,7 @@ class ChunkReader:
         Raises:
             UnavailableError: MySQL does not answer or does not get there in time.
             PositionLostError: the table, or a column of it, is gone.
-            CdcError: MySQL refuses; what `translate` says.
+            CdcError: MySQL refuses; see `translate`.
         """
         try:
             if self._connection is None:
@@ -119,7 +119,7 @@ class ChunkReader:
         except AttributeError:
             if self._connection is not None:
                 raise
-            # PyMySQL, when `close` took the socket away meanwhile; nobody waits for us.
+            # PyMySQL, when `close` took the socket away meanwhile; no caller waits for this.
             raise UnavailableError("the connection was closed") from None
 
     def _in_words(self, table: Table, error: Exception) -> CdcError:
@@ -160,10 +160,10 @@ class ChunkReader:
                 raise UnavailableError("MySQL does not show what its binlog has")
             rows, took_s = _timed(cursor, sql, bound)
         else:
-            # Without GTIDs nothing can be waited for; a locking read waits by itself for
+            # Without GTIDs nothing can be waited for; a locking read itself waits for
             # every transaction that is in the binlog and not yet visible.
             rows, took_s = _timed(cursor, sql + " FOR SHARE", bound)
-        # Not where the SELECT stood: what is in the binlog may have been published before, on
+        # Not the SELECT's own position: what is in the binlog may be published already, on
         # another connection, though no SELECT shows it yet; a row must not go out before it.
         file, offset, executed = log_status(cursor)
         gtid_set = None

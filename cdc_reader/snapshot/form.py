@@ -1,7 +1,7 @@
 """The form that settings give a table's rows in Redis, as a short text to compare.
 
-Pure.  The reader keeps it in the stream beside how far the table is read: where it changes, rows
-that do not change keep the form of before, and that is said (docs/adr/0015-models.md).
+Pure.  The reader keeps it in the stream with the snapshot's progress: when it changes, rows
+that do not change keep their old form, with a warning (docs/adr/0015-models.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROBE = "cdc"
 def form_of(table: Table) -> str:
     """Return the form of a table's rows: ``a3f1902c``; equal settings give equal texts.
 
-    Of the settings and the key's columns alone: what ALTER TABLE does to the other columns has
+    Only of the settings and the key's columns: what ALTER TABLE does to the other columns has
     a setting of its own (`on_schema_change`).  Never of a class's repr, which the next version
     of cdc may write otherwise.
     """

@@ -20,7 +20,7 @@ from cdc_reader.binlog.types import type_named
 from cdc_reader.rows.select_codec import SelectCodec, quoted
 
 Key = Sequence[str]
-"""Parts of a chunk key as texts, ``("7", "2024-01-01")``; its first ones alone are allowed."""
+"""Parts of a chunk key as texts, ``("7", "2024-01-01")``; a prefix of them is allowed."""
 Ranges = Mapping[str, Sequence[tuple[Key, Key]]]
 """``{"shop.users": [(("1",), ("1000",))]}``: both ends within; an empty one: no end."""
 
@@ -94,7 +94,7 @@ def _side(columns: Sequence[Column], key: Key, sign: str, last_sign: str) -> tup
 def key_literal(column: Column, text: str) -> tuple[str, tuple[str, ...]]:
     """Return SQL and its bound values for one part of a chunk key.
 
-    Numbers stand unquoted, because a string would be compared as a floating-point number.
+    Numbers are unquoted, because a string would be compared as a floating-point number.
     Source: MySQL manual, "Type Conversion in Expression Evaluation".
 
     Raises:
@@ -123,7 +123,7 @@ def _printed(column: Column) -> str:
     """Return what to select so that its text is exactly the key's last value."""
     if type_named(column.data_type).is_bytes:
         return f"HEX({quoted(column.name)})"
-    # FLOAT alone is printed with six digits, which is another number: rows would be read
+    # Only FLOAT is printed with six digits, which is another number: rows would be read
     # twice for ever, or not at all.
     return _compared(column) + ("*1e0" if column.data_type == "float" else "")
 

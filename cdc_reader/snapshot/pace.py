@@ -1,4 +1,4 @@
-"""How large the next chunk of a snapshot is, and when it may begin.
+"""Choose the size of the snapshot's next chunk, and when it may begin.
 
 Pure but for the clock.  A chunk aims at a time and at a size, whichever is less: the time is what
 one statement holds up on the source, the size what waits here in memory.
@@ -16,7 +16,7 @@ TARGET_BYTES = 1_500_000
 SHRINK_BELOW = 2 / 3
 """What a chunk had to be multiplied by to meet its aim; from 2 on it is doubled."""
 _RATE_PARTS = 10
-"""A chunk is at most so much of the rows of one second, where a rate is set."""
+"""With a rate set, a chunk has at most this fraction (1/10) of one second's rows."""
 
 
 class Pace:
@@ -37,7 +37,7 @@ class Pace:
             max_rows: of one chunk.
             target_s: what a chunk's SELECT may take.
             rows_per_s: at most; 0: no limit.
-            held_back: says why no chunk of a table may begin now; empty: it may.
+            held_back: returns why no chunk of a table may begin now; empty: it may.
         """
         self.paused = ""
         """Why no chunk was begun at the last question; empty: one was, or it is only the rate."""

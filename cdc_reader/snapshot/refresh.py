@@ -1,4 +1,4 @@
-"""Tables are read again: announced in the stream, done by whichever reader follows it.
+"""Refresh of tables: announced in the stream, done by the reader that follows it.
 
 An announcement is a boundary like a heartbeat, with the tables' snapshots at their
 beginning.  So a reader that runs is fenced off, reads the stream's end and resumes from
@@ -56,8 +56,8 @@ async def announce(
     """Store the announcement; return it and its sequence.
 
     Args:
-        only: ``schema.table`` of those to read; empty: all, from the newest place of the binlog.
-        ranges: read these rows alone, ``{"shop.users": [(("1",), ("1000",))]}``, and remove
+        only: ``schema.table`` of those to read; empty: all, from the newest position of the binlog.
+        ranges: read only these rows, ``{"shop.users": [(("1",), ("1000",))]}``, and remove
             nothing; `only` is not looked at then.
 
     Raises:
@@ -92,7 +92,7 @@ async def read_to_the_end(
     *,
     seen: Callable[[Heartbeat], None] | None = None,
 ) -> None:
-    """Return when all rows that a refresh reads are in the stream, whoever reads them.
+    """Return when all rows that a refresh reads are in the stream, from any reader.
 
     Args:
         seen: told of the newest heartbeat, twice a second.
@@ -257,7 +257,7 @@ def plan_refresh(
 def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refresh:
     """Return the announcement of ranges of keys, after all that is being read anyway.
 
-    What a table has of a whole reading stays as it is: ranges stand beside it.
+    A table's progress in a whole snapshot stays as it is; ranges are kept separately.
 
     Raises:
         UsageError: the stream is new, the reader that runs does not capture a table, or too many
@@ -293,7 +293,7 @@ def _of_now(tail: Tail) -> Heartbeat:
 
 
 def ask_for_ranges(settings: Settings, tables: Sequence[Table], ranges: Ranges) -> list[int]:
-    """Return about how many rows each range has; MySQL takes their keys, or says why not.
+    """Return about how many rows each range has; MySQL accepts their keys or refuses them.
 
     Raises:
         UsageError: they cannot be read, or a key is none that MySQL can compare.
@@ -326,7 +326,7 @@ def _newest_epoch(tail: Tail) -> int:
 def claim(tail: Tail, heartbeat: Heartbeat) -> Heartbeat:
     """Return the heartbeat that takes the stream's end over before the announcement.
 
-    It says what the newest one said, so that nothing is lost if we end between the two.
+    It repeats the newest one, so that nothing is lost if we end between the two.
     """
     now_us = time.time_ns() // 1000
     return msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""What a person reads of a snapshot while it goes on: a line at both ends, and every 5 s."""
+"""Log lines of a snapshot's progress: at its start and end, and every 5 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SnapshotReport:
     """Looks at a snapshot once in a round of the loop."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
-        """Have said nothing yet."""
+        """Begin with nothing reported."""
         self._log, self._clock = log, clock
         self._chunks = 0
         self._what: tuple[object, ...] = ()
@@ -23,7 +23,7 @@ class SnapshotReport:
         self._paused, self._paused_s = "", 0.0
 
     def look(self, snapshot: Snapshot) -> None:
-        """Say what is new; cheap where nothing is."""
+        """Log what is new; cheap where nothing is."""
         if snapshot.paused != self._paused:
             self._say_pause(snapshot.paused)
         if snapshot.chunks != self._chunks:

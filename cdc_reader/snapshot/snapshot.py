@@ -1,4 +1,4 @@
-"""Reading the existing rows, in line with the changes, while both move.
+"""Read the existing rows consistently with the changes that happen meanwhile.
 
 A chunk is one SELECT by key.  Its rows may enter the stream only where none of them is
 older than what the stream has: the chunk is read after everything published is visible
@@ -106,13 +106,13 @@ class Snapshot:
         mariadb: bool,
         pace: Pace,
     ) -> None:
-        """Resume where `progress`, from the newest heartbeat, says."""
+        """Resume at `progress`, from the newest heartbeat."""
         self.progress = progress
         self.chunks = 0
         """How many were put in line: progress that a heartbeat should carry."""
         self.newest = Newest()
         self.moved: set[str] = set()
-        """Tables that are further than they were; whoever reported it clears it."""
+        """Tables that have progressed; cleared by the code that reports them."""
         tables = tuple(tables)
         self._in_ranges = {t.qualified: t for t in tables if progress[t.qualified].open_ranges}
         self._unread = {t.qualified: t for t in tables if not progress[t.qualified].done}
@@ -211,7 +211,7 @@ class Snapshot:
         return len(rows)
 
     def _move(self, table: str, chunk: Chunk, part: KeyRange | None) -> None:
-        """Note how far a table is behind a chunk, of its first open range or of the whole."""
+        """Note a table's progress after a chunk, of its first open range or of the whole."""
         progress = self.progress[table]
         read: TableProgress | KeyRange = part or progress
         rows = (read.rows or 0) + len(chunk.rows)

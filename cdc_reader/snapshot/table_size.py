@@ -1,6 +1,6 @@
-"""How many rows a table has and how large they are, for ``cdc check``: one scan, with a time limit.
+"""Count a table's rows and measure their size for ``cdc check``: one scan, with a time limit.
 
-Where the scan would take longer, the catalog's estimates are used, and it is said.
+Where the scan would take longer, the catalog's estimates are used and marked as such.
 Source: MySQL manual, "Optimizer Hints", MAX_EXECUTION_TIME; MariaDB, "SET STATEMENT".
 """
 
@@ -23,7 +23,7 @@ from cdc_reader.catalog.unique_key import UniqueKeys, identifier, key_fix
 
 SCAN_MS = 10_000
 MESSAGE_BYTES = 150
-"""What stands in a message beside key and value, at least."""
+"""Bytes of a message in addition to key and value, at least."""
 NUMBER_BYTES = 12
 """A number or a time, on average."""
 HASH_BYTES = 64
@@ -128,7 +128,7 @@ def value_length(column: Column, mask: Mask | None = None, number_bytes: int = 1
         return f"COALESCE(OCTET_LENGTH({name}) * 4 DIV 3, 4)"
     if kind.is_text:
         return f"COALESCE(OCTET_LENGTH({name}), 4)"
-    if kind.family is Family.JSON:  # a space stands behind each sign there, and not in ours
+    if kind.family is Family.JSON:  # MySQL prints a space after each comma and colon, we do not
         return f"COALESCE(OCTET_LENGTH({name}) * 2 DIV 3, 4)"
     return str(number_bytes)
 

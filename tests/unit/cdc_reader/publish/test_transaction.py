@@ -142,7 +142,7 @@ def test_on_another_server_the_rows_that_the_stream_has_are_passed_over() -> Non
         position=Position(file="b.000001", offset=4, gtid_set=f"{UUID}:1-4"),
         last="1.9.9.0",
         published=published,
-        is_place_known=False,
+        is_position_known=False,
     )
     a = assembler(resume=resume)
     feed(a, log.event(ev.FORMAT_DESCRIPTION, bytes(100)), log.event(ev.PREVIOUS_GTIDS, b"x"))

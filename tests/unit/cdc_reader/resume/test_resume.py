@@ -133,7 +133,7 @@ def test_on_another_server_gtids_say_where_to_go_on() -> None:
 
     assert resume.epoch == 4
     assert resume.position == Position(file="b.000007", offset=4, gtid_set=f"{A}:1-52")
-    assert (resume.last, resume.is_place_known) == ("3.2.500.1", False)
+    assert (resume.last, resume.is_position_known) == ("3.2.500.1", False)
     assert resume.published is not None
     assert resume.published.newest == f"{A}:53"
 
