@@ -33,7 +33,7 @@ class KeyColumn:
     """Replacements in order, such as ``(("%", "%25"), (":", "%3A"))``; empty: as it is."""
 
     def escape(self, text: str) -> str:
-        """Return the column's text as it stands in the key."""
+        """Return the column's text as it is in the key."""
         for old, new in self.escapes:
             text = text.replace(old, new)
         return text
@@ -70,7 +70,7 @@ class KeyTemplate:
         return self.parts[0] if self.parts and isinstance(self.parts[0], str) else ""
 
     def begins_as(self, other: KeyTemplate) -> bool:
-        """Say whether a key may begin as both do: where not, no key is of both."""
+        """Return whether a key may begin as both do: where not, no key is of both."""
         one, two = self.literal_prefix, other.literal_prefix
         return one.startswith(two) or two.startswith(one)
 
@@ -99,7 +99,7 @@ class KeyTemplate:
         return texts if self.render(texts) == key else None
 
     def may_have_made(self, key: str) -> bool:
-        """Say whether some row could have this key: literals match in order.
+        """Return whether some row could have this key: literals match in order.
 
         Escaped characters are not looked for inside values, so this errs on the side of yes
         only where a value may be anything.
@@ -124,7 +124,7 @@ class KeyTemplate:
 
 
 def is_only_of(key: str, template: KeyTemplate, others: Sequence[KeyTemplate]) -> bool:
-    """Say whether a table's template may have made a key, and no other's."""
+    """Return whether a table's template may have made a key, and no other's."""
     return template.may_have_made(key) and not any(
         other.literal_prefix and other.may_have_made(key) for other in others
     )

@@ -3,7 +3,7 @@
 Pure.  ``mask = {email = "hash", name = "drop", phone = "truncate:4"}`` in a table's section:
 
 - ``hash``: HMAC-SHA-256 of the column's text with `MaskKey`, as 64 hexadecimal digits.  Equal
-  values stay equal, so a hashed column may stand in keys and indexes.
+  values stay equal, so a hashed column may be part of keys and indexes.
 - ``truncate:N``: the first N characters.
 - ``drop``: as if the column were not there.
 
@@ -46,7 +46,7 @@ class Mask:
     """Of ``hash``; None in settings that are not checked yet."""
 
     def applied(self, text: str) -> str:
-        """Return what stands in place of a text."""
+        """Return what replaces a text."""
         if self.kind == "truncate":
             return text[: self.length]
         if self.kind != "hash" or self.key is None:

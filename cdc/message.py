@@ -1,14 +1,14 @@
-"""The wire contract, version 1: what stands in one NATS message.
+"""The wire contract, version 1: what is in one NATS message.
 
 Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), body UTF-8
 JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
 golden files in tests/golden/messages hold it still.
 
-Six bodies exist: `Change` (one row), `Snapshot` (rows that stood there), `Schema` (a
-barrier), `Heartbeat` (a transaction boundary), `Refresh` (tables are read anew from here) and
+Six bodies exist: `Change` (one row), `Snapshot` (existing rows), `Schema` (a
+barrier), `Heartbeat` (a transaction boundary), `Refresh` (tables are read again from here) and
 `Tables` (all tables, where they are too many for each heartbeat).
 Each ends with a field that says who wrote it (`cdc.seal`), which no body here has.
-A seventh, `Bare`, is what an application publishes by itself:
+A seventh, `Bare`, is what an application publishes itself:
 ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
@@ -83,7 +83,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One row that stood there."""
+    """One existing row."""
 
     key: str
     value: str | None = None
@@ -139,9 +139,9 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: tuple[str, ...] = ()
     """Key of the last row published; empty: none yet."""
     rows: int = 0
-    """So many were read."""
+    """Rows read so far."""
     about_rows: int = 0
-    """So many it has, as the server guessed when it was begun; 0: not begun."""
+    """Rows in all, as the server estimated at the start; 0: not started."""
 
 
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,9 +153,9 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     refresh: int | msgspec.UnsetType = msgspec.UNSET
     """`number` of the refresh that the table is read for; absent: its first start."""
     rows: int | msgspec.UnsetType = msgspec.UNSET
-    """So many were read; absent: not begun."""
+    """Rows read so far; absent: not started."""
     about_rows: int | msgspec.UnsetType = msgspec.UNSET
-    """So many it has, as the server guessed when it was begun."""
+    """Rows in all, as the server estimated at the start."""
     ranges: tuple[KeyRange, ...] | msgspec.UnsetType = msgspec.UNSET
     """Ranges of keys that are still to be read, in this order, whatever stands above; absent:
     none."""
@@ -239,24 +239,24 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
-    """Tables are read anew from here: a boundary, and outside the chain as a heartbeat is."""
+    """Tables are read again from here: a boundary, and outside the chain as a heartbeat is."""
 
     op: Literal["refresh"] = "refresh"
     number: int
     """Greater than that of every refresh before; the time in microseconds since 1970."""
     tables: tuple[str, ...]
-    """``schema.table`` of those that are read anew as a whole."""
+    """``schema.table`` of those that are read again as a whole."""
     ranges_of: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     """Tables of which ranges of keys are read, which stand in the boundary; absent: none."""
     gap: bool
     """Changes before it may be missing, of whatever table: nobody needs what stands before."""
     boundary: Heartbeat
-    """From where the binlog is followed, and what stood last in the stream."""
+    """Where the binlog is read from, and the last message of the stream."""
     v: int = CONTRACT_VERSION
 
 
 class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an application publishes by itself on our subjects."""
+    """What an application publishes itself on our subjects."""
 
     key: str
     value: str

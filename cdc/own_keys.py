@@ -12,7 +12,7 @@ PREFIX = "cdc:"
 
 
 def is_of_cdc(key: str) -> bool:
-    """Say whether a key is one of those that cdc keeps for itself, of whatever pipeline.
+    """Return whether a key is one of those that cdc keeps for itself, of whatever pipeline.
 
     >>> is_of_cdc("cdc:default:position:3"), is_of_cdc("users:cdc:1")
     (True, False)

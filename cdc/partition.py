@@ -43,7 +43,7 @@ def row_subjects(prefix: str, partitions: int) -> Iterator[tuple[int, str]]:
 
 
 def is_row_subject(prefix: str, op: str, subject: str) -> bool:
-    """Say whether rows of an operation are published there, whatever the number of partitions.
+    """Return whether rows of an operation are published there, whatever the number of partitions.
 
     >>> is_row_subject("mysql", "update", "mysql.update.12")
     True

@@ -19,7 +19,7 @@ class GtidSet(Protocol):
         """Take one transaction in."""
 
     def __contains__(self, gtid: str) -> bool:
-        """Say whether the transaction is in the set."""
+        """Return whether the transaction is in the set."""
 
     def copy(self) -> Self:
         """Return an independent copy."""
@@ -132,7 +132,7 @@ class MySqlGtidSet:
         return any(low <= int(number) < high for low, high in self.intervals().get(name, ()))
 
     def issuperset(self, other: MySqlGtidSet) -> bool:
-        """Say whether every transaction of the other set is in this one."""
+        """Return whether every transaction of the other set is in this one."""
         ours = self.intervals()
         return all(
             any(a <= low and high <= b for a, b in ours.get(name, ()))
@@ -168,7 +168,7 @@ class MySqlGtidSet:
         return out
 
     def intersects(self, other: MySqlGtidSet) -> bool:
-        """Say whether some transaction is in both sets."""
+        """Return whether some transaction is in both sets."""
         ours = self.intervals()
         return any(
             a < high and low < b

@@ -57,7 +57,7 @@ class Seal:
         return [body[:-1] + _BEGIN + _mac(self.key, body[:-1]) + _END for body in bodies]
 
     def fits(self, seq: int, body: bytes) -> bool:
-        """Say whether a message that stands at a sequence is one of ours."""
+        """Return whether a message that stands at a sequence is one of ours."""
         if seq < self.since:
             return True
         if _native is not None:
@@ -71,7 +71,7 @@ UNSEALED = Seal(b"\0", _NEVER)
 
 
 def has_mac(body: bytes) -> bool:
-    """Say whether a body looks like one of ours, whoever wrote it."""
+    """Return whether a body looks like one of ours, whoever wrote it."""
     return body[-TAIL_BYTES:].startswith(_BEGIN)
 
 

@@ -94,7 +94,7 @@ class Table:
     unique_keys: tuple[tuple[str, ...], ...] = ()
     """Columns of each key that tells its rows apart, the primary one too."""
     ttl_s: int = 0
-    """Not 0: ``mode = "cache"``, and a key goes so long after its row's last change."""
+    """Not 0: ``mode = "cache"``; a key expires this long after its row's last change."""
 
     @property
     def qualified(self) -> str:
@@ -103,7 +103,7 @@ class Table:
 
     @property
     def places(self) -> tuple[frozenset[str], ...]:
-        """Columns that say where a row stands: in Redis, and in each index."""
+        """Columns that decide where a row is: in Redis, and in each index."""
         own = (*self.key.columns, *(self.field.columns if self.field else ()))
         members = (index.member or self.key for index in self.indexes)
         return (frozenset(own), *(frozenset(member.columns) for member in members))

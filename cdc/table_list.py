@@ -20,7 +20,7 @@ from msgspec import UNSET
 from cdc.message import Heartbeat, ListedAt, TableProgress, Tables
 
 NAMED_MOST = 64
-"""So many tables are named by each heartbeat, and no list is needed."""
+"""Up to this many tables are named by each heartbeat, without a list."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class ListMissing(Exception):
     """A heartbeat names another list than the one at hand."""
 
     def __init__(self, at: ListedAt, seq: int) -> None:
-        """Say which, and where the heartbeat stands."""
+        """Set which, and the heartbeat's position."""
         super().__init__(f"the heartbeat at {seq} names the list at {at.seq}")
         self.at, self.seq = at, seq
 
 
 def named_by(heartbeat: Heartbeat, listed: Listed) -> bool:
-    """Say whether a heartbeat names this list; one that names none goes with `NONE_LISTED`."""
+    """Return whether a heartbeat names this list; one that names none goes with `NONE_LISTED`."""
     return (NONE_LISTED.at if heartbeat.listed is UNSET else heartbeat.listed) == listed.at
 
 
@@ -102,7 +102,7 @@ class Naming:
         self._named.update(dict.fromkeys(names))
 
     def needs_list(self, tables: int, *, now_us: int, keep_us: int) -> bool:
-        """Say whether a list is due before the next heartbeat.
+        """Return whether a list is due before the next heartbeat.
 
         So many tables are named at most that the lists of a first reading of n tables and its
         heartbeats together stay near n times a constant.
@@ -130,7 +130,7 @@ class Naming:
         self.starts.append(at.seq)
 
     def expire(self) -> None:
-        """Have all tables listed again, because the list keeps what stands behind it."""
+        """Have all tables listed again, because the list keeps what comes after it."""
         self._has_lost = self.listed is not NONE_LISTED
 
     def starts_from(self, seq: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a person or a machine reads while cdc runs: log lines, and one that says what flows.
+"""What a person or a machine reads while cdc runs: log lines, one of them with throughput.
 
 Lines go to stderr: for people on a terminal, JSON otherwise.  Passwords are hidden in all of
 them; values of rows never come here.
@@ -29,7 +29,7 @@ Render = Callable[[str, str, Fields], str]
 
 LEVELS = ("debug", "info", "warning", "error")
 IDLE_LINES_BETWEEN = 6
-"""While nothing flows, only every so many of the regular lines is written."""
+"""While idle, only one of this many regular lines is written."""
 _COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "debug": "\x1b[2m"}
 _PLAIN = "\x1b[0m"
 
@@ -66,19 +66,19 @@ class Log:
         return Log(self._output, self._render, level=self._level, fields=more)
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Say what helps to find a bug."""
+        """Log what helps to find a bug."""
         self._say("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Say what goes on."""
+        """Log normal operation."""
         self._say("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Say something that a person should look at."""
+        """Log something that needs attention."""
         self._say("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Say something that a person must look at."""
+        """Log something that needs action."""
         self._say("error", event, fields)
 
     def _say(self, level: str, event: str, fields: Fields) -> None:
@@ -92,7 +92,7 @@ def setup(settings: Settings, role: str, output: TextIO | None = None) -> Log:
     """Configure all logging of this process; return its logger.
 
     Args:
-        role: ``reader``, ``sink`` or ``cdc``; stands in every line.
+        role: ``reader``, ``sink`` or ``cdc``; part of every line.
         output: stderr unless given.
     """
     output = output or sys.stderr
@@ -100,7 +100,7 @@ def setup(settings: Settings, role: str, output: TextIO | None = None) -> Log:
     colours = human and output.isatty() and wants_colour(os.environ)
     render = _hiding(secrets_of(settings), as_words(colours) if human else as_json)
     log = Log(output, render, level=settings.log_level, fields={"role": role})
-    # Libraries speak through the standard module; their warnings belong here too.
+    # Libraries log through the standard module; their warnings belong here too.
     logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
     return log
 
@@ -111,7 +111,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 def wants_colour(env: Mapping[str, str]) -> bool:
-    """Say whether colours are welcome; see no-color.org."""
+    """Return whether colours are welcome; see no-color.org."""
     return not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
@@ -178,7 +178,7 @@ def _readable(value: object) -> str:
 
 
 class Meter:
-    """Counts what a role has done and how far behind it is.
+    """Counts what a role has done, and its lag.
 
     >>> meter = Meter()
     >>> meter.count("published", 3)
@@ -200,7 +200,7 @@ class Meter:
         self._totals[name] = self._totals.get(name, 0) + n
 
     def lag(self, seconds: float) -> None:
-        """Say how long ago the newest change that was handled was committed."""
+        """Set the age of the newest change handled, from its commit."""
         self._lag_s = max(0.0, seconds)
 
     def totals(self) -> dict[str, int]:
@@ -230,7 +230,7 @@ class Meter:
         return ", ".join(flowing), self.totals() | lag
 
     async def report(self, log: Log, every_s: float, stop: asyncio.Event) -> None:
-        """Write a line every so often until `stop`; the totals are for the caller to say."""
+        """Log throughput every `every_s` until `stop`; the caller logs the totals."""
         while not stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), every_s)

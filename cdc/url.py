@@ -62,7 +62,7 @@ _NOT_SUPPORTED = {
     "ws": "asks for a websocket, which cdc does not support; write nats:// or tls://",
     "wss": "asks for a websocket, which cdc does not support; write nats:// or tls://",
 }
-"""What other programs take, and cdc does not: said, so that nobody looks for the typing error."""
+"""What other programs accept and cdc does not: the error explains it, as it is no typo."""
 
 _SHAPE = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<authority>[^/?]*)(?P<path>/[^?]*)?(\?(?P<query>.*))?"
@@ -192,7 +192,7 @@ class Url:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be printed: the password, or the token that stands alone."""
+        """What must never be printed: the password, or the token without a user."""
         secret = self.user if self._has_token else self.password
         return (secret, quote(secret, safe="")) if secret else ()
 
@@ -232,7 +232,7 @@ class Url:
 
 
 def parse_url(text: str, schemes: tuple[str, ...]) -> Url:
-    """Return the address that a text stands for.
+    """Return the address that a text means.
 
     Args:
         schemes: those that fit here, such as ``("redis", "rediss")``.

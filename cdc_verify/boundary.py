@@ -4,8 +4,8 @@ Pure.  The sink's position says up to which message of the stream Redis has ever
 newest heartbeat says up to which place of the binlog the stream has everything before it.  So
 Redis has all up to a place P of the binlog
 
-- when a heartbeat at P or behind it stands at or before the position's ``seq``, or
-- when the position's ``id``, the newest change applied, begins at P or behind it, in the epoch
+- when a heartbeat at P or later is at or before the position's ``seq``, or
+- when the position's ``id``, the newest change applied, begins at P or later, in the epoch
   of the newest heartbeat: changes are applied in the order of their ids, without a hole.
 
 With several partitions both are asked of each.  GTIDs are not needed; they would say the same.
@@ -25,7 +25,7 @@ from cdc.position import file_number
 
 
 class LogPosition(NamedTuple):
-    """Where the binlog stands: ``LogPosition(2, 27999999)``."""
+    """The binlog position: ``LogPosition(2, 27999999)``."""
 
     file: int
     offset: int
@@ -45,7 +45,7 @@ class SinkPosition(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """The newest heartbeat, and where it stands in the stream."""
+    """The newest heartbeat, and its position in the stream."""
 
     seq: int
     created: str
@@ -59,7 +59,7 @@ class Boundary:
 
 
 def boundary_of(heartbeat: Heartbeat, seq: int, created: str) -> Boundary:
-    """Return the boundary that a heartbeat stands for."""
+    """Return the boundary of a heartbeat."""
     return Boundary(
         seq=seq,
         created=created,
@@ -79,7 +79,7 @@ def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[Sink
     """Return the position of each partition; None: one of them is not there.
 
     Raises:
-        PreflightError: what stands there is no position.
+        PreflightError: the key does not hold a position.
     """
     out: list[SinkPosition] = []
     for raw, key in zip(raws, keys, strict=True):
@@ -96,7 +96,7 @@ def positions_of(raws: Sequence[bytes | None], keys: Sequence[str]) -> list[Sink
 
 
 def has_passed(positions: Sequence[SinkPosition], boundary: Boundary, place: LogPosition) -> bool:
-    """Say whether Redis has everything up to a place."""
+    """Return whether Redis has everything up to a place."""
     return all(_has(applied, boundary, place) for applied in positions)
 
 

@@ -1,7 +1,7 @@
 """How far a verify has come, and how the last one ended: two hashes in Redis for each table.
 
 Pure.  ``cdc:<pipeline>:verify:<schema.table>`` is the end of the last one, for people and for
-`cdc status`; the same with ``:progress`` behind it is what an interrupted one goes on from.
+`cdc status`; the same with the suffix ``:progress`` is what an interrupted one resumes from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROGRESS_KEPT_S = 86_400
 
 
 def progress_key(pipeline: str, table: str) -> str:
-    """Return the key of how far a verify that goes on has come."""
+    """Return the key of the progress of a verify."""
     return verify_key(pipeline, table) + ":progress"
 
 
@@ -63,7 +63,7 @@ class Checkpoint:
         return len(self.kept) == self.tally.differences
 
     def fields(self, rows: int, after: KeyText, chunk: int) -> dict[str, str | bytes]:
-        """Return the hash that an interrupted verify goes on from, at a place of the walk."""
+        """Return the hash that an interrupted verify resumes from, at a point of the walk."""
         kept = [_Kept(one.key, one.kind, one.row) for one in self.kept]
         return {
             "of": self.of,
@@ -81,7 +81,7 @@ class Checkpoint:
 
 
 def checkpoint_of(fields: Mapping[bytes, bytes], of: str) -> Checkpoint | None:
-    """Return where an interrupted verify of the same goes on; None: there is none."""
+    """Return where an interrupted verify of the same resumes; None: there is none."""
     try:
         if fields[b"of"] != of.encode():
             return None

@@ -22,7 +22,7 @@ Found = Content | Literal["wrong type"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key that is not as it should be, for good."""
+    """A key that is certainly wrong."""
 
     key: bytes
     kind: Fault

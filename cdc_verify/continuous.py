@@ -1,6 +1,6 @@
 """The role that verifies all tables from time to time, at a low rate, beside reader and sink.
 
-It tells and changes nothing; `cdc run` starts it where `verify_every_s` is set.
+It only reports; `cdc run` starts it where `verify_every_s` is set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOW_RATE_ROWS_PER_S = 2000
 
 
 class _Counted:
-    """Counts the rows that are compared, for the line that says what flows."""
+    """Counts the rows that are compared, for the throughput line."""
 
     def __init__(self, meter: Meter, what: str, *, total: int | None, done: int, unit: str) -> None:
         del what, total, unit
@@ -37,7 +37,7 @@ class _Counted:
         self._before = done
 
     def end(self, done: int | None = None) -> None:
-        """Nothing is left to say."""
+        """Nothing is left to report."""
 
 
 async def run(
@@ -45,7 +45,7 @@ async def run(
 ) -> None:
     """Verify all tables every `verify_every_s` until `stop`.
 
-    A server that is away, and whatever else ends one verify, is said; the next one goes on there.
+    A lost server, or any other end of a verify, is logged; the next one resumes there.
     """
     following = asyncio.create_task(_for_ever(settings, tables, log, meter))
     stopping = asyncio.create_task(stop.wait())
@@ -79,7 +79,7 @@ async def _for_ever(settings: Settings, tables: Sequence[Table], log: Log, meter
 
 
 def tell(report: Report, log: Log) -> None:
-    """Say what was found: a warning where Redis differs."""
+    """Log the result: a warning where Redis differs."""
     tally = report.found.tally
     about = {"table": report.table, "rows": tally.rows, "unsettled": tally.unsettled or None}
     if report.equal:

@@ -52,7 +52,7 @@ class Expected:
         )
         places = [n for n, _ in self._fields]
         self._order = None if places == list(range(len(how))) else places
-        """Places of the object's columns in a row; None: all, as they stand."""
+        """Positions of the object's columns in a row; None: all, in order."""
         self._tokens = [
             (n, token) for n, at in enumerate(places) if (token := _token(how[at])) is not None
         ]
@@ -82,10 +82,10 @@ class Expected:
         return [(self.key(row), self.content(row))]
 
     def content(self, row: PrintedRow) -> Content:
-        """Return what has to stand under the row's key; None: nothing.
+        """Return what the row's key must hold; None: nothing.
 
         Args:
-            row: more values than `columns` may stand behind.
+            row: more values than `columns` may follow.
         """
         if self._value is not None:
             raw = row[self._value]
@@ -127,7 +127,7 @@ def _values(table: Table) -> list[tuple[str, str]]:
 
 
 def _masked(how: Printed, mask: Mask | None) -> Printed:
-    """Return how a column is read whose text nobody may see as it is."""
+    """Return how a masked column is read."""
     if mask is None or mask.kind == "drop":
         return how
     return Printed(

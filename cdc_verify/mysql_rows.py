@@ -1,4 +1,4 @@
-"""Rows of MySQL, as the server prints them, and where its binlog ends behind them.
+"""Rows of MySQL, as the server prints them, and where its binlog ends after them.
 
 Blocking IO, for a thread.
 """
@@ -106,7 +106,7 @@ class MySqlRows:
     def rows_behind(
         self, boundary: Boundary, selects: Selects, conditions: Sequence[Condition]
     ) -> tuple[list[list[PrintedRow]], LogPosition]:
-        """Return rows that have all changes up to a boundary, and a place behind all they have.
+        """Return rows that have all changes up to a boundary, and a position after all they have.
 
         The rows of each SELECT for themselves: two of them may find the same one.
 
@@ -149,7 +149,7 @@ class MySqlRows:
         if self._mariadb:
             _begin_behind(connection, boundary.place)
         elif not self._gtid:
-            # Row locks alone, none on the gaps between rows: nobody's insert waits.
+            # Only row locks, none on the gaps between rows: no insert waits.
             _asked(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         elif boundary.gtid_set:
             sql = "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)"
@@ -179,7 +179,7 @@ class _InWords:
 
 
 def _begin_behind(connection: Connection[Any], place: LogPosition) -> None:
-    """Begin a read view that has all up to a place: MariaDB says exactly where it stands."""
+    """Begin a read view that has all up to a place: MariaDB reports its exact position."""
     deadline_s = time.monotonic() + VISIBLE_WAIT_S
     while True:
         _asked(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -244,7 +244,7 @@ def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[PrintedRow], byt
 
     The text protocol: each row is a packet (length in three bytes, number) with a text for
     each column, its length before it; 0xfb is NULL.  A short packet 0xfe is the end, 0xff a
-    refusal.  A packet of 2^24-1 bytes goes on in the next.
+    refusal.  A packet of 2^24-1 bytes continues in the next.
     Source: MySQL source documentation, "Text Resultset Row", "Protocol::LengthEncodedInteger".
     """
     rows: list[PrintedRow] = []

@@ -19,7 +19,7 @@ from cdc_verify.servers import Servers, opened
 from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
 
 REPAIRS = 2
-"""So many, and what is wrong after the last will not be fixed by one more."""
+"""After this many, one more would not fix what is still wrong."""
 
 
 async def verify(
@@ -35,14 +35,14 @@ async def verify(
     """Compare some of the captured tables with Redis.
 
     Args:
-        tables: all that are captured: their keys are nobody's orphans.
+        tables: all that are captured: their keys are not orphans.
         wanted: those to compare.
         repair: how differences are repaired; None: they are reported.
         shown: makes what is told how far a table has come.
         wish: fields of `verifier.Wish`.
 
     Raises:
-        UnavailableError: a server does not answer, or reader or sink stands still.
+        UnavailableError: a server does not answer, or reader or sink makes no progress.
         PositionLostError: something is wrong still after a repair.
         CdcError: a server refuses.
     """
@@ -96,7 +96,7 @@ async def _repair(
     reading: RowReading,
     log: Log,
 ) -> None:
-    """Read the table anew until nothing is wrong that was.
+    """Read the table again until nothing is wrong that was.
 
     Raises:
         PositionLostError: it does not help.

@@ -59,12 +59,12 @@ def in_words(place: bytes) -> str:
 
 
 def has_parts(table: Table) -> bool:
-    """Say whether rows of a table share keys."""
+    """Return whether rows of a table share keys."""
     return table.field is not None or bool(table.indexes)
 
 
 def grounds(table: Table) -> list[tuple[PartKind | None, KeyTemplate]]:
-    """Return the templates that a table's rows stand under, each with what its keys are.
+    """Return the templates of a table's rows, each with what its keys are.
 
     None: a key for each row.
     """

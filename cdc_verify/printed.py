@@ -1,4 +1,4 @@
-"""What SELECT prints of a value, and the text that has to stand in Redis for it.
+"""What SELECT prints of a value, and the text that Redis must hold for it.
 
 Pure.  Written from docs/message.md ("Values") and from what the servers print, and from
 nothing of `cdc_reader`: a mistake there is to be seen here.  All is bytes, as it comes and goes.
@@ -18,7 +18,7 @@ from cdc.table import Column
 
 Text = Callable[[bytes], bytes]
 Quoting = Literal["bare", "quoted", "escaped"]
-"""How a text stands in a row's JSON: as it is, in quotes, in quotes with escapes."""
+"""How a text is written in a row's JSON: as it is, in quotes, in quotes with escapes."""
 
 _NEEDS_ESCAPE = re.compile(rb'[\x00-\x1f"\\]').search
 _STRING_OR_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \n]+', re.DOTALL)
@@ -38,13 +38,13 @@ class Printed:
     quoting: Quoting
 
     def of(self, raw: bytes) -> bytes:
-        """Return the text of a value: what stands in a key, a hash or as the one column."""
+        """Return the text of a value: as in a key, a hash or as the one column."""
         return raw if self.text is None else self.text(raw)
 
     def in_hash(self, raw: bytes) -> bytes | None:
         """Return the text of a value as a field of a hash; None: it has no field.
 
-        That of JSON's own null is none, and a JSON string stands as the text that it is.
+        That of JSON's own null is none, and a JSON string is the text itself.
         """
         if self.text is not compact or raw[:1] not in (b'"', b"n"):
             return self.of(raw)

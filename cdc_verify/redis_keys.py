@@ -94,7 +94,7 @@ class RedisKeys:
             return error
 
     def contents(self, keys: Sequence[bytes], model: Model) -> list[Found]:
-        """Return what stands under each key, as the model says it should.
+        """Return what each key holds, read as the model has it.
 
         ``[b'{"id":1}', None, "wrong type"]``
 
@@ -103,7 +103,7 @@ class RedisKeys:
         """
         ours = [key for key in keys if not is_of_cdc(key)]
         if len(ours) < len(keys):
-            # No row stands below cdc:, and what does is not for us to read.
+            # No row has a key below cdc:, and other keys there are not ours to read.
             found_ours = iter(self.contents(ours, model))
             return [None if is_of_cdc(key) else next(found_ours) for key in keys]
         if not keys:
@@ -121,7 +121,7 @@ class RedisKeys:
         return found
 
     def places(self, places: Sequence[bytes], model: Model) -> list[Found]:
-        """Return what stands at each place of a table whose rows share keys.
+        """Return what each place of a table holds whose rows share keys.
 
         ``[b'{"id":1}', b"", b"17.5", None, "wrong type"]``: a key, and of parts the field's value,
         nothing more of a member, the score of one in a sorted set.
@@ -160,7 +160,7 @@ class RedisKeys:
 
 
 def is_of_cdc(key: bytes) -> bool:
-    """Say whether a key is below the prefix of those that cdc keeps for itself."""
+    """Return whether a key is below the prefix of those that cdc keeps for itself."""
     return key.startswith(own_keys.PREFIX.encode())
 
 

@@ -1,4 +1,4 @@
-"""Repair: the rows that differ are read anew through the normal stream, in line with the changes.
+"""Repair: rows that differ are read again through the normal stream, in order with the changes.
 
 Nothing is written to Redis from here.  Few rows are read as ranges of one key each; many, those
 of a table without a key, and keys of no row as the whole table, whose sweep removes the
@@ -24,7 +24,7 @@ from cdc_verify.servers import Servers
 
 LOOK_S = 0.1
 ROWS_ALONE = 100
-"""So many rows are read one by one; more, and the whole table is."""
+"""Up to this many rows are read one by one; beyond it, the whole table."""
 
 
 class Announce(Protocol):
@@ -70,13 +70,13 @@ async def read_again(
     wait_s: float,
     log: Log,
 ) -> None:
-    """Announce that rows are read anew; return when Redis has all of it and is swept.
+    """Announce that rows are read again; return when Redis has all of it and is swept.
 
     Args:
         rows: chunk keys; None: the whole table.
 
     Raises:
-        UnavailableError: no `cdc run` does it: reader or sink stands still for `wait_s`.
+        UnavailableError: no `cdc run` does it: reader or sink makes no progress for `wait_s`.
         CdcError: a server refuses.
     """
     name = table.qualified

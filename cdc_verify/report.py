@@ -1,4 +1,4 @@
-"""How a verify is told: lines for a person, one object for a machine.
+"""How a verify is reported: lines for a person, one object for a machine.
 
 Pure.
 """
@@ -48,7 +48,7 @@ class Report:
         return self.repaired or not self.found.tally.differences
 
     def about(self, *, with_values: bool) -> dict[str, Any]:
-        """Return what `--json` says (docs/json-output.md)."""
+        """Return what `--json` prints (docs/json-output.md)."""
         tally = self.found.tally
         return {
             "table": self.table,

@@ -38,7 +38,7 @@ class Selects:
     """The statements of one table."""
 
     def __init__(self, table: Table, expected: Expected) -> None:
-        """Take the columns that `expected` needs; behind them stands the chunk key."""
+        """Take the columns that `expected` needs; the chunk key follows them."""
         by_name = {column.name: column for column in table.columns}
         self.key = [by_name[name] for name in table.chunk_key]
         self._from = f" FROM {quoted(table.schema)}.{quoted(table.name)}"

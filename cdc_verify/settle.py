@@ -159,7 +159,7 @@ class Settling:
             contents = want.contents if want else []
             kind = difference(contents, found, has_row=want is not None)
             if kind == "missing" and self._table.ttl_s:
-                kind = None  # a cache: what stands there is right, but a row may have no key
+                kind = None  # a cache: what it holds is right, but a row may have no key
             if kind is not None:
                 row = want.row if want else ()
                 out[key] = Difference(key, kind, row, contents[0] if contents else None, found)

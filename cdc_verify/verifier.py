@@ -1,7 +1,7 @@
 """The loop of a verify: all rows of a table against Redis, then all keys against MySQL.
 
-`Verifier.run` is the loop.  Its steps stand still for nobody: applications write, the sink
-applies; what differs is a candidate, and `cdc_verify.settle` says which of them are wrong.
+`Verifier.run` is the loop.  Nothing waits for it: applications write, the sink
+applies; what differs is a candidate, and `cdc_verify.settle` decides which of them are wrong.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ CHUNK_FIRST_ROWS = 500
 CHUNK_TARGET_BYTES = 2_000_000
 SETTLE_EVERY_S = 3.0
 CANDIDATES_MAX = 20_000
-"""So many are waiting, and no more rows are read before they are settled."""
+"""With this many waiting, no more rows are read before they are settled."""
 SAVE_EVERY_S = 1.0
 
 
 class Shown(Protocol):
-    """Who is told how far it has come: a `cdc.progress.Progress`."""
+    """Where progress is shown: a `cdc.progress.Progress`."""
 
     def show(self, done: int) -> None:
-        """So many rows or keys have been looked at, all in all."""
+        """Show how many rows or keys have been compared in total."""
 
     def end(self, done: int | None = None) -> None:
-        """That were all."""
+        """Mark the end."""
 
 
 class NewShown(Protocol):
@@ -68,12 +68,12 @@ class Wish:
     seed: int = 0
     chunk_max_rows: int = 5000
     rows_per_s: int = 0
-    """At most so many; 0: as quickly as it goes."""
+    """At most this many; 0: no limit."""
     with_values: bool = False
     restart: bool = False
     """Do not go on where an interrupted one stopped."""
     wait_s: float = 60.0
-    """How long reader and sink may stand still."""
+    """How long reader and sink may make no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +136,8 @@ class Verifier:
         """Compare everything; return how it ended, which is in Redis by then too.
 
         Raises:
-            UnavailableError: a server does not answer, or the sink stands still: what was
-                settled is kept, and the next verify goes on there.
+            UnavailableError: a server does not answer, or the sink makes no progress: what was
+                settled is kept, and the next verify resumes there.
             CdcError: a server refuses.
         """
         resumed = await self._begin()
@@ -203,7 +203,7 @@ class Verifier:
             # 2. Compare with Redis; what differs is a candidate.
             await self._compare(rows)
             shown.show(self._rows)
-            # 3. Settle candidates behind the sink, while the walk goes on; keep how far it is.
+            # 3. Settle candidates after the sink, while the walk continues; keep the progress.
             await self._settle_some()
             await self._keep_rate()
             if following is None:

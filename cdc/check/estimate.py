@@ -1,6 +1,6 @@
-"""How long a table takes and how much room it needs, from its rows: rough, and said so.
+"""How long a table takes and how much room it needs, estimated from its rows.
 
-Pure.  The figures behind it: docs/performance.md (backfill), and Redis' own bytes for a key
+Pure.  The figures behind it: docs/performance.md (snapshot), and Redis' own bytes for a key
 (a dict entry, the key, an object, an allocation class too large).
 """
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 BACKFILL_ROWS_PER_S = 80_000
 MARGIN = 3
-"""What has to hold for the time of a backfill has to hold so many times longer."""
+"""Retention must cover this many times the snapshot's duration."""
 REDIS_KEY_BYTES = 180
-"""What a key costs beside its value."""
+"""What a key costs in addition to its value."""
 STREAM_ROW_BYTES = 120
-"""What a row costs in the stream beside its value: its key, its id, the message around it."""
+"""What a row adds in the stream to its value: its key, its id, the message around it."""
 SECONDS_ROUGH = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSize:
-    """What a look at a table's rows said."""
+    """What the scan of a table found."""
 
     rows: int
     is_exact: bool

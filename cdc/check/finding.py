@@ -1,7 +1,7 @@
 """What a look at a server found: one thing each, with its reason and its fix.
 
 Pure.  `cdc.check.servers` collects findings of all three servers; `cdc run` refuses to start on one
-that stops, and ``cdc check`` prints all of them.  Why each matters stands in `cdc.check.reasons`.
+that stops, and ``cdc check`` prints all of them.  `cdc.check.reasons` has why each matters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Fix:
     advice: str = ""
     """What neither can, or what else is to be done."""
     managed: tuple[tuple[str, str], ...] = ()
-    """The same where the server is somebody else's: ``(("RDS", "CALL mysql.rds_…;"), …)``."""
+    """The same for managed servers: ``(("RDS", "CALL mysql.rds_…;"), …)``."""
 
     def text(self) -> str:
         """Return all but the managed forms, as lines."""
@@ -56,7 +56,7 @@ def _indented(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something about a server that breaks the promise, or may.
+    """Something about a server that breaks the guarantees, or may.
 
     ``Finding(id="mysql.binlog-format", seen="MySQL: binlog_format = MIXED", fix=Fix(…))``
     """
@@ -66,7 +66,7 @@ class Finding:
     seen: str
     fix: Fix = Fix()
     stops: bool = True
-    """False: only said, as a warning."""
+    """False: only a warning."""
     kind: type[CdcError] = PreflightError
     """What `error` becomes; its exit code is that of ``cdc run``."""
     table: str = ""
@@ -98,11 +98,11 @@ def of_error(id: str, error: CdcError, table: str = "") -> Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """All that a look at the servers said."""
+    """Everything that the checks of the servers found."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What could not be asked, or is as it should be and worth a line."""
+    """What could not be checked, and other remarks."""
     servers: dict[str, str] = field(default_factory=dict)
     """``{"mysql": "MySQL 9.7.4 at 127.0.0.1:3306", …}``; those that answered."""
     tables: tuple[Table, ...] = ()
@@ -111,9 +111,9 @@ class Report:
     max_payload_bytes: int = 0
     """Of NATS; 0: it did not answer."""
     stream_room_bytes: int | None = None
-    """What the stream may still take; None: no limit that NATS tells of."""
+    """What the stream may still take; None: NATS reports no limit."""
     redis_room_bytes: int | None = None
-    """What Redis may still take; None: no limit that it tells of."""
+    """What Redis may still take; None: Redis reports no limit."""
 
     redis_used_bytes: int = 0
 
@@ -124,7 +124,7 @@ class Report:
 
     @property
     def warnings(self) -> list[Finding]:
-        """Those that are only said."""
+        """Those that are only warnings."""
         return [finding for finding in self.findings if not finding.stops]
 
 

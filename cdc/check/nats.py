@@ -1,4 +1,4 @@
-"""What of NATS breaks the promise: asked before a role starts, without an effect."""
+"""What of NATS breaks the guarantees: checked before a role starts, without side effects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FLAGS = {
 
 
 async def ask_nats(settings: Settings, role: str, report: Report) -> None:
-    """Ask NATS everything that can break the promise; what it finds goes into the report."""
+    """Check NATS for everything that can break the guarantees; findings go into the report."""
     refusals = Refusals()
     side = "sink" if role == "sink" else "reader"
     try:
@@ -169,7 +169,7 @@ async def _subjects_taken(nc: Connection, subjects: str, ours: str) -> list[Find
 
 
 def check_copies(copies: int, cluster: str) -> list[Finding]:
-    """Return what is wrong with the number of copies that a new stream shall have.
+    """Return what is wrong with the number of replicas of a new stream.
 
     Args:
         cluster: the name of the server's cluster; empty: it is in none.
@@ -210,8 +210,8 @@ def _server(settings: Settings) -> str:
 def check_config(
     settings: Settings, wanted: dict[str, Any], found: dict[str, Any]
 ) -> list[Finding]:
-    """Compare a stream that stands there with what cdc declares."""
-    # An older stream learns fast ingest by itself.
+    """Compare an existing stream with what cdc declares."""
+    # The reader adds fast ingest to an older stream.
     different = [name for name in differences(wanted, found) if name != "allow_batched"]
     if not different:
         return []
@@ -291,7 +291,7 @@ async def _dead_letters(nc: Connection, settings: Settings) -> list[Finding]:
 
 
 def room_bytes(info: dict[str, Any], state: StreamState | None, settings: Settings) -> int | None:
-    """Return what the stream may still take; None: no limit that NATS tells of.
+    """Return what the stream may still take; None: NATS reports no limit.
 
     Args:
         info: the account's, as ``$JS.API.INFO`` gives it.

@@ -1,8 +1,8 @@
-"""Whether a login of NATS has the rights that a role needs: tried, without an effect.
+"""Whether a login of NATS has the rights that a role needs: tested without side effects.
 
 A message whose reply subject is a reserved one (``_R_.…``) is refused by the server after it has
 looked at the right to publish it, and before anything else: which of the two it names says
-whether the right is there, and nobody receives anything.  Where a server does not refuse such a
+whether the right is granted, and no subscriber receives it.  Where a server does not refuse such a
 reply, nothing is tried.
 Source: nats-server server/client.go, processInboundClientMsg, isReservedReply; seen on 2.15.
 """
@@ -39,7 +39,7 @@ _OPERATIONS = ("insert", "update", "delete", "snapshot", "schema", "heartbeat", 
 
 @dataclass(slots=True)
 class Refusals:
-    """Stands in for the log of a connection: keeps what the server refuses, says nothing."""
+    """In place of a connection's log: keeps what the server refuses, prints nothing."""
 
     texts: list[str] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ class Refusals:
         return "for subscription to" in self
 
     def has_denied(self, subject: str) -> bool:
-        """Say whether the right to publish there was refused."""
+        """Return whether the right to publish there was refused."""
         return f'for publish to "{subject}"' in self
 
 
@@ -77,7 +77,7 @@ def rights_needed(settings: Settings, role: str, created: bool) -> Rights:
 
     Args:
         role: ``both``, ``reader`` or ``sink``.
-        created: both streams stand there already.
+        created: both streams exist.
     """
     stream, prefix = settings.stream, settings.subject_prefix
     publish: dict[str, tuple[str, ...]] = {}

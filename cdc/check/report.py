@@ -1,4 +1,4 @@
-"""What a look at the servers said, as text for people, as JSON, and as SQL.
+"""What the checks of the servers found, as text for people, as JSON, and as SQL.
 
 Pure.  The JSON's shape is a contract: docs/json-output.md.
 """
@@ -143,7 +143,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
 
 
 def as_sql(report: Report) -> str:
-    """Return what ``mysql`` can run as it is; all else is a comment."""
+    """Return what ``mysql`` can run as it is; everything else is a comment."""
     lines: list[str] = []
     for finding in (*report.errors, *report.warnings):
         lines += _comment(f"{finding.severity}: {finding.sentence()}  [{finding.id}]")

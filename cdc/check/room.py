@@ -1,6 +1,6 @@
 """What the tables need against what the servers have: time, room, the size of a message.
 
-Pure.  For ``cdc check`` alone: the sizes come from a scan of each table.
+Pure.  Only for ``cdc check``: the sizes come from a scan of each table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cdc.settings import Settings
 PAYLOAD_LARGEST_BYTES = 64 << 20
 """More is no ``max_payload`` of NATS."""
 ESCAPED = 2
-"""A quote or a backslash of a value stands in a message as two signs or more."""
+"""A quote or a backslash of a value takes two characters or more in a message."""
 
 
 def check_room(settings: Settings, report: Report) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
-"""Before a role starts, and for ``cdc check``: all three servers asked, all problems told at once.
+"""Before a role starts, and for ``cdc check``: all servers checked, all problems reported.
 
 Nothing is created, nothing written.  Each side's questions belong to that side, which is imported
-when it is asked.  What takes long (counting, scanning) is asked by ``cdc check`` alone.
+when it is asked.  What takes long (counting, scanning) is only done by ``cdc check``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ORDER = ("mysql", "nats", "redis")
 
 
 async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
-    """Return the captured tables, once every server that the role needs has said yes.
+    """Return the captured tables, once every server that the role needs has passed.
 
     Args:
         role: ``both``, ``reader`` or ``sink``.
@@ -56,7 +56,7 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
 
 
 async def captured_tables(settings: Settings) -> tuple[Table, ...]:
-    """Return the captured tables for a command beside `cdc run`, which has said the warnings.
+    """Return the captured tables for a command other than `cdc run`, which logs the warnings.
 
     Raises:
         CdcError: as `check`.
@@ -72,10 +72,10 @@ async def _passed(settings: Settings, role: str) -> Report:
 
 
 async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:
-    """Ask every server that the role needs, and return all that they said.
+    """Ask every server that the role needs, and return everything found.
 
     Args:
-        thorough: what takes long as well: sizes of the tables, keys that stand in Redis.
+        thorough: what takes long as well: sizes of the tables, existing keys in Redis.
     """
     from cdc.check.nats import ask_nats
 
@@ -119,7 +119,7 @@ def _ask_settings(settings: Settings, report: Report) -> None:
 
 
 def _named(settings: Settings) -> Sequence[Table]:
-    """Return what the settings alone say of the tables, for what is asked of Redis."""
+    """Return what the settings have of the tables, for the checks of Redis."""
     try:
         return sink_tables(settings)
     except CdcError:

@@ -167,7 +167,7 @@ class _SqlServer(Server):
         return row is not None and Path(row[0]) == self.folder
 
     def _says_its_id(self) -> bool:
-        """Say whether it got the port; it writes its process id down after that."""
+        """Return whether it got the port; it writes its process id down after that."""
         try:
             return self.is_running and int((self.folder / PID_FILE).read_text()) == self.pid
         except (OSError, ValueError):

@@ -62,7 +62,7 @@ class Connection(Client):
         self.wants_tls = False
 
     def has_denied(self, subject: str) -> bool:
-        """Say whether the last right that the server refused was that to publish there."""
+        """Return whether the last right that the server refused was that to publish there."""
         return f'"{subject}"'.lower() in self.denied.lower()
 
     @property

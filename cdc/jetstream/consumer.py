@@ -254,5 +254,5 @@ def stored_ns(raws: Sequence[Raw], seq: int) -> int:
 
 
 def is_status(raw: Raw) -> bool:
-    """Say whether it is NATS's word about a pull request and no message."""
+    """Return whether it is NATS's word about a pull request and no message."""
     return bool(raw[2]) and raw[2][8:9] == b" "

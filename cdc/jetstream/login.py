@@ -80,7 +80,7 @@ def parse_credentials(content: bytes) -> Credentials:
 
 
 def _is_user_seed(text: str) -> bool:
-    """Say whether it has the form and the checksum; nkeys looks at the form alone.
+    """Return whether it has the form and the checksum; nkeys looks at the form alone.
 
     Source: nats-io/nkeys, strkey.go and crc16.go: CRC-16/XMODEM, its low byte first.
     """

@@ -62,7 +62,7 @@ class OwnMessages:
     """Told how far a long way back is."""
 
     def is_ours(self, stored: StoredMessage) -> bool:
-        """Say whether a reader of this stream wrote a message."""
+        """Return whether a reader of this stream wrote a message."""
         return self.seal.fits(stored.seq, stored.data)
 
     def placed(self, stored: StoredMessage) -> Placed | None:

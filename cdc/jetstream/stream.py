@@ -198,7 +198,7 @@ def _refusal(subject: str, error: dict[str, Any]) -> StreamError | UnavailableEr
 
 
 async def fast_ingest_offered(nc: Client) -> bool:
-    """Say whether the server has ``allow_batched`` (2.14 and later)."""
+    """Return whether the server has ``allow_batched`` (2.14 and later)."""
     info = await api(nc, "INFO")
     return int(info.get("api", {}).get("level", 0)) >= FAST_INGEST_API_LEVEL
 

@@ -33,7 +33,7 @@ READ_TIMEOUT_S = 120
 
 CLEARTEXT_PLUGINS = ("mysql_clear_password", "dialog", "mysql_old_password")
 """Login plugins that send the password as it is (PAM, LDAP), or in a hash that breaks at once.
-Any server may ask for them, also one that only stands in the way to the real one."""
+Any server may ask for them, also a man in the middle."""
 _PLUGIN_UNKNOWN = 2059
 _PLUGIN = re.compile(r"plugin '(?:b')?([A-Za-z0-9_]+)'")
 _LOGIN_REFUSED = {1045, 1130, 1820, 1862, 3118, 4151}
@@ -51,7 +51,7 @@ _CLIENT_SIDE = range(2000, 3000)
 
 
 class RefusedPlugin:
-    """In the place of a login plugin that would give the password to whoever listens in."""
+    """Replaces a login plugin that would expose the password to an eavesdropper."""
 
     def __init__(self, connection: object) -> None:
         """Take what PyMySQL gives to every plugin."""
@@ -91,7 +91,7 @@ def connection_settings(url: Url) -> dict[str, Any]:
         "read_timeout": READ_TIMEOUT_S,
         "write_timeout": READ_TIMEOUT_S,
         "program_name": "binlog-cdc",
-        # Behind what the server's own init_connect sets.
+        # After what the server's own init_connect sets.
         "init_command": SESSION_SQL,
     }
     context = url.ssl_context()
@@ -127,7 +127,7 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
         # A server that is being killed can close in the middle of the handshake.
         raise explained(url, error) from None
     except (struct.error, IndexError, ValueError, TypeError) as error:
-        # PyMySQL takes apart whatever greets it.
+        # PyMySQL parses any greeting.
         raise _not_mysql(url) from error
 
 

@@ -53,5 +53,5 @@ def redis_options(url: Url) -> dict[str, Any]:
 
 
 def has_tls(url: Url) -> bool:
-    """Say whether the connection is encrypted."""
+    """Return whether the connection is encrypted."""
     return url.tls_mode != "disabled"

@@ -45,7 +45,7 @@ def _has_reason(cause: BaseException) -> bool:
 
 
 def _is_alert(error: OSError) -> bool:
-    """Say whether TLS was answered, although by a refusal: a certificate is wanted, say."""
+    """Return whether TLS was answered, although by a refusal: a certificate is wanted, say."""
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 

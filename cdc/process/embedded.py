@@ -2,7 +2,7 @@
 
 It listens on loopback, stores in DIR, and keeps its port in DIR/port, so that other clients find
 it again, and the password of its only login in DIR/password: loopback is open to every user of the
-machine, DIR to its owner alone.  It ends with this process, whatever ends that.
+machine, DIR to its owner alone.  It ends with this process, however that ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _STORE_MOST_BYTES = 1 << 60
 """The disk is the limit.  Unsaid, nats-server takes three quarters of what is free when it starts,
 and keeps to that when room is made."""
 _WRITE_FAILED = b"critical write error"
-"""What nats-server says before it stores nothing more in a stream, whatever room is made.
+"""What nats-server logs before it stores nothing more in a stream, even with room.
 Source: nats-server 2.15, stream.go and filestore.go."""
 _NAME = "cdc-"
 _USER, _PASSWORD = "cdc", "password"
@@ -70,7 +70,7 @@ class EmbeddedNats:
         return self._child.pid if self._child else 0
 
     def is_answering(self) -> bool:
-        """Say whether a client is greeted; the greeting comes after the store is restored."""
+        """Return whether a client is greeted; the greeting comes after the store is restored."""
         return _greeting(self._port).startswith(b"INFO")
 
     def __enter__(self) -> Self:
@@ -119,7 +119,7 @@ class EmbeddedNats:
                 await asyncio.sleep(PAUSE_S)
 
     def _cannot_write(self) -> bool:
-        """Say whether it has failed to write, as its log says, or as it soon must."""
+        """Return whether it has failed to write, as its log says, or as it soon must."""
         if _free_bytes(self._folder) < _FULL_BELOW_BYTES:
             return True  # the log may be where the store is, and lack the line
         assert self._child is not None
@@ -240,7 +240,7 @@ def running(folder: Path) -> Url | None:
             f"only its owner may read the folder of the embedded NATS: {folder}",
             fix="run this as the user who runs cdc run",
         ) from None
-    # Whatever else has the port by now does not call itself so.
+    # Another program on that port has another name.
     is_ours = f'"server_name":"{_NAME}'.encode() in _greeting(port)
     return _url(port, password) if is_ours else None
 
@@ -252,7 +252,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _has_room(folder: Path) -> bool:
-    """Say whether room for some messages can be written: a quota refuses what the disk has."""
+    """Return whether room for some messages can be written: a quota refuses what the disk has."""
     trial = folder / "room"
     try:
         file = os.open(trial, os.O_WRONLY | os.O_CREAT, 0o600)

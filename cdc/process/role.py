@@ -31,9 +31,9 @@ from cdc.telemetry import Log, Meter, setup
 
 Role = Literal["reader", "sink"]
 ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redis_sink.sink:run"}
-"""Loaded by name, in a process of their own; all else that asks a side imports it."""
+"""Loaded by name, in a process of their own; everything else that needs a side imports it."""
 REFRESH = "cdc_reader.snapshot.refresh:run"
-"""A role that ends by itself: it announces that all tables are read anew."""
+"""A role that ends on its own: it announces that all tables are read again."""
 VERIFY = "cdc_verify.continuous:run"
 """The role that compares MySQL with Redis from time to time, where the settings say so."""
 
@@ -41,13 +41,13 @@ _OURS = Path(__file__).parents[2]
 _PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
 
 GARBAGE_OBJECTS = 10_000
-"""So many more live objects than at the last look, and Python looks for garbage."""
+"""Python collects garbage after this many new live objects."""
 DRAIN_S = 10.0
 """How long a role may take to end; it is killed then."""
 REMEMBER_S = 2.0
 DEBUG = "CDC_DEBUG"
 WORDS_LONGEST = 8000
-"""Characters of an error: they must fit into a pipe that nobody empties before we end."""
+"""Characters of an error: they must fit into a pipe that is read only after we end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,10 @@ class Job:
 
 
 async def perform(job: Job, log: Log, stop: asyncio.Event) -> None:
-    """Run a role until `stop`, with the line that says what flows; then say the totals.
+    """Run a role until `stop`, with the throughput line; then log the totals.
 
     Raises:
-        CdcError: the role cannot go on.
+        CdcError: the role cannot continue.
     """
     run = loaded(job.entry_point)
     # The code stays, so looking through it for garbage is a pause for nothing; and what passes
@@ -97,10 +97,10 @@ def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
     A second signal leaves at once.
 
     Args:
-        tables: gives the captured tables once every server has said yes.
+        tables: gives the captured tables once every check has passed.
 
     Raises:
-        CdcError: of `tables`, or the role cannot go on.
+        CdcError: of `tables`, or the role cannot continue.
     """
 
     async def main() -> None:
@@ -217,7 +217,7 @@ def from_json(text: bytes) -> CdcError | None:
 
 
 def main() -> None:
-    """Do the job that stands in stdin; never returns."""
+    """Do the job that is read from stdin; never returns."""
     entry_point, upward = sys.argv[2], int(sys.argv[3])
     # The parent alone decides what Ctrl-C means; it reaches the whole terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -229,7 +229,7 @@ def main() -> None:
             os._exit(0)  # the parent was refused, or is gone
         # Not asyncio.run: it would wait for threads that wait for a server.
         asyncio.new_event_loop().run_until_complete(_main(job))
-    except BaseException as error:  # noqa: BLE001 - the parent is told of whatever ended us
+    except BaseException as error:  # noqa: BLE001 - the parent is told what ended us
         words = in_words(error)
         with suppress(OSError):  # the parent is gone too
             os.write(upward, to_json(words))

@@ -1,8 +1,8 @@
-"""``cdc run``'s parent: both roles as processes, started again when one dies.
+"""``cdc run``'s parent: both roles as processes, restarted when one dies.
 
-A role that ends by itself with an error that waiting does not heal ends the whole run with
-that error.  A role that dies in another way (a signal, a bug) is started again after a pause
-that doubles, with jitter; it reads from the stream and from Redis where to go on.  With
+A role that exits with an error that waiting does not heal ends the whole run with that error.
+A role that dies in another way (a signal, a bug) is restarted after a pause that doubles, with
+jitter; it reads from the stream and from Redis where to resume.  With
 ``on_gap = "refresh"`` a role that meets a gap is started again too, after a refresh.
 
 The processes start while the servers are still being asked, and load their code meanwhile;
@@ -43,7 +43,7 @@ PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.2, 30.0
 STEADY_S = 60.0
 """A process that lived this long begins with the shortest pause again."""
 REFRESHES_IN_A_ROW = 3
-"""So many that do not last `STEADY_S`, and the next gap ends the run."""
+"""After this many that do not last `STEADY_S`, the next gap ends the run."""
 NOT_DRAINED = 128 + signal.SIGTERM
 
 
@@ -71,7 +71,7 @@ def supervise(
     """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
 
     Args:
-        tables: gives the captured tables once every server has said yes, such as
+        tables: gives the captured tables once every check has passed, such as
             `cdc.check.servers.check`; the jobs begin then, and never where it raises.
         companions: coroutines that run beside the jobs for as long, such as that of
             `cdc.process.embedded.Server.keep`; they end when cancelled.
@@ -79,7 +79,7 @@ def supervise(
     0 after a drain, 130 at a second signal, 143 when the drain took longer than `DRAIN_S`.
 
     Raises:
-        CdcError: of `tables`, or of the role that could not go on; the other is drained first.
+        CdcError: of `tables`, or of the role that could not continue; the other is drained first.
     """
     # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
     loop = asyncio.new_event_loop()
@@ -148,7 +148,7 @@ async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Kee
 
 @dataclass(slots=True)
 class _Healing:
-    """Announces a refresh where a role cannot go on, if the settings say so."""
+    """Announces a refresh where a role cannot resume, if the settings allow it."""
 
     log: Log
     announced_s: float = -math.inf
@@ -158,7 +158,7 @@ class _Healing:
     async def heals(
         self, error: CdcError | None, keeper: _Keeper, began_s: float, stopping: asyncio.Task[Any]
     ) -> bool:
-        """Say whether the role may be started again.
+        """Return whether the role may be started again.
 
         Args:
             began_s: when the role's process began; a refresh since then is one for it too.
@@ -206,7 +206,7 @@ class _Keeper:
             self._hand_over(self._process, self.job)
 
     async def keep(self) -> None:
-        """Run the role's process, again and again, until `stop`.
+        """Run the role's process, restarting it, until `stop`.
 
         Raises:
             CdcError: the role ended with an error that waiting does not heal.
@@ -254,7 +254,7 @@ class _Keeper:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # Without the working directory: an application's own cdc/ may stand there.
+                # Without the working directory: it may contain an application's own cdc/.
                 "-P",
                 "-m",
                 "cdc.process.role",

@@ -42,7 +42,7 @@ class BinlogState:
     logs: Sequence[tuple[str, int]]
     """Name and size in bytes of all binlog files, oldest first."""
     expire_s: int
-    """How long a file is kept; 0: it is not removed by itself."""
+    """How long a file is kept; 0: it is never removed automatically."""
     rows: Mapping[str, int] = field(default_factory=dict)
     """Estimate of each table's rows."""
 
@@ -216,7 +216,7 @@ def _reader(
 
 
 def _newest_place(stream: Stream, beat: Heartbeat) -> LogPosition:
-    """Return how far the stream is: the newest heartbeat, or a message behind it."""
+    """Return how far the stream is: the newest heartbeat, or a message after it."""
     place = (file_number(beat.file), beat.offset)
     parts = parse_id(stream.newest_id)
     if parts and parts[0] == beat.epoch:
@@ -229,7 +229,7 @@ def _end(source: BinlogState) -> LogPosition:
 
 
 def _bytes_between(logs: Sequence[tuple[str, int]], start: LogPosition, end: LogPosition) -> int:
-    """Return how many bytes of binlog stand between two places.
+    """Return how many bytes of binlog are between two positions.
 
     >>> _bytes_between([("b.000001", 500), ("b.000002", 300)], (1, 400), (2, 250))
     350
@@ -385,7 +385,7 @@ def _cause(seen: Seen, limits: Limits) -> str:
     signs_us = [p.applied for p in seen.sink.positions if p is not None]
     if isinstance(seen.stream, Stream) and seen.stream.heartbeat is not None:
         signs_us.append(seen.stream.heartbeat.ts)
-    # The other role drains, for some seconds, and leaves signs of life behind the error.
+    # The other role drains, for some seconds, and leaves signs of life after the error.
     if max(signs_us, default=0) > int(error.get("ts", 0)) + limits.stale_s * 1e6:
         return ""
     words = textwrap.shorten(str(error.get("seen", "")), CAUSE_LONGEST, placeholder=" …")

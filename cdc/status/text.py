@@ -1,4 +1,4 @@
-"""A pipeline's status for people: within 100 columns, one line each for whoever greps.
+"""A pipeline's status for people: within 100 columns, one line each for grep.
 
 Pure.  Everything comes from `cdc.status.report.report`.
 """
@@ -41,7 +41,7 @@ def line(said: Mapping[str, Any]) -> str:
 
 
 def check_line(said: Mapping[str, Any]) -> str:
-    """Return what a monitoring plug-in prints, with performance data behind the bar."""
+    """Return what a monitoring plug-in prints, with performance data after the bar."""
     check = said["check"]
     why = "; ".join(check["why"]) or f"{said['state']}, {said['why']}"
     data = {
@@ -203,7 +203,7 @@ def _known(value: float | None) -> str:
 
 
 def _short(gtid_set: str | None) -> str:
-    """Return a GTID set that fits: its end, where the newest transactions of one server stand."""
+    """Return a GTID set that fits: its end, with the newest transactions of one server."""
     text = gtid_set or ""
     return text if len(text) <= 48 else "…" + text[-47:]
 
