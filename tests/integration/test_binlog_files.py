@@ -32,7 +32,7 @@ def as_it_was(follower: Follower) -> Iterator[None]:
 @pytest.mark.parametrize("first", ["NONE", "CRC32"])
 @pytest.mark.parametrize("last", ["NONE", "CRC32"])
 def test_each_file_is_read_with_its_own_checksum(follower: Follower, first: str, last: str) -> None:
-    """Whatever a reading begins and ends in, and whatever the server writes by then."""
+    """Wherever reading begins and ends, and with any events that the server writes meanwhile."""
     places = []
     for checksum in (first, "NONE", "CRC32", "NONE", "CRC32", last):
         follower.execute(f"SET GLOBAL binlog_checksum = {checksum}")

@@ -1,4 +1,4 @@
-"""What MySQL and MariaDB say of themselves and of their tables, asked with real logins."""
+"""Facts about MySQL and MariaDB and their tables, queried with real logins."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_select_is_asked_for_only_where_rows_are_read(source: Source) -> None:
 
 
 def encrypted(server: MySQL, options: str) -> bool:
-    """Connect with these options; say whether the connection is encrypted."""
+    """Connect with these options; return whether the connection is encrypted."""
     url = parse_url(f"{server.url}?{options}", ("mysql",))
     connection: Connection[Any] = catalog.connect(url)
     with connection, connection.cursor() as cursor:

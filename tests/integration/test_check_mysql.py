@@ -282,7 +282,7 @@ async def sent_for_a_dump(url: str, proxy: Proxy) -> int:
 
 
 def test_a_binlog_that_does_not_come(new_mysql: NewMySQL) -> None:
-    """A dump is opened for a moment: what breaks on that connection alone is seen as well."""
+    """A dump is opened for a moment: what breaks only on that connection is seen as well."""
     mysql = new_mysql()
     sql(mysql, "CREATE DATABASE shop", "CREATE TABLE shop.users (id INT PRIMARY KEY)")
     with Proxy(mysql.port) as proxy:
@@ -315,7 +315,7 @@ def test_logins_databases_and_servers_that_are_not_there(server: SqlServer) -> N
 
 
 def test_a_table_that_may_not_be_read(server: SqlServer) -> None:
-    """Without a snapshot that is no finding; what cannot be counted is said."""
+    """Without a snapshot that is no finding; what cannot be counted is reported."""
     table = made(server, "id INT PRIMARY KEY, n INT")
     user = f"u{uuid.uuid4().hex[:8]}"
     client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
@@ -391,7 +391,7 @@ def test_two_names_of_one_table_are_both_told(server: SqlServer) -> None:
 
 
 def test_only_a_setting_of_sessions_leaves_these_to_do(server: SqlServer) -> None:
-    """binlog_row_metadata is GLOBAL alone, so no session keeps an old value of it."""
+    """binlog_row_metadata is only GLOBAL, so no session keeps an old value of it."""
     facts = ServerFacts(
         mariadb=isinstance(server, MariaDB), version=(), version_text="", gtid=True, server="",
         variables={},
@@ -463,7 +463,7 @@ def test_a_large_table_without_a_key(server: SqlServer) -> None:
 def test_a_table_that_takes_too_long_to_count(
     server: SqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The catalog's estimate is taken, and it is said."""
+    """The catalog's estimate is taken, and marked as such."""
     table = made(server, "id INT PRIMARY KEY, t TEXT")
     with server.connect() as connection, connection.cursor() as cursor:
         rows = [(n, "x" * 90) for n in range(30_000)]
@@ -559,7 +559,7 @@ def test_settings_that_need_a_restart() -> None:
 
 
 def test_a_filter_that_leaves_out_no_captured_table(new_mysql: Any) -> None:
-    """Is said: an ALTER from another database is not in the binlog."""
+    """A warning: an ALTER from another database is not in the binlog."""
     mysql = new_mysql(options=("--binlog-do-db=shop",))
     sql(mysql, "CREATE DATABASE shop", "CREATE TABLE shop.users (id INT PRIMARY KEY)")
     (finding,) = findings(mysql).values()
@@ -667,7 +667,7 @@ def test_a_captured_table_that_gets_such_an_engine_stops_the_reader(
 def test_a_memory_table_that_a_restart_has_emptied(
     server: SqlServer, on_schema_change: Literal["stop", "continue"]
 ) -> None:
-    """Each server says so at its first use, in its own words; they are no session's statement."""
+    """Each server reports it at its first use, in its own words; no session wrote the statement."""
     with Follower(server, on_schema_change=on_schema_change) as follower:
         follower.execute("CREATE TABLE hot (id INT PRIMARY KEY)", "INSERT INTO hot VALUES (1)")
         follower.capture("hot")

@@ -122,7 +122,7 @@ TYPED = {
 def test_a_table_is_found_in_a_statement_of_any_character_set(
     any_server: MySQL | MariaDB,
 ) -> None:
-    """The event says what the session's bytes mean; the server's own text is UTF-8."""
+    """The event tells what the session's bytes mean; the server's own text is UTF-8."""
     statements = (
         "TRUNCATE {}",
         "/*!50100 ALTER TABLE {} ADD c INT */",
@@ -143,7 +143,7 @@ def test_a_table_is_found_in_a_statement_of_any_character_set(
 
 
 def test_a_default_database_with_another_alphabet_is_found(any_server: MySQL | MariaDB) -> None:
-    """The event has its name in UTF-8, whatever the session types."""
+    """The event has its name in UTF-8, with any character set of the session."""
     with Follower(any_server, schema="größe") as follower:
         follower.execute("CREATE TABLE users (id INT PRIMARY KEY)")
         follower.capture("users")
@@ -171,7 +171,7 @@ def test_the_word_temporary_is_a_name_like_any_other(
 
 
 def test_a_temporary_table_of_a_captured_ones_name_changes_nothing(follower: Follower) -> None:
-    """Its rows and its end concern nobody else."""
+    """Its rows and its end concern no other transaction."""
     follower.execute(
         "CREATE TEMPORARY TABLE users (id INT)",
         "INSERT INTO users VALUES (5)",
@@ -182,7 +182,7 @@ def test_a_temporary_table_of_a_captured_ones_name_changes_nothing(follower: Fol
 
 
 def test_a_text_that_ends_in_a_backslash_hides_no_name(follower: Follower) -> None:
-    """With NO_BACKSLASH_ESCAPES it ends there, and what comes behind it counts."""
+    """With NO_BACKSLASH_ESCAPES it ends there, and what comes after it counts."""
     follower.execute("SET sql_mode = 'NO_BACKSLASH_ESCAPES'")
     follower.execute("DROP TABLE users")
     follower.position = follower.newest()

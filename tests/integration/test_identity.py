@@ -160,7 +160,7 @@ def test_a_history_of_rows_is_refused(any_mariadb: MariaDB, create: str) -> None
 
 
 def test_a_table_with_a_history_in_the_place_of_another_is_refused(any_mariadb: MariaDB) -> None:
-    """No statement says then that it has one; its primary key does."""
+    """No statement tells then that it has one; its primary key does."""
     with Follower(any_mariadb, on_schema_change="continue") as follower:
         follower.execute(PRIMARY.format(t="t"))
         follower.capture("t")

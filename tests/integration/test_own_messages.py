@@ -1,4 +1,4 @@
-"""Our newest messages are found behind any number of others, and no other counts as one."""
+"""Our newest messages are found before any number of others, and no other counts as one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def flood(count: int) -> list[tuple[str, bytes]]:
 
 
 def test_the_end_is_found_behind_any_number_of_foreign_messages(new_nats: NewNats) -> None:
-    """What stands there is the newest of ours, however much was put behind it."""
+    """The newest of ours is found, however many others follow it."""
     server = new_nats(LOGINS)
 
     async def ours(first: int, last: int) -> None:
@@ -45,7 +45,7 @@ def test_the_end_is_found_behind_any_number_of_foreign_messages(new_nats: NewNat
 
 
 def test_no_forged_message_counts_as_the_end(new_nats: NewNats) -> None:
-    """Whatever it says and wherever it stands: the end, the boundary, the epoch stay ours."""
+    """With any content at any sequence: the end, the boundary, the epoch stay ours."""
     server = new_nats(LOGINS)
 
     async def tail_behind(messages: list[tuple[str, bytes]]) -> None:
@@ -68,7 +68,7 @@ def test_no_forged_message_counts_as_the_end(new_nats: NewNats) -> None:
 
 
 def test_a_copy_of_our_own_message_is_behind_the_true_one(new_nats: NewNats) -> None:
-    """Who may read can repeat what stands there: the same end, and nothing is sent again."""
+    """Who may read can repeat what is there: the same end, and nothing is sent again."""
     server = new_nats(LOGINS)
 
     async def scenario() -> None:
@@ -110,7 +110,7 @@ def test_a_batch_is_ended_behind_foreign_messages(new_nats: NewNats) -> None:
 
 
 def test_a_stream_of_an_older_cdc_goes_on(new_nats: NewNats) -> None:
-    """Its messages have no MAC and count, up to where the key was made, and not behind it."""
+    """Its messages have no MAC and count, up to where the key was made, and not after it."""
     server = new_nats(LOGINS)
     settings = Settings(nats=parse_url(server.url, ("nats",)))
 

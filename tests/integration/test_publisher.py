@@ -34,7 +34,7 @@ LOG = Log(sys.stdout, as_json)
 
 
 def change(number: int, *, size: int = 0) -> bytes:
-    """Return the n-th change of a chain: its id says its number."""
+    """Return the n-th change of a chain: its id has its number."""
     return encode(
         Change(
             key=f"t:{number}",
@@ -148,7 +148,7 @@ async def publish_up_to(
 
 
 async def nothing(_: Attempt) -> None:
-    """Let the publishing go on undisturbed."""
+    """Let the publishing continue undisturbed."""
 
 
 def both(fast: bool) -> str:
@@ -202,7 +202,7 @@ def test_messages_arrive_once_and_in_order(new_nats: NewNats, fast: bool) -> Non
 
 @pytest.mark.parametrize("fast", [True, False], ids=both)
 def test_cut_connections_lose_and_repeat_nothing(new_nats: NewNats, fast: bool) -> None:
-    """The connection is aborted at random moments; the stream's end says where to go on."""
+    """The connection is aborted at random moments; the stream's end tells where to resume."""
     server = new_nats()
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
@@ -314,7 +314,7 @@ def test_a_stream_that_applications_began_is_a_new_one(new_nats: NewNats) -> Non
 
 
 def test_another_readers_message_is_not_stepped_over(new_nats: NewNats) -> None:
-    """Once somebody else published ours, this reader begins again at the stream's end."""
+    """Once another reader published ours, this one begins again at the stream's end."""
     server = new_nats()
 
     async def scenario() -> None:
@@ -375,7 +375,7 @@ def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats
 
 
 def test_a_full_stream_is_waited_for(new_nats: NewNats) -> None:
-    """When the limit is raised, publishing goes on where it stopped."""
+    """When the limit is raised, publishing resumes where it stopped."""
     server = new_nats()
 
     async def scenario() -> None:

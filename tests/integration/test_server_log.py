@@ -1,4 +1,4 @@
-"""What a server says of its binlog while it commits."""
+"""Extent of a server's binlog while it commits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def asked(mysql: MySQL) -> ServerLog:
 
 
 def is_waited_for(mysql: MySQL) -> bool:
-    """Say whether somebody waits for a commit."""
+    """Return whether a session waits for a commit."""
     with mysql.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SHOW PROCESSLIST")
         return any("WAIT_FOR_EXECUTED_GTID_SET" in str(row[7]) for row in cursor.fetchall())

@@ -67,7 +67,7 @@ def newest(server: MySQL | MariaDB) -> tuple[str, int]:
 
 
 def followed(server: MySQL | MariaDB, url: Url, position: Position, until: str) -> Followed:
-    """Read as `follow` says."""
+    """Read as `follow` does."""
     mariadb = isinstance(server, MariaDB)
     gtid_set: GtidSet | None = parsed_gtid_set(position, mariadb=mariadb)
 
@@ -161,7 +161,7 @@ def test_without_gtids_file_and_offset_lead_over_rotations(
 
 
 def test_a_server_is_followed_by_its_gtids(any_server: MySQL | MariaDB, follow: Follow) -> None:
-    """The position is the set that the server has, and ends where the server says.
+    """The position is the set that the server has, and ends where the server reports.
 
     An event of more than one packet (16 MiB) comes whole.
     """

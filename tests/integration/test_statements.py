@@ -27,7 +27,7 @@ SPELLING_OF_SOME = "TRUNCATE TABLE .preis€"
 def test_a_statement_on_a_captured_table_stops_however_it_is_spelt(
     spelling: str, any_server: MySQL | MariaDB
 ) -> None:
-    """A sign above 127 is a letter; comments may stand anywhere; a view hides the table."""
+    """A sign above 127 is a letter; comments may be anywhere; a view hides the table."""
     with Follower(any_server) as follower:
         follower.execute(
             "CREATE TABLE preis€ (id INT PRIMARY KEY, n INT)",

@@ -179,7 +179,7 @@ def messages(codec: RowCodec, op: Op, rows: bytes) -> tuple[Any, ...] | str:
 
 
 def both_ways(table: TableMap, target: Target, op: Op, rows: bytes, partitions: int = 1) -> bool:
-    """Compare the two ways through an event; say whether the compiled one was gone."""
+    """Compare the two ways through an event; return whether the compiled one was taken."""
     codec = RowCodec(table, target, partitions)
     messages(codec, op, rows)  # generates both
     plan = codec.plans[OPS[op]]

@@ -29,13 +29,13 @@ def test_carried_character_sets_are_known(collation: int, charset: Charset) -> N
     [(54, "utf16"), (35, "ucs2"), (60, "utf32"), (26, "cp1250"), (1, "big5"), (248, "gb18030")],
 )
 def test_other_character_sets_are_refused_by_name(collation: int, named: str) -> None:
-    """The error says which character set it is."""
+    """The error names the character set."""
     with pytest.raises(UnknownCharset, match=f"character set {named}$"):
         charset_of(collation)
 
 
 def test_an_unheard_of_collation_is_refused_by_number() -> None:
-    """A number that nobody knows is in the error."""
+    """An unknown number is in the error."""
     with pytest.raises(UnknownCharset, match="collation number 60000"):
         charset_of(60000)
 

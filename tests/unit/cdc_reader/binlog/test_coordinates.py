@@ -26,7 +26,7 @@ def event(end_offset: int, size_bytes: int = 100) -> Event:
     st.lists(st.integers(19, 1 << 30), max_size=20),
 )
 def test_an_offset_is_kept_with_64_bits(start: int, sizes: list[int]) -> None:
-    """Whatever a file's length: the header has the low 32 bits alone."""
+    """For files of any length: the header has only the low 32 bits."""
     where, end = at(start), start
     for size in sizes:
         end += size
@@ -42,7 +42,7 @@ def test_an_event_without_an_offset_follows_the_one_before(in_transaction: bool,
     where = at(1000)
     where.advance(event(0, 100), in_transaction=in_transaction)
 
-    assert (2, end) == where.place
+    assert (2, end) == where.position
 
 
 def test_an_offset_somewhat_before_is_no_next_round() -> None:
@@ -59,7 +59,7 @@ def test_another_file_begins_where_it_is_told() -> None:
     where.go_to("binlog.000003", 4)
 
     assert ((3, 4), (2, 900), "binlog.000002") == (
-        where.place,
+        where.position,
         where.boundary,
         where.boundary_file,
     )

@@ -27,14 +27,14 @@ def test_a_mysql_gtid_is_read_with_its_commit_time() -> None:
 
 
 def test_a_server_without_commit_times_gives_whole_seconds() -> None:
-    """MySQL 5.7 and MariaDB say the second alone."""
+    """MySQL 5.7 and MariaDB have only the second."""
     sid = bytes(16)
 
     assert ev.parse_gtid(event(ev.GTID, b"\0" + sid + struct.pack("<Q", 1))).commit_us == 7_000_000
 
 
 def test_a_mariadb_gtid_names_domain_server_and_number() -> None:
-    """A DDL stands alone; a transaction goes on to its COMMIT."""
+    """A DDL is a transaction of its own; others last until their COMMIT."""
     body = struct.pack("<QI", 100, 2)
 
     assert ev.parse_gtid(event(ev.MARIADB_GTID, body + b"\1", server_id=9)) == ev.GtidEvent(
@@ -106,7 +106,7 @@ def test_damaged_compression_stops_the_reader(packed: bytes) -> None:
     ],
 )
 def test_a_compressed_event_takes_no_more_memory_than_an_event_may(packed: bytes) -> None:
-    """A terabyte that is claimed, one that grows past what it says, one without its end."""
+    """A terabyte that is claimed, one that grows past its declared size, one without its end."""
     tracemalloc.start()
     with pytest.raises(PositionLostError):
         ev.inflate(packed)

@@ -25,7 +25,7 @@ def _small_packets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def event_bytes(more: int, *, checksum: bool) -> bytes:
-    """Return an event whose body has so many bytes behind its table id."""
+    """Return an event whose body has this many bytes after its table id."""
     size = 25 + more + 4 * checksum
     raw = struct.pack("<IBIIIH", 7, 30, 9, size, 4711, 1) + TABLE_ID + b"x" * more
     return raw + (struct.pack("<I", zlib.crc32(raw)) if checksum else b"")
@@ -54,7 +54,7 @@ def begun(data: bytes, *, checksum: bool, is_needed: bool = True) -> LongEvent:
 def test_an_event_is_whole_after_its_last_byte_wherever_it_is_cut(
     more: int, checksum: bool, is_needed: bool, cuts: list[int]
 ) -> None:
-    """What comes after it is handed back; one that is not needed keeps its table id alone."""
+    """What comes after it is handed back; one that is not needed keeps only its table id."""
     long_event.PACKET_MAX_BYTES = PACKET_BYTES
     raw = event_bytes(more, checksum=checksum)
     data = packets(b"\0" + raw)

@@ -1,4 +1,4 @@
-"""From bytes to events, whatever the reads' boundaries are."""
+"""From bytes to events, with reads that end anywhere."""
 
 import collections
 import struct
@@ -19,7 +19,7 @@ from cdc_reader.binlog.packet import PacketReader
 def event_bytes(
     kind: int, body: bytes, *, end_offset: int = 0, checksum: bool = True, timestamp_s: int = 7
 ) -> bytes:
-    """Return an event as it stands in a file: header, body, CRC."""
+    """Return an event as it is in a file: header, body, CRC."""
     size = ev.HEADER_BYTES + len(body) + (4 if checksum else 0)
     raw = struct.pack("<IBIIIH", timestamp_s, kind, 1, size, end_offset, 0) + body
     return raw + (struct.pack("<I", zlib.crc32(raw)) if checksum else b"")
@@ -177,7 +177,7 @@ def test_a_flipped_bit_in_a_large_event_stops_the_reader(needed: bool, at: int) 
 
 @pytest.mark.parametrize("bit", range(24))
 def test_a_flipped_bit_in_a_later_packets_length_stops_the_reader(bit: int) -> None:
-    """The event's size says how long each of its packets is."""
+    """The event's size tells how long each of its packets is."""
     data = bytearray(dump(event_bytes(30, b"x" * (PACKET_MAX_BYTES + 9)), event_bytes(2, b"q")))
     data[4 + PACKET_MAX_BYTES + bit // 8] ^= 1 << bit % 8
     with pytest.raises(PositionLostError, match="a packet of"):
@@ -194,7 +194,7 @@ def test_a_flipped_bit_stops_the_reader() -> None:
 
 @pytest.mark.parametrize("bit", range(24))
 def test_a_flipped_bit_in_the_length_is_not_waited_for(bit: int) -> None:
-    """No checksum covers a packet's length; the header that follows it says another."""
+    """No checksum covers a packet's length; the header that follows it has another."""
     data = bytearray(dump(event_bytes(2, b"q" * 300)) + dump(event_bytes(ev.XID, b"12345678")))
     data[bit // 8] ^= 1 << bit % 8
 

@@ -21,7 +21,7 @@ def event(kind: int, body: bytes) -> ev.Event:
 
 
 def raw_event(kind: int, body: bytes) -> bytes:
-    """Return an event as it stands inside a compressed transaction: no checksum, no place."""
+    """Return an event as it is inside a compressed transaction: no checksum, no position."""
     return struct.pack("<IBIIIH", 7, kind, 1, 19 + len(body), 0, 0) + body
 
 
@@ -133,7 +133,7 @@ def test_any_bytes_are_events_or_damage(data: bytes) -> None:
 
 
 def test_a_payload_without_an_end_mark_is_read_to_the_events_end() -> None:
-    """A header of fields alone has no events."""
+    """A payload with only header fields has no events."""
     body = payload(b"", 255)[:-1]
 
     assert [] == list(expand_payload(event(ev.TRANSACTION_PAYLOAD, body), lambda *_: True))

@@ -81,14 +81,14 @@ def test_odd_names_are_found() -> None:
 
 
 def test_names_with_dots_in_them_are_found() -> None:
-    """`my.db`.`the.table` is the captured my.db.the.table, wherever its dots stand."""
+    """`my.db`.`the.table` is the captured my.db.the.table, wherever its dots are."""
     captured = ["my.db.the.table"]
     for text in ("TRUNCATE `my.db`.`the.table`", "DROP DATABASE `my.db`"):
         assert changed_tables(parse_statement(text, "x"), captured) == captured
 
 
 def test_what_calls_functions_may_change_rows() -> None:
-    """SELECT and DO stand in a binlog for the functions that they call."""
+    """SELECT and DO are in a binlog for the functions that they call."""
     assert is_dml(parse_statement("SELECT `shop`.`f`()", "shop"))
     assert is_dml(parse_statement("DO f()", "shop"))
 

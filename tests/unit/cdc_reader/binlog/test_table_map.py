@@ -70,13 +70,13 @@ def test_signs_charsets_labels_and_keys_are_read() -> None:
 
 
 def test_metadata_of_a_later_version_are_skipped() -> None:
-    """A number of optional metadata that nobody knows changes nothing."""
+    """An unknown number of optional metadata changes nothing."""
     body = MYSQL + b"\xc8\xfc\x2c\x01" + bytes(300)
     assert parse_table_map(body, mariadb=False) == parse_table_map(MYSQL, mariadb=False)
 
 
 def test_an_unknown_type_is_refused_for_a_captured_table_only() -> None:
-    """Parsing goes on, so that another table does not stop the reader; asking for columns stops."""
+    """Parsing continues, so another table does not stop the reader; asking for columns stops."""
     body = MYSQL.replace(b"\x0d\x08\x02\x0f", b"\x0d\x08\x02\xc8")
     table = parse_table_map(body, mariadb=False)
     assert (table.schema, table.table) == ("facts", "t")

@@ -63,7 +63,7 @@ def test_the_layout_of_a_fixed_column_is_that_of_its_row(code: Code) -> None:
 
 
 def test_a_type_that_is_not_known_is_not_carried() -> None:
-    """MariaDB's ``uuid``, and whatever comes next."""
+    """MariaDB's ``uuid``, and types of later versions."""
     unknown = type_named("uuid")
 
     assert not unknown.is_carried

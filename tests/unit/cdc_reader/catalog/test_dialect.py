@@ -1,4 +1,4 @@
-"""What a server's version text says of its tables."""
+"""Properties of a server's tables by its version text."""
 
 from __future__ import annotations
 

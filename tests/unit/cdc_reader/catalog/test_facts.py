@@ -43,7 +43,7 @@ def facts(
 
 
 def test_a_server_that_is_set_up_well_has_no_findings() -> None:
-    """Nothing to say about what is right."""
+    """A correct setting has no finding."""
     assert check_source(facts()) == []
 
 
@@ -139,7 +139,7 @@ def test_a_connection_lost_without_a_number_is_waited_for() -> None:
 
 
 def test_a_certificate_that_fails_is_no_server_that_is_down() -> None:
-    """Backoff does not heal it, so it ends with 77 and says what to do."""
+    """Retrying does not help, so it exits with 77 and names the fix."""
     cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error = pymysql.err.OperationalError(2003, "Can't connect")
     error.__cause__ = cause

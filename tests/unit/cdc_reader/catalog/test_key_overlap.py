@@ -37,7 +37,7 @@ def test_no_pair_that_could_be_equal_is_left_out() -> None:
 
 
 def test_ten_thousand_tables_are_compared_in_a_moment() -> None:
-    """Those that differ in how they begin, and those that differ in how they end alone."""
+    """Those that differ in how they begin, and those that differ only in how they end."""
     began_s = time.process_time()
     begins = [template(f"orders_of_{n}:{{id}}") for n in range(10_000)]
     ends = [template(f"{{id}}:orders_of_{n}") for n in range(10_000)]

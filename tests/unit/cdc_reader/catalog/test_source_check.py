@@ -96,7 +96,7 @@ def test_a_plain_server_has_no_findings() -> None:
 def test_a_filter_stops_where_a_table_is_left_out(
     do_dbs: tuple[str, ...], ignore_dbs: tuple[str, ...], stops: list[bool]
 ) -> None:
-    """Elsewhere it is said: statements such as ALTER are filtered by the session's database."""
+    """A warning elsewhere: statements such as ALTER are filtered by the session's database."""
     state = replace(ALL_ASKED, do_dbs=do_dbs, ignore_dbs=ignore_dbs)
 
     assert check_state(state) == [("mysql.binlog-filter", stop) for stop in stops]
@@ -141,7 +141,7 @@ def test_a_number_of_the_settings_must_be_free(server_id: int, is_taken: bool) -
 
 
 def test_prepared_transactions_are_named_as_xa_commit_takes_them() -> None:
-    """At most three; ending one is nobody's but its owner's."""
+    """At most three; only the owner of a session may end it."""
     state = replace(ALL_ASKED, prepared=("X'61',X'',1", "2", "3", "4"))
     (finding,) = _check_state(MYSQL, state, (), 0)
 

@@ -63,7 +63,7 @@ def test_a_projection_leaves_out_and_renames() -> None:
 
 
 def test_a_list_of_columns_stays_one_where_it_names_all() -> None:
-    """None, all columns of whatever the table is later, is what no list means alone."""
+    """Only a missing list means None: all columns, also those that are added later."""
     few = COLUMNS[:2]
 
     assert table(among=few, columns=("id", "USER_ID"), exclude=()).fields == (
@@ -104,7 +104,7 @@ def test_generated_columns_are_refused_where_updates_lack_them() -> None:
 
 
 def test_a_key_on_a_part_of_a_column_tells_rows_apart_alone() -> None:
-    """It is said; named in a template it is enough, and rows are then read in one piece."""
+    """It is reported; named in a template it is enough, and rows are then read in one piece."""
     keys = UniqueKeys(partial=((("email",), "email(3)"),), primary=("email",))
 
     with pytest.raises(PreflightError, match=r"only one on email\(3\)") as refused:

@@ -1,4 +1,4 @@
-"""A stream of several partitions: chains, keys that move, and where a restart goes on."""
+"""A stream of several partitions: chains, keys that move, and where a restart resumes."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_key_that_changes_within_its_partition_is_one_message() -> None:
 
 
 def test_rows_of_the_snapshot_follow_a_moved_key() -> None:
-    """Their counter goes on behind that of the delete, whose 0 no row of the snapshot has."""
+    """Their counter continues after that of the delete, whose 0 no row of the snapshot has."""
     columns = tuple(
         Column(
             name=n, data_type="bigint", column_type="bigint unsigned", charset=None, nullable=False
@@ -223,7 +223,7 @@ def test_a_row_that_may_be_half_published_keeps_the_snapshot_waiting() -> None:
 
 
 def test_an_event_that_cannot_be_read_moves_no_chain() -> None:
-    """What stands before it goes out, and a heartbeat behind that says nothing of its rows."""
+    """Messages before it are published, and a heartbeat after them tells nothing of its rows."""
     made = assembler()
     first, _, damaged, _ = events([("insert", [(0, n) for n in range(5)]), ("update", [(1, AWAY)])])
     made.take(first)
@@ -237,7 +237,7 @@ def test_an_event_that_cannot_be_read_moves_no_chain() -> None:
 
 
 def test_a_barrier_stands_in_every_chain() -> None:
-    """It says what is before it in each partition, and is what comes before in all of them."""
+    """It names the message before it in each partition, and precedes the next in all of them."""
     made = assembler("1.2.850.0", ("1.2.840.0", "", "1.2.850.0"))
     made._schema_change("ALTER TABLE", "shop.users", 0)
     (body,) = made.runs[-1].bodies

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def change(key: str, size: int) -> bytes:
-    """Return a change with a value of so many bytes."""
+    """Return a change with a value of this many bytes."""
     return encode(
         Change(key=key, value="x" * size, op="insert", table="shop.t", id="1", prev="", ts=1)
     )

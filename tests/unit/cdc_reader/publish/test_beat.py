@@ -1,4 +1,4 @@
-"""When a heartbeat goes out: behind a change at once, but never more than is allowed."""
+"""When a heartbeat is published: right after a change, but never more than is allowed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_change_is_followed_at_once_while_the_binlog_is_quiet() -> None:
 
 
 def test_under_load_one_comes_every_heartbeat_s() -> None:
-    """A read that is full has a backlog behind it."""
+    """After a full read there is a backlog."""
     clock = Clock()
     beat = a_beat(clock)
 
@@ -106,7 +106,7 @@ def test_transactions_of_other_tables_are_told_after_heartbeat_s() -> None:
 
 
 def test_a_chunk_that_is_read_is_told_at_once() -> None:
-    """A restart goes on there."""
+    """A restart resumes there."""
     beat = a_beat(Clock())
 
     assert beat.due(1, 0, published=False, read_bytes=0)

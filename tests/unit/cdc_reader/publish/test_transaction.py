@@ -95,7 +95,7 @@ def feed(a: Assembler, *events: ev.Event) -> list[dict[str, Any]]:
 
 
 def test_every_row_is_a_message_and_the_boundary_is_the_transactions_end() -> None:
-    """Ids are places in the binlog, chained; the position moves at XID alone (invariant 2)."""
+    """Ids are positions in the binlog, chained; the boundary moves only at XID (invariant 2)."""
     log, a = Log(), assembler()
     *events, xid = log.transaction(5, 7, 8)
     rows_at = 1000 + sum(e.size_bytes for e in events[:-1])
@@ -112,7 +112,7 @@ def test_every_row_is_a_message_and_the_boundary_is_the_transactions_end() -> No
 
 
 def test_rows_that_the_stream_has_are_skipped_to_the_row() -> None:
-    """A restart in the middle of a transaction goes on at the next row, with the same ids."""
+    """A restart in the middle of a transaction resumes at the next row, with the same ids."""
     events = Log().transaction(5, 7, 8, 9)
     whole = feed(assembler(), *events)
     rest = feed(assembler(last=whole[1]["id"]), *events)
@@ -133,7 +133,7 @@ def test_a_restart_behind_a_snapshot_row_skips_up_to_the_change_before_it() -> N
 
 
 def test_on_another_server_the_rows_that_the_stream_has_are_passed_over() -> None:
-    """The newest transaction goes on at its next row; the place is known from its end on."""
+    """The newest transaction resumes at its next row; the offset is known from its end on."""
     log, published = Log(4), Published()
     message = {"key": "users:7", "op": "insert", "table": "shop.users", "prev": "", "ts": 1}
     published.note(msgspec.convert({**message, "gtid": f"{UUID}:5", "id": "1.9.9.0"}, Placed))
@@ -157,7 +157,7 @@ def test_on_another_server_the_rows_that_the_stream_has_are_passed_over() -> Non
 
 
 def test_tables_that_are_not_captured_cost_a_look_and_move_the_boundary() -> None:
-    """Their transactions are passed over, and a restart begins behind them."""
+    """Their transactions are skipped, and a restart begins after them."""
     log, a = Log(), assembler()
     events = [log.gtid(1), log.query("BEGIN"), log.table_map("other", OTHER)]
     events += [log.insert(1, table_id=OTHER), log.xid()]
@@ -185,7 +185,7 @@ def test_a_compressed_transaction_gives_ids_at_its_own_place() -> None:
 
 
 def test_a_file_longer_than_four_gib_keeps_its_places_apart() -> None:
-    """An event's header has 32 bits for the offset; ids go on growing."""
+    """An event's header has 32 bits for the offset; ids keep growing."""
     offset = (1 << 32) - 60
     log, a = Log(offset), assembler(offset=offset)
     got = feed(a, *log.transaction(5, 7), *log.transaction(6, 8))
@@ -196,7 +196,7 @@ def test_a_file_longer_than_four_gib_keeps_its_places_apart() -> None:
 
 
 def test_a_dump_by_gtid_that_begins_at_its_files_start_does_not_move_us_back() -> None:
-    """Format description and earlier sets of a file lie behind the boundary (invariant 2)."""
+    """Format description and earlier sets of a file are before the boundary (invariant 2)."""
     a, early = assembler(), Log(0)
     feed(a, early.event(ev.ROTATE, struct.pack("<Q", 4) + b"b.000001", timestamp_s=0))
     feed(a, early.event(ev.FORMAT_DESCRIPTION, bytes(100)), early.event(ev.PREVIOUS_GTIDS, b"x"))
@@ -293,7 +293,7 @@ def test_rows_of_an_xa_transaction_stop_and_its_outcome_alone_does_not() -> None
 
 
 def test_prepared_rows_of_mariadb_stop_and_those_of_other_tables_do_not() -> None:
-    """There the GTID event's flags say it: XA START stands in no event."""
+    """There the GTID event's flags tell it: XA START is in no event."""
     log, a = Log(), assembler(mariadb=True)
     prepared = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 5, 0, 64) + bytes(6))
     completed = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 6, 0, 128) + bytes(6))
@@ -332,7 +332,7 @@ def test_rows_without_their_table_map_stop() -> None:
 
 
 def test_mariadb_transactions_begin_with_their_gtid_and_have_no_places_inside() -> None:
-    """From 11.4 on only a transaction's first and last event say where they are."""
+    """From 11.4 on only a transaction's first and last event tell where they are."""
     log, a = Log(), assembler(gtid_set="0-1-4", mariadb=True)
     gtid = log.event(ev.MARIADB_GTID, struct.pack("<QI", 5, 0) + b"\0")
     table_map, rows = log.table_map(), log.insert(7)

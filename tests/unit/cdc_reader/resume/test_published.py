@@ -15,7 +15,7 @@ def change(number: int | None, id: str, table: str = "shop.users") -> Placed:
 
 
 def published(*messages: Placed) -> Published:
-    """Take messages in as they stand in the stream, oldest first."""
+    """Take messages in as they are in the stream, oldest first."""
     made = Published()
     for message in reversed(messages):
         made.note(message)
@@ -93,7 +93,7 @@ def test_only_the_newest_message_may_lack_its_other_half() -> None:
 def test_a_stream_whose_newest_message_stands_before_the_boundary_has_nothing_behind_it(
     last: str, is_before: bool
 ) -> None:
-    """So an idle stream needs no walk; ids of another epoch say nothing."""
+    """So an idle stream needs no walk; ids of another epoch tell nothing."""
     heartbeat = Heartbeat(
         epoch=3, server="s", file="b.000002", offset=400, gtid_set="", last=last, snapshot={}, ts=1
     )

@@ -1,4 +1,4 @@
-"""Where to go on: the stream's end against what the server still has."""
+"""Where to resume: the stream's end against what the server still has."""
 
 import msgspec
 import pytest
@@ -44,7 +44,7 @@ def log(
 
 
 def tail(*, gtid_set: str | None = f"{A}:1-50", file: str = "b.000002", offset: int = 400) -> Tail:
-    """Return a stream that ends at this boundary, with one change behind it."""
+    """Return a stream that ends at this boundary, with one change after it."""
     heartbeat = Heartbeat(
         epoch=3,
         server="one",
@@ -66,7 +66,7 @@ def test_a_new_stream_begins_at_the_newest_position() -> None:
 
 
 def test_a_stream_goes_on_at_its_newest_boundary_behind_its_newest_message() -> None:
-    """Rows that the stream has are skipped by their id, whatever was acknowledged."""
+    """Rows that the stream has are skipped by their id, acknowledged or not."""
     resume = resume_from(tail(), log())
 
     assert resume.position == Position(file="b.000002", offset=400, gtid_set=f"{A}:1-50")
@@ -88,7 +88,7 @@ def test_a_stream_goes_on_at_its_newest_boundary_behind_its_newest_message() -> 
 def test_a_position_that_the_server_does_not_have_is_lost(
     stream_end: Tail, server_log: ServerLog, says: str
 ) -> None:
-    """Purged, reset or another server: stop with both positions, never go on from elsewhere."""
+    """Purged, reset or another server: stop with both positions, never resume from elsewhere."""
     with pytest.raises(PositionLostError) as error:
         resume_from(stream_end, server_log)
 
@@ -118,7 +118,7 @@ def change(number: int, id: str) -> Placed:
 
 
 def behind(*numbers: int) -> Published:
-    """Return what the stream holds behind its newest boundary."""
+    """Return what the stream holds after its newest boundary."""
     published = Published()
     for number in reversed(numbers):
         published.note(change(number, f"3.2.{number}.0"))
@@ -126,7 +126,7 @@ def behind(*numbers: int) -> Published:
 
 
 def test_on_another_server_gtids_say_where_to_go_on() -> None:
-    """In a new epoch, behind all that is whole in the stream; the place is not known."""
+    """In a new epoch, after all that is whole in the stream; the offset is not known."""
     server = log(server="two", gtid_set=f"{A}:1-60", purged=f"{A}:1-9", oldest="b.000007")
     assert is_by_gtid(tail(), server)
     resume = resume_from(tail(), server, None, behind(51, 52, 53))
@@ -185,7 +185,7 @@ def test_mariadb_is_followed_where_its_binlog_has_the_very_transactions() -> Non
 
 
 def test_gtids_switched_on_since_do_not_lose_the_position() -> None:
-    """On the same server file and offset go on to mean the same place."""
+    """On the same server file and offset still mean the same position."""
     resume = resume_from(tail(gtid_set=None), log())
 
     assert resume.position == Position(file="b.000002", offset=400, gtid_set=None)
@@ -221,7 +221,7 @@ def test_settings_that_changed_since_a_table_was_read_stay_known() -> None:
 
 
 def test_ranges_that_were_asked_for_are_read_even_with_no_snapshot() -> None:
-    """The flag is for what nobody asked for."""
+    """The flag is for what was not asked for."""
     asked = TableProgress(ranges=(KeyRange(refresh=7, first=("1",)),))
     found = initial_progress({"a.x": "f1"}, {"a.x": asked}, snapshot=False)["a.x"]
 
@@ -252,7 +252,7 @@ def test_transactions_that_were_never_in_the_binlog_are_not_missing(start: FileS
 @pytest.mark.parametrize(
     ("start", "oldest"),
     [
-        (None, "b.000001"),  # the file does not say what was before it
+        (None, "b.000001"),  # the file does not tell what was before it
         (FileStart(before=f"{A}:1-30"), "b.000003"),  # the file of our place is gone
         (FileStart(before=f"{A}:1-30,{B}:6"), "b.000001"),  # it was in the binlog before the file
         # Reset: another transaction is the file's first, or one that was purged.
@@ -281,7 +281,7 @@ def test_files_of_mariadb_that_were_purged_when_we_had_all_of_them() -> None:
 
 @pytest.mark.parametrize("before", [None, "", "0-1-10", "0-1-9,1-2-3"])
 def test_files_of_mariadb_that_had_more_than_we_have_are_missing(before: str | None) -> None:
-    """Or that do not say what was before them."""
+    """Or that do not tell what was before them."""
     start = None if before is None else FileStart(before=before)
     there = log(gtid_set="0-1-12,1-2-3", mariadb=True, oldest="b.000003", start=start)
     with pytest.raises(PositionLostError, match="purged"):

@@ -1,4 +1,4 @@
-"""How a column stands in a row image, and the text that it becomes."""
+"""How a column is laid out in a row image, and the text that it becomes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def text_of(one: ColumnMap, raw: bytes) -> str:
 def test_a_column_takes_the_bytes_of_its_type(
     kind: int, meta: int, layout: tuple[int, int]
 ) -> None:
-    """Fixed bytes, or so many of a length before it; also of types that are not carried."""
+    """Fixed bytes, or those of a length before it; also of types that are not carried."""
     assert layout == tuple(layout_of(column(kind, meta), "shop.t"))
 
 
@@ -87,7 +87,7 @@ def test_a_column_takes_the_bytes_of_its_type(
     ],
 )  # fmt: skip
 def test_a_column_of_unknown_size_is_refused(kind: int, meta: int) -> None:
-    """What is behind it cannot be found; the column and its table are named."""
+    """What follows it cannot be found; the column and its table are named."""
     with pytest.raises(PositionLostError, match=r"column 'a' of shop\.t"):
         layout_of(column(kind, meta), "shop.t")
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_carried_exactly_is_refused(one: ColumnMap) -> None:
 def test_labels_that_json_escapes_have_no_alphabet(
     labels: tuple[bytes, ...], is_plain: bool
 ) -> None:
-    """Else they would stand in the message without their backslash."""
+    """Otherwise they would be in the message without their backslash."""
     for kind in (tm.ENUM, tm.SET):
         reading = reading_of(column(kind, 1, labels=labels), "shop.t", "v", FunctionSource(""))
         assert is_plain == (reading.text.alphabet is not None)
@@ -205,5 +205,5 @@ def test_labels_that_json_escapes_have_no_alphabet(
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_text_is_itself(text: str) -> None:
-    """In UTF-8, whatever is in it."""
+    """In UTF-8, with any content."""
     assert text == text_of(column(tm.BLOB, 4), text.encode())

@@ -68,7 +68,7 @@ def reader(mapped: TableMap, present: frozenset[int], result: str, **how: Any) -
 def test_what_is_asked_for_is_read_and_the_rest_is_gone_over(
     wanted: list[tuple[int, bool, bool, bool]], absent: set[int], data: st.DataObject
 ) -> None:
-    """Whatever columns, NULLs and gaps an image has; bits behind its last column count for none."""
+    """With any columns, NULLs and gaps in an image; bits after its last column are ignored."""
     columns = [column(f"c{n}", kind, nullable=null) for n, (kind, null, _, _) in enumerate(wanted)]
     present = frozenset(range(len(columns))) - absent
     places = tuple(n for n in sorted(present) if wanted[n][2])
@@ -124,7 +124,7 @@ def test_tokens_of_a_rows_object_are_null_or_escaped_twice() -> None:
 
 
 def test_null_in_a_column_that_cannot_be_null_is_damage() -> None:
-    """The TABLE_MAP says that there is no such row."""
+    """By the TABLE_MAP there is no such row."""
     mapped = table([column("id", tm.LONG, nullable=False), column("n", tm.LONG, nullable=True)])
     read = reader(mapped, BOTH, "v0", keys=(0,), values=())
 

@@ -40,7 +40,7 @@ def test_documents_of_both_sizes_are_read(document: Any, large: bool) -> None:
 
 @given(DOCUMENTS)
 def test_printed_documents_lose_their_spaces_and_nothing_else(document: Any) -> None:
-    """What stands inside strings stays, escapes and spaces included."""
+    """The content of strings stays, escapes and spaces included."""
     printed = json.dumps(document, ensure_ascii=False)
     tight = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     assert canonical_json(printed.encode()) == tight

@@ -1,4 +1,4 @@
-"""Rows of a SELECT from bytes, whatever the reads' boundaries are."""
+"""Rows of a SELECT from bytes, with reads that end anywhere."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ END = b"\x05\0\0\x09\xfe\0\0\2\0"
 
 
 def lenenc(value: bytes | None) -> bytes:
-    """Return a column's value as it stands in a row."""
+    """Return a column's value as it is in a row."""
     if value is None:
         return b"\xfb"
     size = len(value)
@@ -97,6 +97,6 @@ def test_an_error_among_the_rows_ends_them_and_is_kept() -> None:
 
 @pytest.mark.parametrize("data", [packets(b"\x01a\x01b\x01c"), packets(b"") + END, END + b"x"])
 def test_what_is_no_result_set_is_refused(data: bytes) -> None:
-    """Another number of columns, an empty packet, bytes behind the end: never guessed."""
+    """Another number of columns, an empty packet, bytes after the end: never guessed."""
     with pytest.raises(PositionLostError):
         ResultSet(2).feed(data)

@@ -55,7 +55,7 @@ def codec(
 
 
 def image(row: Row, columns: Sequence[ColumnMap] = USERS.columns) -> bytes:
-    """Return a row image; bits behind the last column's are set, as MySQL sets them."""
+    """Return a row image; bits after the last column's are set, as MySQL sets them."""
     bits = -1 << len(row)
     raw = b""
     for place, (value, c) in enumerate(zip(row, columns, strict=True)):
@@ -89,7 +89,7 @@ def run(
     prev: str = "",
     gtid: str | None = GTID,
 ) -> tuple[list[bytes], int, str]:
-    """Return the bodies of an event that stands inside a larger buffer."""
+    """Return the bodies of an event inside a larger buffer."""
     out = [b"before"]
     row, last = made.messages(
         op,
@@ -164,7 +164,7 @@ def test_the_bytes_are_those_of_the_contract(
 def test_rows_published_before_are_read_over(
     rows: list[Row], skip_rows: int, first_row: int
 ) -> None:
-    """Their numbers count, they give no message, and `prev` goes on from the one before."""
+    """Their numbers count, they give no message, and `prev` continues from the one before."""
     body = head(5) + b"".join(map(image, rows))
     every, end, last = run(codec(), "insert", body, first_row=first_row)
     some, end_again, last_again = run(
@@ -274,7 +274,7 @@ def test_another_number_of_columns_is_refused() -> None:
 
 
 def test_a_null_bit_of_a_not_null_column_is_refused() -> None:
-    """The TABLE_MAP says that there is no such row."""
+    """By the TABLE_MAP there is no such row."""
     with pytest.raises(PositionLostError, match="cannot be read"):
         run(codec(), "insert", head(5) + image((None, "a", 2, 1, "x")))
 
@@ -312,7 +312,7 @@ def test_a_column_that_is_not_carried_is_refused_by_name(other: ColumnMap, named
 
 @pytest.mark.parametrize("kind", [tm.TIMESTAMP, tm.TIME, tm.DATETIME])
 def test_temporal_types_of_old_tables_are_refused_even_beside(kind: int) -> None:
-    """Their size is not said, so that nothing behind them can be found."""
+    """Their size is not given, so that nothing after them can be found."""
     with pytest.raises(PositionLostError, match=r"of MySQL 5\.5"):
         codec(table(ID, column("t", kind), NAME), value="name")
 

@@ -66,7 +66,7 @@ def test_without_a_compiled_path_there_is_no_plan(monkeypatch: pytest.MonkeyPatc
     ("text", "is_taken"), [("t:{id}", True), ("{id}:{raw}", True), ("{id}§{raw}", False)]
 )
 def test_a_key_whose_escapes_are_not_ascii_is_left_to_python(text: str, is_taken: bool) -> None:
-    """Compiled code looks at each byte by itself."""
+    """Compiled code looks at each byte separately."""
     assert is_taken == (plan(key=key(text)) is not None)
 
 

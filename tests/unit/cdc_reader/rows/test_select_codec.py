@@ -114,7 +114,7 @@ def test_text_is_escaped_as_the_contract_has_it(text: str) -> None:
 
 
 def test_columns_behind_the_list_are_not_looked_at() -> None:
-    """The snapshot selects the chunk key behind the list once more."""
+    """The snapshot selects the chunk key once more after the list."""
     codec = SelectCodec(table(column("id", "int"), column("n", "int")), mariadb=False)
     body = expected(key="users:1", value='{"id":1,"n":2}')
     assert run(codec, (b"1", b"2", None, b"x")) == [body]
@@ -157,7 +157,7 @@ def test_a_row_that_is_not_what_was_asked_for_is_refused_without_showing_it() ->
 def test_what_is_not_carried_is_refused_by_name(
     column_type: str, charset: str | None, why: str
 ) -> None:
-    """The first start says so, before anything is read; as long as the column is needed."""
+    """The first start reports it before anything is read, while the column is needed."""
     other = column("g", column_type, charset)
     assert refusal_of(other) == why
     with pytest.raises(PreflightError, match=f"'g' of shop.users has {why}"):

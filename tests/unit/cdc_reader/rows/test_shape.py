@@ -83,7 +83,7 @@ def test_a_row_has_key_value_and_entries() -> None:
 
 
 def test_before_a_change_only_the_place_is_known() -> None:
-    """Without scores: an entry is left by its member, whatever its score was."""
+    """Without scores: an entry is removed by its member, with any score."""
     place = shape(of(indexes=(OF, BY))).place({"id": 7, "user": 1, "name": "A"})
 
     assert ("orders:7", None, (("set", "of:1", "orders:7"), ("zset", "by:1", "A"))) == place
@@ -179,7 +179,7 @@ def test_a_mask_hides_a_column_wherever_it_is_used(name: str, length: int) -> No
 def test_only_the_columns_that_are_needed_are_read(
     table: Table, place: tuple[str, ...], value: tuple[str, ...], needed: tuple[str, ...]
 ) -> None:
-    """Of an image before a change those of the place alone, each once."""
+    """Of an image before a change only those of the address, each once."""
     target = target_of(table)
 
     assert (place, value, needed) == (

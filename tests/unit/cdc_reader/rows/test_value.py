@@ -71,7 +71,7 @@ def test_a_float_is_the_shortest_text_that_reads_back(number: float) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_is_refused(number: float) -> None:
-    """MySQL cannot hold it and JSON cannot say it."""
+    """MySQL cannot hold it and JSON cannot express it."""
     for convert in (value.float_text, value.double_text):
         with pytest.raises(ValueError, match="finite"):
             convert(number)
@@ -124,7 +124,7 @@ def test_times_of_both_signs_are_read(micros: int, digits: int) -> None:
 
 
 def test_a_set_with_a_bit_too_many_is_refused() -> None:
-    """A bit that stands for no label is an error."""
+    """A bit without a label is an error."""
     assert value.set_text(0, ("a",)) == ""
     with pytest.raises(ValueError, match="SET"):
         value.set_text(2, ("a",))

@@ -72,7 +72,7 @@ A, B = column("a"), column("b", "varchar")
 def test_both_ends_are_within_and_the_last_row_read_is_not(
     rows: KeyRange, where: str, bound: list[str]
 ) -> None:
-    """Of a key of several parts, the first alone may be given."""
+    """Of a key of several parts, only the first may be given."""
     assert (where, bound) == where_of([A, B], rows)
 
 

@@ -6,7 +6,7 @@ from cdc_reader.snapshot.pace import FIRST_ROWS, LEAST_ROWS, TARGET_BYTES, Pace
 
 
 def after(pace: Pace, *, row_bytes: int, row_us: float, chunks: int = 30) -> int:
-    """Read so many chunks of such rows; return how many rows the next one has."""
+    """Read some chunks of such rows; return how many rows the next one has."""
     for _ in range(chunks):
         rows = pace.chunk_rows()
         pace.took(rows, rows * row_bytes, rows * row_us / 1e6)
@@ -30,7 +30,7 @@ def test_chunks_shrink_where_rows_take_longer() -> None:
 
 
 def test_large_rows_are_read_few_at_a_time() -> None:
-    """Memory counts whatever the time: down to one row."""
+    """Memory limits a chunk even when there is time: down to one row."""
     pace = Pace(max_rows=1_000_000)
 
     assert after(pace, row_bytes=10_000, row_us=1) <= 1.5 * TARGET_BYTES / 10_000
@@ -40,7 +40,7 @@ def test_large_rows_are_read_few_at_a_time() -> None:
 
 
 def test_a_short_rest_says_nothing_of_the_next_chunk() -> None:
-    """Three rows at the end of a range are quick whatever rows are like."""
+    """Three rows at the end of a range are quick with rows of any size."""
     pace = Pace(max_rows=1_000_000)
     for _ in range(10):
         pace.took(3, 300, 0.0001)
@@ -54,7 +54,7 @@ def test_the_limit_of_the_settings_holds() -> None:
 
 
 def test_a_rate_is_kept_on_average() -> None:
-    """In parts of a tenth of a second, whatever chunks would be without."""
+    """In parts of a tenth of a second, however large chunks would be without a rate."""
     now_s = [0.0]
     pace = Pace(max_rows=5000, rows_per_s=1000, clock=lambda: now_s[0])
     read = 0

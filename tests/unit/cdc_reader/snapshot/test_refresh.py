@@ -15,7 +15,7 @@ TABLES = ("a.x", "a.y")
 
 
 def test_all_tables_are_read_from_the_newest_place_in_a_new_epoch() -> None:
-    """Nothing of the binlog before it is needed; ids go on growing."""
+    """Nothing of the binlog before it is needed; ids keep growing."""
     made = plan_refresh(tail(), log(server="two"), TABLES, (), number=7, now_us=5)
     boundary = made.boundary
 
@@ -26,7 +26,7 @@ def test_all_tables_are_read_from_the_newest_place_in_a_new_epoch() -> None:
 
 
 def test_the_epoch_is_above_that_of_the_newest_message_too() -> None:
-    """A message may be of a later epoch than the boundary before it: ids go on growing."""
+    """A message may be of a later epoch than the boundary before it: ids keep growing."""
     ahead = dataclasses.replace(tail(), last="99.1.1.0")
 
     assert plan_refresh(ahead, log(), TABLES, (), number=7, now_us=5).boundary.epoch == 100

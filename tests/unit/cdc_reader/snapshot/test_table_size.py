@@ -39,7 +39,7 @@ def test_a_number_counts_more_on_average_than_at_least() -> None:
 
 
 def test_columns_that_may_hold_more_than_a_message() -> None:
-    """By their type, whatever they hold now; not those that are masked or left out."""
+    """By their type, not by what they hold now; not those that are masked or left out."""
     kinds = {"id": "int", "t": "text", "m": "mediumtext", "b": "longblob", "j": "json"}
     columns = tuple(
         Column(name=name, data_type=kind, column_type=kind, charset=None, nullable=True)
