@@ -27,7 +27,7 @@ class Coordinates:
         self.boundary = (self.file_number, self.end)
 
     @property
-    def place(self) -> tuple[int, int]:
+    def position(self) -> tuple[int, int]:
         """File number and offset of what was read last."""
         return self.file_number, self.end
 
@@ -50,6 +50,6 @@ class Coordinates:
     def move_boundary(self, end: int | None = None) -> None:
         """Note that a boundary is here, or at `end` of the same file."""
         # A dump by GTID begins at its file's first event, which lies after us (invariant 2).
-        place = (self.file_number, self.end if end is None else end)
-        if place > self.boundary:
-            self.boundary, self.boundary_file = place, self.file
+        position = (self.file_number, self.end if end is None else end)
+        if position > self.boundary:
+            self.boundary, self.boundary_file = position, self.file

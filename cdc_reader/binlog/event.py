@@ -52,7 +52,7 @@ WITHOUT_ROWS = frozenset(
 """Events that change no row and end no transaction; a statement-based LOAD DATA is judged
 at its EXECUTE_LOAD event."""
 
-WITHOUT_PLACE = frozenset((ROTATE, HEARTBEAT, HEARTBEAT_V2))
+WITHOUT_POSITION = frozenset((ROTATE, HEARTBEAT, HEARTBEAT_V2))
 """Events that are in no file."""
 
 Op = Literal["insert", "update", "delete"]

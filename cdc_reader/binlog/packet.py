@@ -54,7 +54,7 @@ _DENIED_ERRORS = {1045, 1227}
 
 
 _NOT_OUR_POSITION = ("uuid", "server_id", "can not handle replication events with the checksum")
-"""Refused for something else, which the next connection does otherwise."""
+"""Refused for another reason, which the next connection avoids."""
 
 
 class PacketReader:
@@ -219,8 +219,8 @@ def _checked_length(begun: bytes) -> int:
             raise damaged(f"a packet of {length} bytes that begins with {begun[EVENT_AT - 1]}")
         return length
     event_bytes = _header(begun, EVENT_AT)[3]
-    said = min(event_bytes + 1, PACKET_MAX_BYTES)
-    if said != length or event_bytes > EVENT_MAX_BYTES:
+    declared = min(event_bytes + 1, PACKET_MAX_BYTES)
+    if declared != length or event_bytes > EVENT_MAX_BYTES:
         raise damaged(f"a packet of {length} bytes that begins an event of {event_bytes}")
     return length
 

@@ -2,7 +2,7 @@
 
 A schema of which most tables are wanted is asked for at once, so that 5,000 tables take three
 statements; of another one each table is asked for by name, which is what a MariaDB with many
-tables answers quickly (it opens those alone that a name in the statement stands for; MariaDB
+tables answers quickly (it opens only those that the statement names; MariaDB
 knowledge base, "Optimizations for Information Schema").
 """
 
@@ -180,7 +180,7 @@ def _about(
     """Return a statement's rows by table; a table without rows is not in it.
 
     Args:
-        statement: its first column is the table's name; ``{named}`` and ``{table}`` stand where
+        statement: its first column is the table's name; ``{named}`` and ``{table}`` mark where
             one table is asked for, or the rows of all are told apart.
     """
     out: Rows = {}

@@ -1,4 +1,4 @@
-"""Whether two key templates could make the same key.
+"""Check whether two key templates could make the same key.
 
 Pure.  A template is literal text and columns; which characters a column's text can have is
 known for numbers, dates and hashes, and a separator that is escaped inside values is none of

@@ -371,7 +371,7 @@ def notes(facts: ServerFacts, state: ServerState, server_id: int) -> list[str]:
         out.append(f"{facts.kind}: {compression} = ON is read as well")
     if facts.variables.get("basedir", "").startswith(_RDS_BASEDIR):
         out.append(
-            f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; says, not as\n"
+            f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; shows, not as\n"
             "binlog_expire_logs_seconds does"
         )
     if state.source is None:

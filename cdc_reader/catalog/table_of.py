@@ -34,8 +34,8 @@ class Refused(PreflightError):
     @classmethod
     def by(cls, findings: Sequence[Finding]) -> Refused:
         """Return the findings as one error."""
-        said = together([finding.error() for finding in findings])
-        refused = cls(said.seen, safe=said.safe, fix=said.fix)
+        error = together([finding.error() for finding in findings])
+        refused = cls(error.seen, safe=error.safe, fix=error.fix)
         refused.findings = tuple(findings)
         return refused
 

@@ -46,7 +46,7 @@ def _key_in(body: bytes) -> str:
     with suppress(msgspec.DecodeError):
         return decode_change(body).key
     with suppress(msgspec.DecodeError):
-        # The one that makes it so large: several are put together up to far less alone.
+        # The one row that makes it so large: rows are combined only up to a far smaller size.
         return max(decode_snapshot(body).rows, key=lambda row: len(row.value or "")).key
     return "(a schema change)"
 

@@ -1,4 +1,4 @@
-"""When the next heartbeat is due.
+"""Decide when the next heartbeat is due.
 
 Pure.  A restart resumes at a heartbeat, and `cdc wait` looks for one in Redis: it states
 that all transactions of its GTID set are before it.  So one goes out after a change at once

@@ -165,7 +165,7 @@ class Publisher:
     async def list_tables(self, snapshot: Mapping[str, TableProgress]) -> ListedAt:
         """Store a list of all tables; a heartbeat has to name it before it counts.
 
-        It is as a claim: who looks for a batch that runs passes over it.
+        It is as a claim: a search for a running batch skips it.
 
         Raises:
             FencedError: another reader published.
@@ -414,10 +414,10 @@ class Publisher:
                 stream ends before our last message (its tail was lost).
         """
         state = await stream_state(self._nc, self._stream)
-        behind = self._own.backwards(
+        after = self._own.backwards(
             state.last_seq, floor=self.sequence, singly=(STEPPED_OVER_SINGLY,)
         )
-        ours = [stored async for stored in behind if self._own.is_ours(stored)]
+        ours = [stored async for stored in after if self._own.is_ours(stored)]
         check_end(self.sequence, state.last_seq, self._prefix, ours)
         if state.last_seq > self.sequence:
             self._crowded_flushes = CROWDED_FLUSHES

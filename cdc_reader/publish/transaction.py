@@ -125,7 +125,7 @@ class Assembler:
         seen = self._gtid_set.copy() if isinstance(self._gtid_set, MySqlGtidSet) else None
         if seen is not None and self._gtid:
             seen.add(self._gtid)
-        return Watermark(gtid_set=seen, place=self._at.place)
+        return Watermark(gtid_set=seen, place=self._at.position)
 
     def is_behind_the_stream(self) -> bool:
         """Return whether the stream has more than was read here, which no SELECT may show yet."""
@@ -145,7 +145,7 @@ class Assembler:
         Raises:
             PositionLostError: it cannot be carried exactly.
         """
-        if self._payload_row is None and event.kind not in ev.WITHOUT_PLACE:
+        if self._payload_row is None and event.kind not in ev.WITHOUT_POSITION:
             self._at.advance(event, in_transaction=self.in_transaction)
         self._steps.get(event.kind, self._unknown)(event)
 

@@ -76,7 +76,7 @@ async def live(
 async def opened(
     settings: Settings, facts: ServerFacts, tables: Sequence[Table], position: Position
 ) -> tuple[Source, Assembler]:
-    """Open the binlog at a position, with what makes messages of it; the source is to be closed.
+    """Open the binlog at a position, with its assembler; the source is to be closed.
 
     Raises:
         CdcError: MySQL refuses, or does not answer.

@@ -1,1 +1,1 @@
-"""Where a restart resumes."""
+"""Find the position where a restart resumes."""

@@ -1,4 +1,4 @@
-"""Where to resume: the stream's end against what the server still has.
+"""Decide where to resume: the stream's end against what the server still has.
 
 Pure.  `cdc_reader.resume.stream_end` reads the one, `cdc_reader.resume.server_log` the other.
 """

@@ -139,10 +139,10 @@ def file_start(connection: Connection[Any], file: str) -> FileStart | None:
             if number == _EXECUTING_COMMAND or number in STATEMENT_REFUSED:
                 return None
             raise
-        _, said, third = (*cursor.fetchall(), None, None, None)[:3]
-    if said is None or _text(said[2]) not in ("Previous_gtids", "Gtid_list"):
+        _, listed, third = (*cursor.fetchall(), None, None, None)[:3]
+    if listed is None or _text(listed[2]) not in ("Previous_gtids", "Gtid_list"):
         return None
-    before = re.sub(r"[\s\[\]]", "", _text(said[5]))
+    before = re.sub(r"[\s\[\]]", "", _text(listed[5]))
     if third is None or not (gtid := _GTID_NEXT.search(_text(third[5]))):
         return FileStart(before=before)
     return FileStart(before=before, first_offset=int(third[1]), first_gtid=gtid[1])

@@ -1,4 +1,4 @@
-"""Whether a table's rows are still told apart by the columns of their Redis keys.
+"""Check that a table's rows are still told apart by the columns of their Redis keys.
 
 Pure.  Two rows with one Redis key would overwrite and remove each other, so a captured table whose
 key template has the columns of a unique key needs that key as long as it is captured.  The binlog

@@ -94,12 +94,12 @@ class Sinks:
         alive = list(heard.values())
         are_known = bool(heard) and all(subject in self._tables for subject in heard)
         if not are_known and table in self._added and now_s - self._began_s < LISTEN_S:
-            return f"{table} is new: listening whether a sink follows it"
+            return f"{table} is new: waiting to hear whether a sink captures it"
         if waiting := next((state.waits for state in alive if state.waits), ""):
             return f"the sink waits: {waiting}"
         for subject, state in heard.items():
             if (followed := self._tables.get(subject)) and table not in followed:
-                return f"a sink does not follow {table}; start it with the same tables"
+                return f"a sink does not capture {table}; start it with the same tables"
             share = 100 * state.used_bytes / state.max_bytes if state.max_bytes else 0
             if self._max_percent and share >= self._max_percent:
                 return f"Redis uses {share:.0f} % of its maxmemory, {state.max_bytes:,} bytes"

@@ -23,7 +23,7 @@ def form_of(table: Table) -> str:
 
     Only of the settings and the key's columns: what ALTER TABLE does to the other columns has
     a setting of its own (`on_schema_change`).  Never of a class's repr, which the next version
-    of cdc may write otherwise.
+    of cdc may write differently.
     """
     parts = (
         table.key.text,
