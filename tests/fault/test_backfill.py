@@ -55,7 +55,7 @@ def wait_for_rows(bench: Bench, rows: int, deadline_s: float = 60.0) -> None:
 def waits(process: Process, what: str) -> bool:
     """Say whether the reader holds the snapshot back for a reason."""
     lines = [x for x in process.text().splitlines() if '"the snapshot ' in x]
-    return bool(lines) and "the snapshot waits" in lines[-1] and what in lines[-1]
+    return bool(lines) and "the snapshot is paused" in lines[-1] and what in lines[-1]
 
 
 @pytest.mark.timeout(0)

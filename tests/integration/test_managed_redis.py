@@ -41,7 +41,7 @@ def environment(mysql: MySQL, nats: Nats, schema: str, url: str) -> dict[str, st
     ("server", "rights", "warnings"),
     [
         (Redis(RENAMED), "", ()),
-        (Redis70(), "-role -client -config -info", ("does not say what it is",)),
+        (Redis70(), "-role -client -config -info", ("does not tell what it is",)),
     ],
     ids=["left out", "denied"],
 )
