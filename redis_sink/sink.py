@@ -36,6 +36,7 @@ from cdc.sink_state import state_subject
 from cdc.table import Table
 from cdc.table_list import ListMissing
 from cdc.telemetry import Log
+from redis_sink.partition_log import Meter, PartitionLog
 from redis_sink.partitions.backoff import Backoff
 from redis_sink.partitions.owner import DRAIN_S, share_partitions
 from redis_sink.plan.applied import (
@@ -50,14 +51,13 @@ from redis_sink.plan.applied import (
 )
 from redis_sink.plan.batch import Batch, EarlierEpoch
 from redis_sink.plan.planner import Planner
-from redis_sink.report import Meter, Report
 from redis_sink.store.key_types import refuse_other_kinds
 from redis_sink.store.preflight import check_server, refuse_foreign_keys
 from redis_sink.store.sweeper import Sweeper
 from redis_sink.store.writer import Full, Writer
 from redis_sink.stream.dead_letter import DeadLetters
 from redis_sink.stream.kept_position import KeptPosition
-from redis_sink.stream.lookup import newest_epoch, refresh_behind, standing
+from redis_sink.stream.lookup import newest_consumed, newest_epoch, refresh_after
 from redis_sink.stream.sink_report import SinkReport
 
 IDLE_S = 2.0
@@ -150,12 +150,12 @@ class _Sink:
         self._is_past_gap = False
         """The next connection starts at a refresh after a gap, not at the position in Redis."""
         self._reads = 1
-        """So many reads of the consumer make a batch."""
+        """Reads of the consumer that make a batch."""
         self._kept = KeptPosition(settings, partition)
         self._sink_report = SinkReport(
             state_subject(settings.stream, settings.pipeline, partition), tables
         )
-        self._report = Report(log, meter, dead_letter_subject(settings))
+        self._report = PartitionLog(log, meter, dead_letter_subject(settings))
         self._sweeper = Sweeper(settings, tables, self._planner.live_keys, partition, log)
 
     def wake(self) -> None:
@@ -295,11 +295,11 @@ class _Sink:
         """Return where to resume: after what is applied, or at a refresh after a gap."""
         seq = 0
         if self._is_past_gap:
-            # Asked again: another sink may have passed it meanwhile.
-            seq = await refresh_behind(own, applied)
+            # Looked up again: another sink may have passed it since.
+            seq = await refresh_after(own, applied)
             self._is_past_gap = False
         if not seq:
-            found = await standing(own, applied, state, self._partition)
+            found = await newest_consumed(own, applied, state, self._partition)
             try:
                 return resume(applied, state, found)
             except PositionLostError as error:
@@ -330,8 +330,8 @@ class _Sink:
             except ListMissing as missing:
                 self._planner.listed = await listed_at(own, missing.at)
             except EarlierEpoch as gap:
-                # A refresh after it closes a gap, whatever its cause.
-                if not gap.epoch or newest or await refresh_behind(own, applied):
+                # A refresh after it closes a gap, of any cause.
+                if not gap.epoch or newest or await refresh_after(own, applied):
                     raise
                 newest = await newest_epoch(own, gap.epoch)
                 if not newest:
@@ -346,7 +346,7 @@ class _Sink:
         await self._writer.check()
         if not gap.heals_by_refresh:
             raise gap
-        seq = await refresh_behind(own, applied)
+        seq = await refresh_after(own, applied)
         if not seq:
             raise gap
         self._log.warning("a gap, closed by a refresh", gap=gap.seen, seq=seq)

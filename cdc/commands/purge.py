@@ -62,8 +62,8 @@ def _purge(
         raise UsageError("name the table: cdc purge --table shop.users")
     others = {name: value for name, value in flags.items() if name not in _OF_TABLES}
     with prepared(config, debug, "both", flags) as (settings, log, _):
-        followed = settled(config, debug, "both", others)[0]
-        kept = servers.sink_tables(followed) if followed.tables else ()
+        captured = settled(config, debug, "both", others)[0]
+        kept = servers.sink_tables(captured) if captured.tables else ()
         tables = servers.sink_tables(settings)
         progress = Progress("purge", unit="keys")
 
@@ -78,7 +78,7 @@ def _purge(
                 kept,
                 keys_alone=flags.get("key") is not None,
                 agreed=agreed,
-                shown=lambda what, looked: progress.show(looked, what),
+                progress=lambda what, looked: progress.show(looked, what),
                 log=log,
             )
         )

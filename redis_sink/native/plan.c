@@ -156,7 +156,7 @@ static const char *unescape(const char *at, const char *end, char **to)
         return at + 1;
     }
     int code = *at == 'u' && end - at >= 5 ? hexadecimal(at + 1) : -1;
-    if (code < 0 || code > 0x7F) /* our reader escapes control characters alone */
+    if (code < 0 || code > 0x7F) /* our reader escapes only control characters */
         return NULL;
     *(*to)++ = (char)code;
     return at + 5;

@@ -90,7 +90,7 @@ class Leases:
             ) from None
 
     async def be_seen(self) -> None:
-        """Say that this sink lives."""
+        """Report that this sink is alive."""
         await self._put(f"live.{self._owner}", self._owner.encode(), TTL_S)
 
     async def look(self) -> Board:

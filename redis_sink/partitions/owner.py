@@ -1,7 +1,7 @@
-"""Which partitions this sink follows, from its first look at the others to its last.
+"""Which partitions this sink applies, from its first look at the others to its last.
 
 Every second: renew what is held, see how many sinks live, give up what is too much, try
-for what is free.  A partition is followed by a loop of its own, with its own connections;
+for what is free.  Each partition has its own loop and connections;
 what goes wrong there is that loop's.  See docs/adr/0008-partitions.md.
 """
 
@@ -83,7 +83,7 @@ class _Sharing:
         self.following: dict[int, _Following] = {}
 
     async def share_for_ever(self) -> None:
-        """Go on through every loss of the connection, until `stop`."""
+        """Share until `stop`, resuming after every lost connection."""
         waiting = Backoff(self._stop, self._log)
         while not self._stop.is_set():
             try:

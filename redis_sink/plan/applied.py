@@ -96,8 +96,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     again_to: int | msgspec.UnsetType = msgspec.UNSET
     """Messages up to this sequence may have been consumed before, see `resume`; absent: none."""
     marks: tuple[Mark, ...] = ()
-    """Messages consumed, oldest first, the last one at `seq`: where one of them stands as it did,
-    all before it is as it was.  Absent: of a cdc that kept none."""
+    """Messages consumed, oldest first, the last one at `seq`: where one of them is unchanged,
+    all before it is unchanged.  Absent: of a cdc that kept none."""
 
     @property
     def open_refreshes(self) -> dict[str, int]:
@@ -106,7 +106,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def catching_up(self) -> bool:
-        """Say whether the stream holds again what is applied already."""
+        """Return whether the stream holds again what is applied already."""
         return bool(self.id) and self.id_seq == 0
 
     @property
@@ -203,12 +203,12 @@ def marked(applied: Applied, stored_ns: int) -> Applied:
     return msgspec.structs.replace(applied, marks=(*kept, newest))
 
 
-def resume(applied: Applied, state: Extent, standing: int) -> Start:
+def resume(applied: Applied, state: Extent, consumed: int) -> Start:
     """Return where to resume after `applied`.
 
     Args:
-        standing: sequence of the newest of its messages that is still in the stream;
-            0: none does.  See `redis_sink.stream.lookup.standing`.
+        consumed: sequence of the newest of its messages that is still in the stream;
+            0: none is.  See `redis_sink.stream.lookup.newest_consumed`.
 
     Wherever the stream is not the one that was applied, messages are taken again from
     where they can differ; their ids say which of them are applied already, and the
@@ -230,8 +230,8 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
     is_shorter = state.last_seq < applied.seq
     # Of a cdc that kept no marks: what follows the last id was heartbeats, if nothing else.
     is_unmarked = not (applied.marks or applied.catching_up or is_shorter)
-    if standing < applied.seq and not (is_unmarked and standing == applied.id_seq):
-        seq = max(standing + 1, first)
+    if consumed < applied.seq and not (is_unmarked and consumed == applied.id_seq):
+        seq = max(consumed + 1, first)
         again = _again(applied, seq - 1, min(applied.consumed_to, state.last_seq))
         return Start(seq, again, Why.LOST_END if is_shorter else Why.REWRITTEN)
     if applied.seq + 1 < state.first_seq:
@@ -242,7 +242,7 @@ def resume(applied: Applied, state: Extent, standing: int) -> Start:
             fix=REFRESH + "\n(and give stream_max_age_s more room)",
             heals_by_refresh=True,
         )
-    return Start(max(standing + 1, first), applied, Why.RESUME)
+    return Start(max(consumed + 1, first), applied, Why.RESUME)
 
 
 def _again(applied: Applied, seq: int, again_to: int) -> Applied:

@@ -5,8 +5,8 @@ id; a message whose id is not above that one was applied before; anything else i
 exception: where the stream lost its end during a snapshot, existing rows are read again and get
 other ids, so that the last id applied is no longer in the stream.
 
-``Chain(applied)`` begins after the position; ``chain.place(9, "1.4.200.0", "1.4.100.0")`` is
-`Place.NEXT` while `last_id` is ``1.4.100.0``.
+``Chain(applied)`` begins after the position; ``chain.relation(9, "1.4.200.0", "1.4.100.0")`` is
+`Relation.NEXT` while `last_id` is ``1.4.100.0``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import EarlierEpoch, missing
 
 
-class Place(Enum):
-    """Where a message is in the chain."""
+class Relation(Enum):
+    """How a message relates to the last one of the chain."""
 
     NEXT = auto()
     BEFORE = auto()
@@ -49,19 +49,19 @@ class Chain:
 
     @property
     def catching_up(self) -> bool:
-        """Whether the stream holds again what is applied already."""
+        """Return whether the stream holds again what is applied already."""
         return bool(self.last_id) and self.id_seq == 0
 
     def may_be_again(self, seq: int) -> bool:
-        """Whether a message may have been consumed before, which its id alone can tell."""
+        """Return whether a message may have been consumed before, which its id alone can tell."""
         return seq <= self.applied.consumed_to
 
     def move(self, id: str, seq: int) -> None:
         """Take a message as the last one."""
         self.last_id, self.id_seq = id, seq
 
-    def place(self, seq: int, id: str, prev: str) -> Place:
-        """Return where a message is that does not name the last one.
+    def relation(self, seq: int, id: str, prev: str) -> Relation:
+        """Return how a message that does not name the last one relates to it.
 
         Raises:
             ValueError: `id` or `prev` is no id.
@@ -73,12 +73,12 @@ class Chain:
             # No message exists between `prev` and this one, so no change after the last one is
             # missing; the last one was a row of a snapshot that is read again.
             if self.catching_up and len(last) == 5 and last[4] and before < last:
-                return Place.NEXT
+                return Relation.NEXT
             self.gap(seq, f"{id} there follows {prev or 'nothing'}")
         is_copy = bool(of_message) and self.is_copy(seq, of_message[0], f"{id} there")
         if id == self.last_id:
             self.id_seq = seq
-        return Place.COPY if is_copy else Place.BEFORE
+        return Relation.COPY if is_copy else Relation.BEFORE
 
     def is_copy(self, seq: int, epoch: int, what: str) -> bool:
         """Return whether a message of an earlier epoch was published a second time.
@@ -119,7 +119,7 @@ class Chain:
             self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
 
     def begin_after_gap(self, seq: int, boundary: Heartbeat, last: str) -> None:
-        """Begin at a refresh, whatever was applied: all that follows is newer."""
+        """Begin at a refresh, ignoring what was applied: everything after it is newer."""
         self.move(last, seq)
         self.gtid_set, self.began = boundary.gtid_set, boundary.began
         self.epoch = boundary.epoch

@@ -10,7 +10,7 @@ from __future__ import annotations
 from cdc.message import decode_placed
 
 BARE = "bare"
-"""What applications publish, whatever the table."""
+"""What applications publish, for any table."""
 
 
 class Counts(dict[str, int]):
@@ -36,7 +36,7 @@ class Counts(dict[str, int]):
 
 
 def is_half(id: str) -> bool:
-    """Say whether a change is the delete in the partition that a row's key leaves.
+    """Return whether a change is the delete in the partition that a row's key leaves.
 
     Its row is counted where the key goes to.
     """

@@ -44,8 +44,8 @@ redis.call('SET', KEYS[1], ARGV[2])
 return {APPLIED}
 """
 """Position key; position as it was left, the next one, what the commands need in bytes, and each
-command behind the number of its parts.  The first write takes no room, so the rest is allowed; it
-is the position's, which no login lacks, and stands again before anything else is done."""
+command after the number of its parts.  The first write takes no room, so the rest is allowed; it
+is the position's, which no login lacks, and is restored before anything else is done."""
 
 
 def script_call(
@@ -85,12 +85,12 @@ def _size_bytes(part: str | bytes) -> int:
 
 
 def is_full(replies: Sequence[object]) -> bool:
-    """Say whether a transaction was refused because Redis is full."""
+    """Return whether a transaction was refused because Redis is full."""
     return any(isinstance(reply, Exception) and str(reply).startswith("OOM") for reply in replies)
 
 
 def is_not_run(reply: object) -> bool:
-    """Say whether the script was refused before it wrote: Redis, or this login, knows no EVAL."""
+    """Return whether the script was refused before it wrote: no EVAL in Redis or for this login."""
     return isinstance(reply, Exception) and str(reply).startswith(
         ("OOM", "NOPERM", "ERR unknown command")
     )

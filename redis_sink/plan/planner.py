@@ -51,7 +51,7 @@ from cdc.table import Table
 from cdc.table_list import NONE_LISTED, ListMissing, named_by
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import OWN_KEY, Batch, cause_of, why_not
-from redis_sink.plan.chain import Chain, Place
+from redis_sink.plan.chain import Chain, Relation
 from redis_sink.plan.counts import BARE, is_half
 from redis_sink.plan.state import (
     Model,
@@ -225,15 +225,17 @@ class Planner:
     ) -> bool:
         """Return whether a message is the next one; note it where it is not."""
         try:
-            place = (
-                Place.NEXT if prev == chain.last_id else chain.place(delivery[0], message.id, prev)
+            relation = (
+                Relation.NEXT
+                if prev == chain.last_id
+                else chain.relation(delivery[0], message.id, prev)
             )
         except ValueError:
             tally.refuse(delivery, "its id is not valid")
             return False
-        if place is Place.NEXT:
+        if relation is Relation.NEXT:
             return True
-        tally.copies += place is Place.COPY
+        tally.copies += relation is Relation.COPY
         tally.skip(message)
         return False
 
@@ -249,7 +251,7 @@ class Planner:
                 tally.counts.add(change.table, change.op)
 
     def _why_no_row(self, row: Change | SnapshotRow, table: str) -> str:
-        """Say why a row is not one of its table's; empty: it is."""
+        """Return why a row is not one of its table's; empty: it is."""
         model = self._shaped[table]
         entries = [*(row.index or ())]
         keys = [row.key]
@@ -340,7 +342,7 @@ class Planner:
     def _begin_refresh(self, chain: Chain, tally: Tally, seq: int, refresh: Refresh) -> None:
         """Take in that tables are read again from here.
 
-        After a gap the chain starts here, whatever was applied: all that follows is newer.
+        After a gap the chain starts here, ignoring what was applied: everything after it is newer.
         """
         tally.others += 1
         if tally.refreshing.is_known(refresh):

@@ -51,7 +51,7 @@ class Refreshing:
         return list(self._open.values())
 
     def is_known(self, refresh: Refresh) -> bool:
-        """Say whether an announcement was taken in before."""
+        """Return whether an announcement was taken in before."""
         return refresh.number <= self._newest
 
     def begin(self, refresh: Refresh, captured: Container[str]) -> None:

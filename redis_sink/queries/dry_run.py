@@ -21,7 +21,7 @@ from redis_sink.store.writer import Writer
 
 EXAMPLES = 5
 TOGETHER = 500
-"""Keys that are asked for at once."""
+"""Keys that are asked for together."""
 _GONE, _SET = object(), object()
 
 
@@ -37,7 +37,7 @@ class Expected(NamedTuple):
 async def dry_run(
     settings: Settings, tables: Sequence[Table], messages: Sequence[tuple[str, bytes]]
 ) -> dict[str, Any]:
-    """Return commands by their names, some of them, what would be quarantined, the difference.
+    """Return commands by their names, some of them, the dead letters, the difference.
 
     Args:
         messages: operation and body of each.
@@ -65,7 +65,7 @@ async def dry_run(
 def planned(
     settings: Settings, tables: Sequence[Table], messages: Sequence[tuple[str, bytes]]
 ) -> tuple[list[Command], list[dict[str, Any]]]:
-    """Return what the sink would send, and what it would quarantine."""
+    """Return what the sink would send, and its dead letters."""
     planner = Planner(
         tables,
         pipeline=settings.pipeline,

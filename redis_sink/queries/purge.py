@@ -1,7 +1,7 @@
-"""Keys of a table that is not followed any more, or of an older template: counted and removed.
+"""Keys of a table that is no longer captured, or of an older template: counted and removed.
 
 A key is removed where a template of the table made it as far as can be told: its literal parts
-match, it is of the type that rows of the table are, no other template that is followed may have
+match, it is of the type that rows of the table are, no other captured template may have
 made it, and it is not below ``cdc:``.
 """
 
@@ -45,16 +45,16 @@ class Found:
 
 
 def wanted_of(
-    tables: Sequence[Table], followed: Sequence[Table], *, keys_alone: bool
+    tables: Sequence[Table], captured: Sequence[Table], *, keys_alone: bool
 ) -> tuple[list[Found], list[Ground]]:
     """Return the templates whose keys go, and those whose keys stay.
 
     Args:
-        followed: all tables of the settings, `tables` as they are there among them.
+        captured: all tables of the settings, `tables` as they are there among them.
         keys_alone: the templates are named, so indexes are not meant.
 
     Raises:
-        UsageError: a template begins with a column, or is the one that is followed.
+        UsageError: a template begins with a column, or is a captured one.
     """
     grounds = [
         (ground, table)
@@ -67,10 +67,10 @@ def wanted_of(
                 f"keys of {ground.template.text!r} cannot be told from others: it begins with a "
                 "column",
                 safe="nothing was removed",
-                fix="remove them with what knows their names",
+                fix="remove them with a tool that knows their names",
             )
     named = {table.qualified for table in tables}
-    stays = [g for table in followed for g in grounds_of(table)]
+    stays = [g for table in captured for g in grounds_of(table)]
     if keys_alone:
         for ground, table in grounds:
             if any(
@@ -147,27 +147,27 @@ async def written_now(settings: Settings, tables: Sequence[Table], log: Log) -> 
 async def purge(
     settings: Settings,
     tables: Sequence[Table],
-    followed: Sequence[Table],
+    captured: Sequence[Table],
     *,
     keys_alone: bool,
     agreed: Callable[[Sequence[Found]], bool],
-    shown: Callable[[str, int], None],
+    progress: Callable[[str, int], None],
     log: Log,
 ) -> tuple[list[Found], int]:
     """Count the keys of tables, ask, and remove them; return what was found, and how many went.
 
     Args:
-        followed, keys_alone: as `wanted_of`.
+        captured, keys_alone: as `wanted_of`.
         agreed: whether they go.
-        shown: called with what is done and how many keys were looked at.
+        progress: called with what is done and how many keys were looked at.
 
     Raises:
         UsageError: a template cannot be purged.
         PreflightError: a `cdc run` writes one of the tables.
         CdcError: a server refuses or does not answer.
     """
-    wanted, stays = wanted_of(tables, followed, keys_alone=keys_alone)
-    known = {table.qualified for table in followed}
+    wanted, stays = wanted_of(tables, captured, keys_alone=keys_alone)
+    known = {table.qualified for table in captured}
     writer = Writer(
         settings.redis,
         key=position_key(settings.pipeline, 0, settings.partitions),
@@ -182,18 +182,20 @@ async def purge(
                 found.keys += len(keys)
                 room = SAMPLES - len(found.samples)
                 found.samples += [key.decode() for key in keys[:room]]
-                shown("counting", looked)
+                progress("counting", looked)
         if not any(found.keys for found in wanted) or not agreed(wanted):
             return wanted, 0
         written = await written_now(settings, tables, log)
-        # A template beside the one that is followed: no run writes there.
+        # A template other than the captured one: no run writes there.
         if written and not (keys_alone and known.issuperset(written)):
             raise PreflightError(
                 f"a cdc run writes {', '.join(written)} now",
                 safe="nothing was removed",
                 fix="stop it, or start it without the table; then cdc purge again",
             )
-        return wanted, await _removed(writer, wanted, stays, is_fenced=not written, shown=shown)
+        return wanted, await _removed(
+            writer, wanted, stays, is_fenced=not written, progress=progress
+        )
     finally:
         writer.close()
 
@@ -204,7 +206,7 @@ async def _removed(
     stays: Sequence[Ground],
     *,
     is_fenced: bool,
-    shown: Callable[[str, int], None],
+    progress: Callable[[str, int], None],
 ) -> int:
     removed = looked = 0
     # The dialogue may have taken long.
@@ -220,11 +222,11 @@ async def _removed(
                     await writer.apply([("UNLINK", *keys)], position or b"")
                 except FencedError:
                     raise UnavailableError(
-                        "a cdc run began to write while keys were removed",
-                        safe=f"{removed} keys were removed; those of rows that it follows come "
-                        "again with cdc refresh",
+                        "a cdc run started to write while keys were removed",
+                        safe=f"{removed} keys were removed; those of rows that it captures are "
+                        "written again by cdc refresh",
                         fix="stop it, or start it without the table; then cdc purge again",
                     ) from None
             removed += len(keys)
-            shown("removing", looked)
+            progress("removing", looked)
     return removed

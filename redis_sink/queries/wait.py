@@ -61,7 +61,7 @@ _FORMS = (
 
 
 def is_shown(wanted: Wanted, positions: Sequence[Applied | None]) -> bool:
-    """Say whether Redis shows all of these transactions.
+    """Return whether Redis shows all of these transactions.
 
     Args:
         positions: of every partition; None: it has not begun.

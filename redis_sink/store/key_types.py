@@ -1,7 +1,7 @@
 """The types of keys that hold several rows: asked of Redis before each write.
 
-A string or a hash of one row is replaced whole, whatever was there.  A parent's hash or an index
-is added to, which fails where somebody else made something of another type of it; inside a
+A string or a hash of one row is replaced whole, of any type.  A parent's hash or an index
+is added to, which fails where another client has made it a key of another type; inside a
 transaction that would apply the batch in part.  So TYPE is asked before, and nothing is written.
 """
 

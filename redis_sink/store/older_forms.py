@@ -27,7 +27,7 @@ Older = dict[str, list[Ground]]
 
 
 def forms_of(table: Table) -> list[Form]:
-    """Return a table's forms by its settings of now."""
+    """Return a table's forms by its current settings."""
     return [(ground.kind, ground.template.text) for ground in grounds_of(table)]
 
 
@@ -39,16 +39,16 @@ def merged(
     Args:
         kept: as it is in Redis.
     """
-    anew: dict[str, list[Form]] = {}
+    changed: dict[str, list[Form]] = {}
     older: Older = {}
     for table in tables:
         before, now = list(kept.get(table.qualified, ())), forms_of(table)
         if more := [form for form in now if form not in before]:
-            anew[table.qualified] = before + more
+            changed[table.qualified] = before + more
         grounds = [_ground(table, form) for form in before if form not in now]
         if any(grounds):
             older[table.qualified] = [ground for ground in grounds if ground is not None]
-    return anew, older
+    return changed, older
 
 
 async def remember(writer: Writer, key: str, tables: Sequence[Table]) -> Older:
@@ -64,14 +64,14 @@ async def remember(writer: Writer, key: str, tables: Sequence[Table]) -> Older:
     for name, forms in zip(reply[::2], reply[1::2], strict=True):
         with suppress(msgspec.DecodeError):
             kept[name.decode(errors="replace")] = _decode(forms)
-    anew, older = merged(kept, tables)
-    if anew:
-        await writer.ask_for("HSET", key, *_fields(anew))
+    changed, older = merged(kept, tables)
+    if changed:
+        await writer.ask_for("HSET", key, *_fields(changed))
     return older
 
 
 async def forget(writer: Writer, key: str, table: Table) -> None:
-    """Keep the forms of now alone: keys of the older ones are gone.
+    """Keep only the current forms: keys of the older ones are gone.
 
     Raises:
         CdcError: Redis does not answer.

@@ -1,9 +1,9 @@
 """Keys of rows that no longer exist: removed at the end of a refresh.
 
-A table was read again, and every key that a message named meanwhile is in a set
+A table was read again, and every key that a message named since is in a set
 (`redis_sink.plan.planner`).  A key under the table's template that is not in that set has no row
 any more.  Step by step, between batches: each removal is in a transaction with the
-position, so that another sink that writes meanwhile refuses it (docs/adr/0011-refresh.md).
+position, so that another sink that writes at the same time refuses it (docs/adr/0011-refresh.md).
 """
 
 from __future__ import annotations

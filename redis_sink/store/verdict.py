@@ -83,7 +83,7 @@ def lacking(reply: object) -> str:
     A command that the server does not know lacks as well: managed ones leave some out, and so
     does ``rename-command NAME ""``.
 
-    Source: redis/src/acl.c getAclErrorMessage; 6.0 to 8.0 say "access" of keys alone.
+    Source: redis/src/acl.c getAclErrorMessage; 6.0 to 8.0 print "access" for keys only.
     """
     text = str(reply)
     if not isinstance(reply, Exception):

@@ -58,7 +58,7 @@ class Writer:
 
     ``w = Writer(url, key="cdc:default:position", name="cdc-sink-default")``,
     ``await w.open()``, ``raw = await w.arm()``, then ``await w.apply(commands, position)``
-    again and again.
+    for each batch.
     """
 
     def __init__(self, url: Url, *, key: str, name: str) -> None:
@@ -219,7 +219,7 @@ class Writer:
         return reply
 
     async def refused(self, *commands: Command) -> list[str]:
-        """Say of each command what this login lacks for it; none is run.
+        """Return what this login lacks for each command; none is run.
 
         Redis looks at rights when a command is queued; the connection is dropped before EXEC.
 
@@ -229,14 +229,14 @@ class Writer:
         Raises:
             CdcError: MULTI itself is refused; or as `ask`.
         """
-        # By itself: what follows a MULTI that is refused would be run.
+        # Sent separately: what follows a MULTI that is refused would be run.
         await self.ask(("MULTI",))
         replies = await self._exchange(list(commands))
         self.close()
         return [lacking(reply) for reply in replies]
 
     def close(self) -> None:
-        """Drop the connection at once; what is still on its way to Redis is cut off."""
+        """Drop the connection immediately; what is still on its way to Redis is cut off."""
         connection, self._connection = self._connection, None
         if connection is None:
             return

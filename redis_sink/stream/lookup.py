@@ -13,12 +13,12 @@ LOOKS, LOOK_EVERY_S = 10, 0.3
 """A reader with changes to publish sends a heartbeat each second."""
 
 
-async def standing(
+async def newest_consumed(
     own: OwnMessages, applied: Applied, state: StreamState, partition: int = 0
 ) -> int:
     """Return the sequence of the newest message consumed that is still in the stream.
 
-    0: none does.  What has left the stream at its head counts as standing.
+    0: none is.  What has left the stream at its head counts as still there.
 
     Raises:
         UnavailableError: NATS does not answer.
@@ -73,7 +73,7 @@ async def newest_epoch(own: OwnMessages, applied_epoch: int) -> int:
     return 0
 
 
-async def refresh_behind(own: OwnMessages, applied: Applied) -> int:
+async def refresh_after(own: OwnMessages, applied: Applied) -> int:
     """Return the sequence of the newest refresh that closes a gap, 0 when there is none.
 
     Raises:

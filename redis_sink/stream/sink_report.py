@@ -19,10 +19,10 @@ ASK_EVERY_S = 1.0
 
 
 class SinkReport:
-    """Says how far one partition is, at most every `TELL_EVERY_S`."""
+    """Reports how far one partition is, at most every `TELL_EVERY_S`."""
 
     def __init__(self, subject: str, tables: Sequence[Table]) -> None:
-        """Say it on this subject."""
+        """Report on this subject."""
         self._tables = tuple(table.qualified for table in tables)
         self.waits = ""
         """Why nothing can be applied; set by the code that waits."""
@@ -35,10 +35,10 @@ class SinkReport:
         self._named_s = -TABLES_EVERY_S
 
     async def tell(self, nc: Connection, writer: Writer | None) -> None:
-        """Say it when it is time again; what NATS does not take is no harm.
+        """Report when it is due; a report that NATS refuses is dropped.
 
         Args:
-            writer: to ask Redis for its memory; None: Redis is not there now.
+            writer: to ask Redis for its memory; None: Redis is not connected now.
 
         Raises:
             UnavailableError: Redis does not answer.

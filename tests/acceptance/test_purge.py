@@ -1,4 +1,4 @@
-"""`cdc purge`: keys of a table that is not followed any more, or of an older template, go."""
+"""`cdc purge`: keys of a table that is no longer captured, or of an older template, go."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class Sinks:
         return _with(s, n, sink._replace(pending=pending._replace(half=True)))
 
     def _standing(self, s: State, applied: Applied, extent: Extent) -> int:
-        """Do what `redis_sink.stream.lookup.standing` does."""
+        """Do what `redis_sink.stream.lookup.newest_consumed` does."""
         for seq, stored_ns in reversed(applied.marks):
             if seq < extent.first_seq:
                 return seq if seq == applied.seq else 0

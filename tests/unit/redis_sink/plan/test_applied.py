@@ -86,7 +86,7 @@ def test_trimmed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "standing", "seq", "id_seq", "again_to", "why"),
+    ("last", "consumed", "seq", "id_seq", "again_to", "why"),
     [
         (70, 60, 61, 0, 70, Why.LOST_END),
         (89, 89, 90, 88, UNSET, Why.LOST_END),
@@ -97,10 +97,10 @@ def test_trimmed() -> None:
     ],
 )
 def test_a_stream_that_is_not_as_it_was(
-    last: int, standing: int, seq: int, id_seq: int, again_to: object, why: Why
+    last: int, consumed: int, seq: int, id_seq: int, again_to: object, why: Why
 ) -> None:
     """It is taken from where it is as it was; behind `again_to` all is new."""
-    start = resume(MARKED, Extent(3, last), standing)
+    start = resume(MARKED, Extent(3, last), consumed)
     assert (start.seq, start.why, start.applied.seq) == (seq, why, seq - 1)
     assert (start.applied.id, start.applied.id_seq) == (AT_90.id, id_seq)
     assert start.applied.again_to == again_to

@@ -10,7 +10,7 @@ from cdc.errors import PositionLostError
 from cdc.message import Heartbeat
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.batch import EarlierEpoch
-from redis_sink.plan.chain import Chain, Place
+from redis_sink.plan.chain import Chain, Relation
 
 
 def chain(id: str = "2.1.300.0", *, newest_epoch: int = 0, **more: Any) -> Chain:
@@ -29,13 +29,13 @@ def heartbeat(**fields: Any) -> Heartbeat:
 def test_a_message_above_the_last_id_that_names_another_one_is_a_gap() -> None:
     """Something between the last one and it did not come."""
     with pytest.raises(PositionLostError, match=r"2\.1\.500\.0 there follows 2\.1\.400\.0"):
-        chain().place(31, "2.1.500.0", "2.1.400.0")
+        chain().relation(31, "2.1.500.0", "2.1.400.0")
 
 
 @pytest.mark.parametrize("id", ["2.1.300.0", "2.1.200.0", "1.9.900.0"])
 def test_a_message_that_is_not_above_the_last_id_was_applied_before(id: str) -> None:
     """As long as it may have been in the stream when the position was written."""
-    assert Place.BEFORE is chain().place(29, id, "1.1.1.0")
+    assert Relation.BEFORE is chain().relation(29, id, "1.1.1.0")
 
 
 def test_the_last_message_itself_tells_where_it_is_now() -> None:
@@ -43,7 +43,7 @@ def test_the_last_message_itself_tells_where_it_is_now() -> None:
     one = chain(id_seq=0)
 
     assert one.catching_up
-    assert Place.BEFORE is one.place(12, "2.1.300.0", "2.1.200.0")
+    assert Relation.BEFORE is one.relation(12, "2.1.300.0", "2.1.200.0")
     assert (12, False) == (one.id_seq, one.catching_up)
 
 
@@ -51,31 +51,31 @@ def test_existing_rows_that_are_read_again_follow_one_that_is_gone() -> None:
     """The last id applied was a row of a snapshot (five numbers); its message was lost."""
     one = chain("2.1.300.0.7", id_seq=0)
 
-    assert Place.NEXT is one.place(12, "2.1.300.0.9", "2.1.300.0")
+    assert Relation.NEXT is one.relation(12, "2.1.300.0.9", "2.1.300.0")
     with pytest.raises(PositionLostError):
-        chain("2.1.300.0.7").place(12, "2.1.300.0.9", "2.1.300.0")
+        chain("2.1.300.0.7").relation(12, "2.1.300.0.9", "2.1.300.0")
 
 
 @pytest.mark.parametrize(
-    ("newest_epoch", "outcome"), [(2, Place.COPY), (3, Place.COPY), (1, None), (0, None)]
+    ("newest_epoch", "outcome"), [(2, Relation.COPY), (3, Relation.COPY), (1, None), (0, None)]
 )
 def test_an_earlier_epoch_is_a_copy_where_the_newest_heartbeat_is_ours(
-    newest_epoch: int, outcome: Place | None
+    newest_epoch: int, outcome: Relation | None
 ) -> None:
     """Else the stream lost the epoch that was applied, or it was not looked up yet."""
     one = chain(newest_epoch=newest_epoch)
     if outcome is None:
         with pytest.raises(EarlierEpoch) as error:
-            one.place(31, "1.1.300.0", "1.1.200.0")
+            one.relation(31, "1.1.300.0", "1.1.200.0")
         assert 2 == error.value.epoch
     else:
-        assert outcome is one.place(31, "1.1.300.0", "1.1.200.0")
+        assert outcome is one.relation(31, "1.1.300.0", "1.1.200.0")
 
 
 def test_what_is_no_id_is_told() -> None:
     """Whoever asks makes a dead letter of it."""
     with pytest.raises(ValueError, match="id"):
-        chain().place(31, "no id", "2.1.300.0")
+        chain().relation(31, "no id", "2.1.300.0")
 
 
 def test_a_heartbeat_that_knows_more_is_a_gap() -> None:

@@ -25,7 +25,7 @@ class Meter(Protocol):
         """Record the age of the newest change that was just applied."""
 
 
-class Report:
+class PartitionLog:
     """Log lines and counters of one partition."""
 
     def __init__(self, log: Log, meter: Meter, dead_subject: str) -> None:
