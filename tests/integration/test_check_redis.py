@@ -119,7 +119,7 @@ def test_keys_of_somebody_else(place: Place) -> None:
     (finding,) = place.findings().values()
 
     assert (finding.id, finding.stops) == ("redis.foreign-keys", True)
-    assert "1 key stands" in finding.seen
+    assert "1 key exists in Redis already" in finding.seen
     assert place.findings(adopt=True) == {}
     assert place.findings(key="u:{id}") == {}
     assert place.client().dbsize() == 2

@@ -64,7 +64,7 @@ class Pending(NamedTuple):
     position: bytes
     consumed: int
     sweeps: bool
-    """The table is read anew to its end."""
+    """The table is read again to its end."""
     half: bool = False
     """One of two steps is done; where a variant has two."""
 

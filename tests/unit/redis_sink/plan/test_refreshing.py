@@ -1,4 +1,4 @@
-"""Tables that are read anew: which keys stay, when the rest may go, and where a gap ends."""
+"""Tables that are read again: which keys stay, when the rest may go, and where a gap ends."""
 
 from __future__ import annotations
 
