@@ -72,8 +72,12 @@ class _SqlServer(Server):
 
     @property
     def login(self) -> dict[str, Any]:
-        """Root's login, as `pymysql.connect` takes it."""
-        return {"host": "127.0.0.1", "port": self.port, "user": "root", "password": PASSWORD}
+        """Root's login, as `pymysql.connect` takes it.
+
+        Without TLS, which costs 30 ms of CPU a connection: the server listens on loopback only.
+        """
+        about = {"host": "127.0.0.1", "port": self.port, "ssl_disabled": True}
+        return about | {"user": "root", "password": PASSWORD}
 
     def connect(self, database: str | None = None) -> pymysql.Connection[pymysql.cursors.Cursor]:
         """Return a new autocommit connection of root."""

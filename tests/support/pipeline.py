@@ -24,11 +24,12 @@ def wait_for(what: str, condition: Callable[[], bool], deadline_s: float = DEADL
     Raises:
         TimeoutError: it does not within the deadline; says what was waited for.
     """
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, 0.005
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {deadline_s:.0f} s")
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.05)  # a condition may cost a connection or a long log
 
 
 class Process:
