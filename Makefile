@@ -40,7 +40,8 @@ demo: venv ## Run the main job on real servers and show each change on its way
 	$(BIN)/cdc demo
 
 test: servers unit ## Run all tests on real servers; DEPTH=full repeats each fault more often
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(wildcard $(addprefix tests/,fault model acceptance integration))
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20 \
+		$(wildcard $(addprefix tests/,fault model acceptance integration))
 
 check: venv ## Check format, lint and types
 	$(BIN)/ruff format --check .
