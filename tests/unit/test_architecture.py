@@ -7,6 +7,7 @@ apart from one at the top of a module.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ MODULES = _modules()
 TREES = {module: ast.parse(_path(module).read_text("utf-8")) for module in MODULES}
 
 
+@functools.cache
 def _imports(module: str) -> list[Import]:
     return list(_walk(TREES[module], inside_function=False, for_types_only=False))
 
@@ -209,7 +211,8 @@ def _package(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _needed(module: str) -> set[str]:
+@functools.cache
+def _needed(module: str) -> frozenset[str]:
     """Return the modules of ours that importing this one imports, itself included."""
     found: set[str] = set()
     waiting = [module]
@@ -223,7 +226,7 @@ def _needed(module: str) -> set[str]:
             for i in _imports(name)
             if i.name in MODULES and not i.inside_function and not i.for_types_only
         ]
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("side", SIDES)
