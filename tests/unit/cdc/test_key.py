@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import UsageError
-from cdc.key import KeyTemplate, escaped, is_only_of, parse_template, refuse_own
+from cdc.key import KeyTemplate, Templates, escaped, is_only_of, parse_template, refuse_own
 
 USERS = parse_template("{table}:{pk}", schema="s", table="users", pk=("id",))
 LINES = parse_template("{table}:{pk}:x", schema="s", table="users", pk=("a", "b"))
@@ -133,3 +133,77 @@ def test_a_template_without_a_beginning_claims_nothing() -> None:
 def test_signs_of_patterns_stand_for_themselves() -> None:
     """A table called a*b does not sweep that called axb."""
     assert escaped("a*[b]?\\:") == "a\\*\\[b\\]\\?\\\\:"
+
+
+@given(a=st.text(":%é-x1", max_size=5), b=st.text(":%é-x1", max_size=5))
+@pytest.mark.parametrize("text", ["k:{a}:{b}", "{a}-{b}", "k:{a}é|{b}:end", "k:{a}:{a}:{b}"])
+def test_a_key_gives_back_what_it_was_made_of(text: str, a: str, b: str) -> None:
+    """Whatever is in the values."""
+    t = template(text)
+
+    assert t.columns_of(t.render({"a": a, "b": b})) == {"a": a, "b": b}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("k:{a}:{b}", "k:1"),
+        ("k:{a}:{b}", "x:1:2"),
+        ("k:{a}:{b}", "k:1:2:3"),  # a colon in a value is escaped
+        ("k:{a}:{b}", "k:1%3a:2"),  # the escape is in upper case
+        ("k:{a}:{a}", "k:1:2"),  # one column has one value
+        ("k:{a}:end", "k:1"),
+    ],
+)
+def test_a_key_that_no_row_has_gives_nothing(text: str, key: str) -> None:
+    """It is never taken for a row with other values."""
+    assert template(text).columns_of(key) is None
+
+
+def test_one_value_is_given_back_as_it_is() -> None:
+    """Nothing in it is escaped, so nothing is replaced."""
+    assert template("u:{a}").columns_of("u:x%3A:\n") == {"a": "x%3A:\n"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "may_share"),
+    [
+        ("users:{id}", "users:{a}:x", True),
+        ("users:{id}", "users:by:{a}", True),
+        ("{id}", "users:{id}", True),
+        ("users:{id}", "carts:{id}", False),
+        ("users:{id}", "users2:{id}", False),
+    ],
+)
+def test_templates_that_begin_differently_share_no_key(
+    one: str, other: str, may_share: bool
+) -> None:
+    """It is the same from both sides."""
+    assert template(one).begins_as(template(other)) is may_share
+    assert template(other).begins_as(template(one)) is may_share
+
+
+def test_a_constant_template_has_made_its_own_text_only() -> None:
+    """The key of an index of all rows."""
+    constant = parse_template("by:n", schema="s", table="t", pk=("id",), may_be_constant=True)
+
+    assert constant.may_have_made("by:n")
+    assert not constant.may_have_made("by:n2")
+
+
+def test_literals_are_found_in_their_order() -> None:
+    """Also where a template begins or ends with a column."""
+    t = template("{a}:x:{b}:y:{id}")
+
+    assert t.may_have_made("1:x:2:y:3")
+    assert not t.may_have_made("1:y:2:x:3")
+
+
+def test_templates_are_found_by_what_a_key_begins_with() -> None:
+    """In the order in which they came, with those that begin with a column."""
+    names = ("users:{id}", "{a}", "users:by:{a}", "carts:{id}", "users:{a}:x")
+    templates = Templates([(template(name), name) for name in names])
+
+    assert list(templates.of("users:by:7:x")) == [names[n] for n in (0, 1, 2, 4)]
+    assert list(templates.of("carts:7")) == ["{a}", "carts:{id}"]
+    assert list(templates.of("u")) == ["{a}"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position, file_number
+from cdc.position import MariaDbGtidSet, MariaDbState, MySqlGtidSet, Position, file_number
 
 A = "7271e0ec-e705-11f1-8850-02fc00000001"
 B = "8271e0ec-e705-11f1-8850-02fc00000002"
@@ -50,6 +50,38 @@ def test_superset_is_that_of_the_numbers(one: set[int], other: set[int]) -> None
     assert a.issuperset(b) == (one >= other)
 
 
+@given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)))
+def test_difference_and_union_are_those_of_the_numbers(one: set[int], other: set[int]) -> None:
+    """Neither changes the sets that it is made of."""
+    a, b = MySqlGtidSet(), MySqlGtidSet()
+    for number in one:
+        a.add(f"{A}:{number}")
+    for number in other:
+        b.add(f"{A}:{number}")
+
+    for found, expected in ((a.minus(b), one - other), (a.union(b), one | other), (a, one)):
+        assert [n for n in range(32) if f"{A}:{n}" in found] == sorted(expected)
+
+
+def test_difference_and_union_keep_servers_and_tags_apart() -> None:
+    """The same number of another uuid or tag is another transaction."""
+    a = MySqlGtidSet.parse(f"{A}:1-5:mytag:1-3,{B}:7")
+    b = MySqlGtidSet.parse(f"{A}:2-3:mytag:3,{B}:8")
+
+    assert str(a.minus(b)) == f"{A}:1:4-5:mytag:1-2,{B}:7"
+    assert str(a.union(b)) == f"{A}:1-5:mytag:1-3,{B}:7-8"
+    assert str(a.minus(a)) == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "has_common"),
+    [("", False), (f"{A}:5", True), (f"{A}:6-9", False), (f"{B}:1-5", False)],
+)
+def test_sets_with_a_common_transaction_are_told_from_others(other: str, has_common: bool) -> None:
+    """Only the very transactions count."""
+    assert MySqlGtidSet.parse(f"{A}:1-5").intersects(MySqlGtidSet.parse(other)) is has_common
+
+
 def test_a_copy_is_independent() -> None:
     """A watermark does not move with the reader."""
     a = MySqlGtidSet.parse(f"{A}:1")
@@ -74,6 +106,42 @@ def test_mariadb_keeps_the_newest_of_each_domain() -> None:
     assert str(s) == "0-3-101,1-2-7"
     assert "0-1-100" in s
     assert "0-1-102" not in s
+
+
+def test_a_copy_of_mariadbs_position_is_independent() -> None:
+    """Equal to the other until one of them moves."""
+    a = MariaDbGtidSet.parse("0-1-100")
+    b = a.copy()
+    assert a == b
+    a.add("0-1-101")
+
+    assert (str(a), str(b)) == ("0-1-101", "0-1-100")
+    assert a != b
+    assert b != "0-1-100"
+
+
+@pytest.mark.parametrize("text", ["0-1", "0-1-x", "0-1-2-3", "x"])
+def test_what_is_no_mariadb_position_is_refused(text: str) -> None:
+    """A set of MySQL is none either."""
+    with pytest.raises(ValueError, match="not a MariaDB GTID"):
+        MariaDbGtidSet.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("gtid", "is_there"),
+    [
+        ("0-1-100", True),
+        ("0-1-101", False),
+        ("0-2-205", True),
+        ("0-2-206", False),
+        ("0-3-1", False),
+        ("1-1-1", False),
+    ],
+)
+def test_mariadbs_binlog_has_the_transactions_of_each_server(gtid: str, is_there: bool) -> None:
+    """Unlike its position, which has one server for each domain."""
+    assert (gtid in MariaDbState("0-1-100,\n0-2-205")) is is_there
+    assert gtid not in MariaDbState("")
 
 
 def test_file_numbers_are_read_from_the_end() -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_reader.binlog.charset import Charset, UnknownCharset, charset_of, latin1_text, text
+from cdc_reader.binlog.charset import (
+    Charset,
+    NotAscii,
+    UnknownCharset,
+    ascii_text,
+    charset_of,
+    latin1_text,
+    statement_text,
+    text,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +68,41 @@ def test_bytes_of_another_character_set_are_refused() -> None:
     ):
         with pytest.raises(UnicodeDecodeError):
             text(raw, charset)
+
+
+def test_text_of_each_character_set_is_read() -> None:
+    """The same byte is another character in each."""
+    assert text("é€".encode(), Charset.UTF8) == "é€"
+    assert text(b"\xe9\x80", Charset.LATIN1) == "é€"
+    assert text(b"e", Charset.ASCII) == "e"
+
+
+def test_a_byte_above_127_in_an_ascii_column_names_the_column() -> None:
+    """The server shows no text for it, so none is made up."""
+    assert ascii_text(b"plain~", "code") == "plain~"
+    with pytest.raises(NotAscii, match=r"^code$"):
+        ascii_text(b"\x80", "code")
+
+
+@pytest.mark.parametrize(
+    ("raw", "collation", "expected"),
+    [
+        (b"DROP TABLE t", None, "DROP TABLE t"),
+        (b"DROP TABLE t", 10, "DROP TABLE t"),  # swe7: 7 bits are taken as they are
+        (b"DROP t\xc3\xa4", None, "DROP tä"),  # not known: UTF-8
+        (b"DROP t\xc3\xa4", 255, "DROP tä"),
+        (b"DROP t\xff", 255, "DROP t\ufffd"),
+        (b"DROP t\xe4", 8, "DROP tä"),  # latin1
+        (b"DROP t\xe4", 11, "DROP t\ufffd"),  # ascii
+        (b"DROP \xc4", 51, "DROP Д"),  # cp1251
+        (b"DROP \x82\xa0", 13, "DROP あ"),  # sjis
+        (b"DROP \x81\x60", 13, "DROP \ufffd"),  # a sign that tables of sjis disagree about
+        (b"DROP \xe4", 10, "DROP \ufffd"),  # swe7 has no codec
+        (b"DROP \xe4", 60000, "DROP \ufffd"),  # a collation of a later server
+    ],
+)
+def test_a_statement_is_read_in_the_character_set_of_its_session(
+    raw: bytes, collation: int | None, expected: str
+) -> None:
+    """What is not certain is marked, so that no name is missed for it."""
+    assert statement_text(raw, collation) == expected

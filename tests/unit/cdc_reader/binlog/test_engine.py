@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_reader.binlog.engine import refusal_of
+from cdc_reader.binlog.engine import engine_finding, refusal_of
 from cdc_reader.binlog.statement import parse_statement
 
 DELETE = "DELETE FROM `shop`.`other`"
@@ -32,3 +32,51 @@ def test_the_same_delete_of_a_session_stops_always(tables: list[str]) -> None:
     assert refusal is not None
     assert refusal[0].startswith("DELETE on ")
     assert "is in the binlog as a statement" in refusal[0]
+
+
+@pytest.mark.parametrize(
+    ("engine", "sql"),
+    [
+        ("MEMORY", ("ALTER TABLE `shop`.`t` ENGINE = InnoDB;",)),
+        ("heap", ("ALTER TABLE `shop`.`t` ENGINE = InnoDB;",)),
+        ("BLACKHOLE", ("ALTER TABLE `shop`.`t` ENGINE = InnoDB;",)),
+        ("MRG_MyISAM", ()),
+        ("FEDERATED", ()),
+        ("SPIDER", ()),
+    ],
+)
+def test_an_engine_whose_changes_are_elsewhere_is_found(engine: str, sql: tuple[str, ...]) -> None:
+    """SQL is offered only where it would not lose rows that are in other tables or servers."""
+    finding = engine_finding("shop.t", "`shop`.`t`", engine)
+
+    assert finding is not None
+    assert (finding.id, finding.table, finding.stops) == ("mysql.table-engine", "shop.t", True)
+    assert (finding.fix.sql, finding.fix.is_invasive) == (sql, bool(sql))
+    assert sql or finding.fix.advice
+
+
+@pytest.mark.parametrize("engine", ["InnoDB", "MyISAM", "Aria", "ROCKSDB"])
+def test_an_engine_whose_changes_are_in_the_binlog_is_no_finding(engine: str) -> None:
+    """Rows of these are in row events."""
+    assert engine_finding("shop.t", "`shop`.`t`", engine) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "tables", "is_refused"),
+    [
+        ("ALTER TABLE t ENGINE = MEMORY", ["shop.t"], True),
+        ("ALTER TABLE t ENGINE=blackhole", ["shop.t"], True),
+        ("ALTER TABLE t ENGINE = MEMORY", [], False),
+        ("ALTER TABLE t ENGINE = InnoDB", ["shop.t"], False),
+        ("ALTER TABLE t ADD x INT", ["shop.t"], False),
+    ],
+)
+def test_a_change_of_engine_is_refused_for_a_captured_table(
+    text: str, tables: list[str], is_refused: bool
+) -> None:
+    """From then on the binlog has not all of its changes."""
+    found = refusal_of(parse_statement(text, "shop"), tables, is_servers=False)
+
+    assert bool(found) is is_refused
+    if found is not None:
+        assert "ALTER TABLE shop.t ENGINE = InnoDB;" in found[1]

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from cdc.errors import CdcError, InternalError, PermissionDenied, PreflightError, UnavailableError
-from redis_sink.store.verdict import LacksRight, refusal, refused_transaction
+from redis_sink.store.verdict import LacksRight, lacking, refusal, refused_transaction
 
 PLACE = "127.0.0.1:6379"
 
@@ -47,6 +47,36 @@ def test_transaction_is_judged_by_its_first_refusal() -> None:
     """EXECABORT says nothing; the refusal in the queue before it does."""
     queued = ["OOM command not allowed", "EXECABORT Transaction discarded"]
     assert type(refused_transaction(PLACE, queued)) is UnavailableError
+
+
+def test_a_transaction_without_a_refusal_in_its_queue_is_ours_to_explain() -> None:
+    """EXECABORT alone is a case that nobody foresaw."""
+    assert type(refused_transaction(PLACE, [])) is InternalError
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        # Redis 6.0, 7.0 and 8.0.
+        ("NOPERM this user has no permissions to run the 'set' command", "command"),
+        ("NOPERM User cdc has no permissions to run the 'set' command", "command"),
+        ("NOPERM this user has no permissions to access one of the keys", "key"),
+        ("NOPERM No permissions to access a key", "key"),
+        ("ERR unknown command 'EVAL', with args beginning with: ", "command"),
+        ("ERR Unknown subcommand or wrong number of arguments", "command"),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", ""),
+        ("OOM command not allowed", ""),
+    ],
+)
+def test_a_reply_tells_which_right_a_login_lacks(reply: str, expected: str) -> None:
+    """A refusal for another reason lacks nothing: the command may be run."""
+    assert lacking(hiredis.ReplyError(reply)) == expected
+
+
+@pytest.mark.parametrize("reply", [b"OK", 0, None, "NOPERM is a value of a row"])
+def test_an_answer_lacks_nothing(reply: object) -> None:
+    """Whatever text it is."""
+    assert lacking(reply) == ""
 
 
 def test_private_names_of_redis_py() -> None:
