@@ -91,12 +91,10 @@ def float_text(number: float) -> str:
     # subnormal has fewer to begin with.  Source: C standard, FLT_DIG.
     normal = number <= -_SMALLEST_NORMAL_FLOAT32 or number >= _SMALLEST_NORMAL_FLOAT32
     for digits in range(6 if normal else 1, 9):
+        # Six digits and more of the largest float32, 3.4028235e38, never round up past its range.
         short = float(f"{number:.{digits}g}")
-        try:
-            if _float32.pack(short) == raw:
-                return repr(short)
-        except OverflowError:  # the largest float32 rounds up to more than it
-            continue
+        if _float32.pack(short) == raw:
+            return repr(short)
     return repr(float(f"{number:.9g}"))
 
 

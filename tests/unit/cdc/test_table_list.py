@@ -132,3 +132,40 @@ def test_ten_thousand_tables_cost_a_heartbeat_what_changed() -> None:
     assert together == now
     assert len(parts) > 1
     assert len(encode(heartbeat(naming, now))) < 500
+
+
+def test_a_heartbeat_that_names_all_tables_is_whole_itself() -> None:
+    """A stream of few tables has no list."""
+    now, naming = progress(3), Naming()
+    naming.begin(now)
+    beat = heartbeat(naming, now)
+
+    assert whole(beat, NONE_LISTED) is beat
+    assert named_by(beat, NONE_LISTED)
+    assert not named_by(beat, Listed(ListedAt(number=1, seq=1), now))
+
+
+def test_a_list_that_keeps_the_stream_is_written_again() -> None:
+    """Without one there is nothing to write again."""
+    now, naming = progress(3), Naming()
+    naming.begin(now)
+    naming.expire()
+    assert not naming.needs_list(3, now_us=9, keep_us=HOUR_US)
+    naming.is_listed(ListedAt(number=5, seq=1), now)
+    assert not naming.needs_list(3, now_us=9, keep_us=HOUR_US)
+    naming.expire()
+    assert naming.needs_list(3, now_us=9, keep_us=HOUR_US)
+    naming.is_listed(ListedAt(number=9, seq=2), now)
+    assert not naming.needs_list(3, now_us=9, keep_us=HOUR_US)
+
+
+def test_lists_before_the_streams_beginning_are_forgotten() -> None:
+    """Oldest first, with the one that the newest heartbeat names."""
+    now = progress(3)
+    naming = Naming(Listed(ListedAt(number=5, seq=10), now))
+    for seq in (20, 30):
+        naming.is_listed(ListedAt(number=seq, seq=seq), now)
+
+    assert naming.starts_from(1) == [10, 20, 30]
+    assert naming.starts_from(20) == [20, 30]
+    assert naming.starts_from(1) == [20, 30]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cdc.check.estimate import TableSize
 from cdc.check.finding import Finding, Fix, Report
 from cdc.check.report import COLOURED, as_json, as_sql, as_text, exit_code
+from tests.support.planned import a_table
 
 SQL = Finding(
     id="mysql.binlog-format",
@@ -131,3 +134,27 @@ def test_json_has_every_part_of_a_fix() -> None:
         "lines": "[mysqld]\nlog_bin = binlog",
     }
     assert found["tables"][0]["rows"] == 3_100_000
+
+
+def test_each_table_has_a_line_whether_or_not_its_size_is_known() -> None:
+    """A table with an error has no mark of being fine."""
+    found = replace(report(INVASIVE), tables=(a_table("users"), a_table("t"), a_table("carts")))
+    lines = as_text(found).splitlines()
+
+    assert [line for line in lines if "shop.carts" in line] == ["✓ shop.carts"]
+    assert "· shop.t" in lines
+    assert len([line for line in lines if line.startswith("✓ shop.users: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("largest_bytes", "max_payload_bytes"), [(None, 1 << 20), (12_000, 0), (None, 0)]
+)
+def test_a_largest_message_is_shown_only_with_what_nats_takes(
+    largest_bytes: int | None, max_payload_bytes: int
+) -> None:
+    """One without the other tells nothing."""
+    size = replace(SIZE, largest_bytes=largest_bytes)
+    found = replace(report(), sizes={"shop.users": size}, max_payload_bytes=max_payload_bytes)
+
+    assert "largest message" in as_text(report())
+    assert "largest message" not in as_text(found)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from cdc.errors import PositionLostError, UnavailableError
+from cdc.errors import PermissionDenied, PositionLostError, UnavailableError
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog import long_event, packet
 from cdc_reader.binlog.long_event import PACKET_MAX_BYTES
@@ -17,11 +17,17 @@ from cdc_reader.binlog.packet import PacketReader
 
 
 def event_bytes(
-    kind: int, body: bytes, *, end_offset: int = 0, checksum: bool = True, timestamp_s: int = 7
+    kind: int,
+    body: bytes,
+    *,
+    end_offset: int = 0,
+    checksum: bool = True,
+    timestamp_s: int = 7,
+    flags: int = 0,
 ) -> bytes:
     """Return an event as it is in a file: header, body, CRC."""
     size = ev.HEADER_BYTES + len(body) + (4 if checksum else 0)
-    raw = struct.pack("<IBIIIH", timestamp_s, kind, 1, size, end_offset, 0) + body
+    raw = struct.pack("<IBIIIH", timestamp_s, kind, 1, size, end_offset, flags) + body
     return raw + (struct.pack("<I", zlib.crc32(raw)) if checksum else b"")
 
 
@@ -239,3 +245,66 @@ def test_bytes_that_are_no_event_stop_the_reader(payload: bytes) -> None:
     """What the protocol does not know is damage, not something to skip."""
     with pytest.raises(PositionLostError, match="damaged"):
         list(PacketReader(checksum=True).feed(packets(payload)))
+
+
+ARTIFICIAL = 0x20
+
+
+@pytest.mark.parametrize("of_the_file", [True, False])
+@pytest.mark.parametrize("of_the_event", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [(ev.ROTATE, ARTIFICIAL), (ev.HEARTBEAT, 0), (ev.HEARTBEAT_V2, 0)],
+)
+def test_an_event_that_is_in_no_file_tells_itself_whether_it_has_a_checksum(
+    kind: int, flags: int, of_the_event: bool, of_the_file: bool
+) -> None:
+    """Its four last bytes belong to the name of a file, or do not."""
+    body = bytes(8) + b"binlog.000009"
+    data = dump(event_bytes(kind, body, checksum=of_the_event, flags=flags))
+    reader = PacketReader(checksum=of_the_file)
+
+    assert bodies(list(reader.feed(data))) == [(kind, body)]
+
+
+def test_the_rotation_at_the_end_of_a_file_has_the_files_checksum() -> None:
+    """Only what the server makes up for a connection may differ from it."""
+    data = dump(event_bytes(ev.ROTATE, bytes(8) + b"binlog.000009", checksum=False))
+
+    with pytest.raises(PositionLostError):
+        list(PacketReader(checksum=True).feed(data))
+
+
+@pytest.mark.parametrize("code", [1045, 1227])
+def test_a_login_that_may_not_read_the_binlog_is_denied(code: int) -> None:
+    """Waiting would not help."""
+    text = b"\xff" + struct.pack("<H", code) + b"#28000Access denied"
+
+    with pytest.raises(PermissionDenied):
+        list(PacketReader(checksum=True).feed(packets(text)))
+
+
+def test_an_error_without_a_state_is_read_as_well() -> None:
+    """An old server's; the number decides, and an unknown one is waited for."""
+    text = b"\xff" + struct.pack("<H", 1053) + b"Server shutdown in progress"
+
+    with pytest.raises(UnavailableError, match="1053: Server shutdown in progress"):
+        list(PacketReader(checksum=True).feed(packets(text)))
+
+
+def test_an_error_comes_out_wherever_the_reads_are_cut() -> None:
+    """Its packet has a length of its own, and no event's header."""
+    data = packets(b"\xff" + struct.pack("<H", 1236) + b"#HY000could not find next log")
+    for cut in range(1, len(data)):
+        reader = PacketReader(checksum=True)
+        assert list(reader.feed(data[:cut])) == []
+        with pytest.raises(PositionLostError, match="could not find next log"):
+            list(reader.feed(data[cut:]))
+
+
+def test_an_error_of_16_mb_is_not_waited_for() -> None:
+    """No server sends one: the length is damaged."""
+    begun = PACKET_MAX_BYTES.to_bytes(3, "little") + b"\0\xff" + bytes(40)
+
+    with pytest.raises(PositionLostError):
+        list(PacketReader(checksum=True).feed(begun))

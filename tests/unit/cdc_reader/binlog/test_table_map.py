@@ -125,3 +125,46 @@ def test_names_longer_than_one_byte_of_length_are_read() -> None:
     field = b"\xfc\x2c\x01" + b"n" * 300
     table = parse_table_map(head + b"\x04\xfc\x2f\x01" + field, mariadb=False)
     assert table.columns[0].name == "n" * 300
+
+
+HEAD = b"\0" * 8 + b"\x01s\0\x01t\0"
+TWO_NUMBERS = HEAD + b"\x02\x08\x03" + b"\x00" + b"\x00"
+TWO_TEXTS = HEAD + b"\x02\x0f\x0f" + b"\x04\x28\x00\x28\x00" + b"\x00"
+
+
+def test_collations_that_differ_from_the_default_are_of_their_columns() -> None:
+    """A default, and then pairs of a text column's place and its collation."""
+    table = parse_table_map(TWO_TEXTS + b"\x02\x05\xfc\xff\x00\x01\x08", mariadb=False)
+
+    assert [column.collation for column in table.columns] == [255, 8]
+
+
+@pytest.mark.parametrize("kind", [tm.ENUM, tm.SET])
+def test_labels_of_a_type_of_its_own_have_their_length(kind: int) -> None:
+    """Servers write it inside a STRING; both mean the same."""
+    own = HEAD + bytes((1, kind)) + b"\x02" + bytes((kind, 2)) + b"\x00"
+    inside = HEAD + bytes((1, tm.STRING)) + b"\x02" + bytes((kind, 2)) + b"\x00"
+    (column,) = parse_table_map(own, mariadb=False).columns
+
+    assert (column.type, column.meta) == (kind, 2)
+    assert parse_table_map(inside, mariadb=False).columns == (column,)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HEAD + b"\xfb" + bytes(9),  # NULL columns
+        HEAD + b"\xff" + bytes(9),
+        HEAD + b"\x01\x08" + b"\x01\x00" + b"\x00",  # metadata of a type that has none
+        TWO_NUMBERS + b"\x01\x02\x00\x00",  # signs of nine numbers and more
+        TWO_NUMBERS + b"\x01\x00",
+        TWO_NUMBERS + b"\x08\x01\x02",  # a third column in the primary key
+        TWO_NUMBERS + b"\x09\x02\x02\x00",
+        TWO_TEXTS + b"\x02\x03\x08\x02\x08",  # a collation of a third text
+        TWO_TEXTS + b"\x03\x01\x08",  # collations of one text of two
+    ],
+)
+def test_metadata_that_do_not_fit_the_columns_stop_the_reader(body: bytes) -> None:
+    """They would be another table's."""
+    with pytest.raises(PositionLostError):
+        parse_table_map(body, mariadb=False)

@@ -99,3 +99,23 @@ def test_a_stream_whose_newest_message_stands_before_the_boundary_has_nothing_be
     )
 
     assert ends_at_boundary(last, heartbeat) == is_before
+
+
+def test_a_barrier_that_the_stream_has_is_passed_over_once() -> None:
+    """A schema change is one message for each of its tables."""
+    made = published(change(3, "1.1.30.0"))
+
+    assert not made.passes_one("a:2", "shop.users")
+    assert not made.passes_one("a:3", "shop.other")
+    assert made.passes_one("a:3", "shop.users")
+    assert not made.passes_one("a:3", "shop.users")
+    assert made.after("a:3") is None
+
+
+def test_rows_of_other_transactions_and_tables_take_nothing_away() -> None:
+    """Only the newest transaction's rows are counted down."""
+    made = published(change(3, "1.1.30.0"), change(3, "1.1.30.1"))
+    made.passed("a:2", "shop.users", 2)
+    made.passed("a:3", "shop.other", 2)
+
+    assert made.skip("a:3", "shop.users", 0) == 2

@@ -7,6 +7,7 @@ from msgspec import UNSET
 from cdc.errors import PositionLostError
 from cdc.message import Heartbeat, KeyRange, Placed, TableProgress
 from cdc.position import MariaDbState, MySqlGtidSet, Position
+from cdc.table_list import NONE_LISTED
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import (
     FileStart,
@@ -15,6 +16,7 @@ from cdc_reader.resume.resume import (
     initial_progress,
     is_by_gtid,
     resume_from,
+    tail_of,
 )
 
 A = "7271e0ec-e705-11f1-8850-02fc00000001"
@@ -286,3 +288,77 @@ def test_files_of_mariadb_that_had_more_than_we_have_are_missing(before: str | N
     there = log(gtid_set="0-1-12,1-2-3", mariadb=True, oldest="b.000003", start=start)
     with pytest.raises(PositionLostError, match="purged"):
         resume_from(tail(gtid_set="0-1-9"), there)
+
+
+def placed(id: str) -> Placed:
+    """Return a message of ours."""
+    return Placed(op="update", table="t", gtid=None, id=id, prev="")
+
+
+def test_the_end_of_an_empty_stream_has_nothing() -> None:
+    """The fence expects the sequence that the stream has."""
+    found = tail_of("cdc", 0, None, [])
+
+    assert (found.sequence, found.heartbeat, found.last, found.last_of) == (0, None, "", ())
+    assert (found.heartbeat_at, found.naming.listed) == (0, NONE_LISTED)
+
+
+@pytest.mark.parametrize(
+    ("newest", "last"),
+    [
+        ((), "3.2.300.0"),
+        (("3.2.299.9",), "3.2.300.0"),
+        (("3.2.1000.0", "3.2.999.1"), "3.2.1000.0"),
+        (("3.2.300.0.1", "3.2.300.0"), "3.2.300.0.1"),
+    ],
+)
+def test_the_newest_message_of_any_subject_ends_the_stream(
+    newest: tuple[str, ...], last: str
+) -> None:
+    """By the number of its id, and the heartbeat's own where nothing came after it."""
+    ours: list[tuple[int | None, Placed]] = [(0, placed(one)) for one in newest]
+    found = tail_of("cdc", 9, tail().heartbeat, ours, heartbeat_at=4)
+
+    assert (found.last, found.last_of) == (last, ())
+    assert (found.sequence, found.heartbeat_at, found.heartbeat) == (9, 4, tail().heartbeat)
+
+
+def test_each_partition_ends_with_its_own_message_and_a_barrier_with_all() -> None:
+    """A chain continues in each after what is there."""
+    before = tail().heartbeat
+    assert before is not None
+    heartbeat = msgspec.structs.replace(before, last_of=("3.2.250.0", "3.2.300.0", "3.2.100.0"))
+    rows: list[tuple[int | None, Placed]] = [(0, placed("3.2.400.0")), (1, placed("3.2.290.0"))]
+    barrier: tuple[None, Placed] = (None, placed("3.2.350.0"))
+
+    found = tail_of("cdc", 9, heartbeat, rows, 3)
+    assert (found.last, found.last_of) == ("3.2.400.0", ("3.2.400.0", "3.2.300.0", "3.2.100.0"))
+    found = tail_of("cdc", 9, heartbeat, [*rows, barrier], 3)
+    assert (found.last, found.last_of) == ("3.2.400.0", ("3.2.400.0", "3.2.350.0", "3.2.350.0"))
+
+
+def test_messages_without_a_heartbeat_are_a_lost_position() -> None:
+    """Only a refresh may begin there."""
+    ours = [(0, placed("3.2.400.0"))]
+    with pytest.raises(PositionLostError) as error:
+        tail_of("cdc", 9, None, ours)
+    assert error.value.heals_by_refresh
+
+    found = tail_of("cdc", 9, None, ours, 2, needs_heartbeat=False)
+    assert (found.last, found.last_of) == ("3.2.400.0", ("3.2.400.0", ""))
+
+
+@pytest.mark.parametrize(
+    ("stream_end", "server_log"),
+    [
+        (Tail(sequence=9, heartbeat=None, last=""), log(server="two")),
+        (tail(gtid_set=None), log(server="two")),
+        (tail(), log(server="two", gtid_set=None)),
+        (tail(), log()),
+    ],
+)
+def test_gtids_decide_only_on_another_server_that_has_them(
+    stream_end: Tail, server_log: ServerLog
+) -> None:
+    """Else file and offset do, or the position is lost."""
+    assert not is_by_gtid(stream_end, server_log)

@@ -7,7 +7,14 @@ import pytest
 from cdc.key import parse_template
 from cdc.table import Column, Index, Table
 from cdc_reader.binlog.statement import parse_statement
-from cdc_reader.rows.identity import Identity, identity_of, refusal_of_statements
+from cdc_reader.binlog.table_map import ColumnMap, TableMap
+from cdc_reader.binlog.types import LONGLONG, VARCHAR
+from cdc_reader.rows.identity import (
+    Identity,
+    identity_of,
+    refusal_of_rows,
+    refusal_of_statements,
+)
 
 BY_PRIMARY = Identity(
     (frozenset({"id", "code"}),), False, frozenset({"id", "code"}), frozenset({"id"})
@@ -34,6 +41,7 @@ def refusal(text: str, identity: Identity) -> str:
         "ALTER TABLE t MODIFY code INT",
         "ALTER TABLE t MODIFY `id` DECIMAL(10,2) AFTER x",
         "ALTER TABLE t MODIFY id",
+        "ALTER TABLE t CHANGE `modify` id BIGINT",
         "/*!50100 ALTER TABLE t DROP code */",
         "ALTER TABLE t COMMENT 'a\\', DROP id, COMMENT 'b'",
         "ALTER TABLE t DROP c\ufffdde",
@@ -128,3 +136,102 @@ def test_what_tells_rows_apart_is_asked_of_each_place() -> None:
     assert neither == Identity(
         (), False, frozenset({"n"}), frozenset({"n"}), by_none=True, by_name=True
     )
+
+
+def mapped(*primary: str, **types: int) -> TableMap:
+    """Return a TABLE_MAP of id, code and x; a BIGINT, a VARCHAR and a BIGINT."""
+    types = {"id": LONGLONG, "code": VARCHAR, "x": LONGLONG} | types
+    columns = tuple(
+        ColumnMap(
+            name=name,
+            type=code,
+            meta=0,
+            nullable=False,
+            unsigned=False,
+            collation=None,
+            labels=None,
+        )
+        for name, code in types.items()
+    )
+    places = tuple(list(types).index(name) for name in primary)
+    return TableMap(schema="shop", table="t", columns=columns, primary_key=places)
+
+
+@pytest.mark.parametrize(
+    ("identity", "table_map"),
+    [
+        (BY_PRIMARY, mapped("id")),
+        (BY_PRIMARY, mapped("id", "code")),
+        (BY_PRIMARY, mapped("id", x=VARCHAR)),  # in no key
+        (BY_PRIMARY._replace(integers=None), mapped("id", id=VARCHAR)),  # not known what it was
+        (BY_UNIQUE, mapped("x")),  # another key than the primary one tells rows apart
+        (Identity(), mapped()),
+    ],
+)
+def test_rows_that_are_told_apart_as_before_are_passed(
+    identity: Identity, table_map: TableMap
+) -> None:
+    """The primary key is within the columns of the Redis key, and their texts are the same."""
+    assert refusal_of_rows(identity, table_map) is None
+
+
+@pytest.mark.parametrize(
+    "table_map",
+    [
+        mapped(),
+        mapped("x"),
+        mapped("id", "x"),
+        mapped("id", id=VARCHAR),
+        mapped("id", code=LONGLONG),
+    ],
+)
+def test_rows_that_may_share_a_key_are_refused(table_map: TableMap) -> None:
+    """The primary key is gone or wider, or keys have other texts: a refresh reads them all."""
+    found = refusal_of_rows(BY_PRIMARY, table_map)
+
+    assert found is not None
+    assert found.heals_by_refresh
+
+
+def test_a_template_with_names_of_columns_needs_a_person() -> None:
+    """A refresh would use the same columns, which do not tell the rows apart."""
+    found = refusal_of_rows(BY_PRIMARY._replace(by_name=True), mapped("x"))
+
+    assert found is not None
+    assert not found.heals_by_refresh
+
+
+def test_every_place_of_a_row_is_looked_at() -> None:
+    """A member of an index may have fewer columns than the row's key."""
+    two = BY_PRIMARY._replace(by_primary=(frozenset({"id", "code"}), frozenset({"id"})))
+
+    assert refusal_of_rows(two, mapped("id")) is None
+    assert refusal_of_rows(two, mapped("id", "code")) is not None
+
+
+@pytest.mark.parametrize(
+    ("identity", "text", "stops", "heals"),
+    [
+        (BY_PRIMARY, "ALTER TABLE t ADD x INT", False, None),
+        (BY_PRIMARY, "ALTER TABLE t ADD x INT", True, False),
+        (BY_PRIMARY, "ALTER TABLE t DROP id", False, True),
+        (BY_PRIMARY, "ALTER TABLE t DROP id", True, True),
+        (BY_PRIMARY, "ALTER TABLE t ADD SYSTEM VERSIONING", False, False),
+        (Identity(by_none=True), "ALTER TABLE t DROP KEY u", False, False),
+    ],
+)
+def test_a_schema_change_stops_where_it_was_asked_for_or_takes_a_key(
+    identity: Identity, text: str, stops: bool, heals: bool | None
+) -> None:
+    """None: it is passed; else whether a refresh is all that it needs."""
+    found = refusal_of_statements([parse_statement(text, "shop")], "shop.t", identity, stops=stops)
+
+    assert (found and found.heals_by_refresh) is heals
+
+
+def test_each_reading_of_a_statement_counts() -> None:
+    """One of them is what the server did."""
+    readings = [parse_statement(f"ALTER TABLE t DROP {name}", "shop") for name in ("x", "code")]
+
+    assert refusal_of_statements(readings, "shop.t", BY_PRIMARY, stops=False)
+    assert not refusal_of_statements(readings[:1], "shop.t", BY_PRIMARY, stops=False)

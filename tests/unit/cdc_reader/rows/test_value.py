@@ -151,3 +151,49 @@ def test_a_table_of_texts_is_bounded() -> None:
 def test_zerofill_is_taken_off(raw: bytes, text: str) -> None:
     """ZEROFILL is how a number is shown, not what it is."""
     assert value.selected_decimal(raw) == text
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        (0x7F7FFFFF, "3.4028235e+38"),
+        (0x7F7FFFFE, "3.4028233e+38"),
+        (0x00800000, "1.1754944e-38"),
+        (0x007FFFFF, "1.1754942e-38"),
+        (0x00000001, "1e-45"),
+    ],
+)
+def test_floats_at_the_ends_of_their_range_are_read(bits: int, text: str) -> None:
+    """The largest two, the smallest normal one, and both ends of the subnormal ones."""
+    for sign, prefix in ((0, ""), (1 << 31, "-")):
+        (number,) = struct.unpack("<f", (bits | sign).to_bytes(4, "little"))
+        assert value.float_text(number) == prefix + text
+
+
+@pytest.mark.parametrize(
+    ("raw", "precision", "scale"),
+    [
+        (b"\xbb\x9a\xca\x00", 9, 0),  # 1,000,000,000 in nine digits
+        (b"\x8a", 1, 0),  # 10 in one
+        (b"\x80\x64", 4, 2),  # 100 in two decimals
+    ],
+)
+def test_a_decimal_with_a_digit_too_many_is_refused(raw: bytes, precision: int, scale: int) -> None:
+    """It would be printed as another number."""
+    with pytest.raises(ValueError, match="digit too many"):
+        value.decimal_text(raw, precision, scale)
+
+
+@pytest.mark.parametrize("packed", [2026 << 9 | 13 << 5 | 1, 10_000 << 9 | 1 << 5 | 1])
+def test_an_impossible_date_is_refused(packed: int) -> None:
+    """A month 13 or a year of five digits."""
+    with pytest.raises(ValueError, match="not a date"):
+        value.date_text(packed)
+
+
+@pytest.mark.parametrize("rest", [60 << 6, 60, 63 << 6 | 63])
+def test_an_impossible_time_is_refused(rest: int) -> None:
+    """A minute or a second 60."""
+    for packed in (0x800000 + rest, 0x800000 - rest):
+        with pytest.raises(ValueError, match="not a time"):
+            value.time_text(packed, 0)
