@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from cdc.compiled import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
@@ -87,3 +91,20 @@ def test_every_requirement_has_a_bound(setup: configparser.ConfigParser) -> None
 def test_the_servers_folder_is_ignored() -> None:
     """Downloaded programs never reach a commit."""
     assert "/.servers/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_hot_path_is_built_from_the_c_sources_as_they_are() -> None:
+    """A compiler's error does not stop an installation; without a compiler nothing is built."""
+    assert shutil.which("cc") is None or [_why_not_built(name) for name in PACKAGES] == ["", "", ""]
+
+
+def _why_not_built(package: str) -> str:
+    """Return why a package's compiled module is not what its sources are; empty: it is."""
+    try:
+        module = importlib.import_module(f"{package}._native")
+    except ImportError as error:
+        return f"{error}: run pip install --editable . --verbose to see why"
+    sources = [*(ROOT / package / "native").glob("*.[ch]"), *(ROOT / "cdc/native").glob("*.h")]
+    changed = max(sources, key=lambda path: path.stat().st_mtime)
+    is_old = changed.stat().st_mtime > Path(str(module.__file__)).stat().st_mtime
+    return f"{changed.relative_to(ROOT)} is newer than it: run make venv" if is_old else ""
