@@ -1,7 +1,7 @@
-"""How often a run of the tests repeats a fault: the environment variable ``DEPTH``.
+"""How often the tests repeat each fault: the environment variable ``DEPTH``.
 
-``normal`` (where it is not set) injects every kind of fault once or a few times, with a new
-seed in each run; ``full`` repeats them, reads more rows and searches deeper.
+``normal``, the default, injects every kind of fault once or a few times, with a new seed in each
+run.  ``full`` repeats faults more often, reads more rows and searches deeper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def depth() -> str:
     """Return ``normal`` or ``full``.
 
     Raises:
-        ValueError: the variable has another value.
+        ValueError: ``DEPTH`` has another value.
     """
     value = os.environ.get(VARIABLE) or NORMAL
     if value not in (NORMAL, FULL):
@@ -31,6 +31,6 @@ def by_depth(normal: int, full: int) -> int:
     return full if depth() == FULL else normal
 
 
-# Measured lines run slower than a deadline of one example allows on a busy machine.
+# On a busy machine, code under coverage exceeds the default deadline of an example.
 settings.register_profile(NORMAL, max_examples=30, deadline=None)
 settings.register_profile(FULL, max_examples=100, deadline=None)

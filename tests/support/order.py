@@ -1,7 +1,7 @@
-"""The longest tests first, so that the end of a run is not one process alone.
+"""Start the longest tests first, so that a run does not end with one process still busy.
 
-A plugin of pytest, named by tests/conftest.py.  ``pytest-xdist --dist worksteal`` gives each
-process a part of the list, one after the other; here each part begins with tests that take long.
+A pytest plugin, loaded by tests/conftest.py.  ``pytest-xdist --dist worksteal`` gives each process
+one contiguous part of the list of tests; this plugin begins each part with the longest tests.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LONGEST = (
     "test_config.py",
     "test_managed_redis.py",
 )
-"""Files with tests of half a minute and more."""
+"""Files with tests that take half a minute or more."""
 FOLDERS = ("fault", "model", "acceptance", "integration", "unit")
-"""Of tests/, by the time that one test takes."""
+"""Folders of tests/, those with the longest tests first."""
 ALONE = ("fault", "model", "acceptance")
-"""Folders whose tests share nothing; of the others a file stays together with its fixtures."""
+"""Folders whose tests share no fixtures; elsewhere the tests of a file run in one process."""
 
 
 class Test(Protocol):
-    """What is looked at of a `pytest.Item`."""
+    """What this plugin uses of a `pytest.Item`."""
 
     @property
     def path(self) -> Path: ...
@@ -42,7 +42,7 @@ T = TypeVar("T", bound=Test)
 
 
 def dealt(tests: Sequence[T], processes: int) -> list[T]:
-    """Return the tests as that many parts of about the same number, the longest first in each."""
+    """Return the tests in an order that splits into equal parts, each with its longest first."""
     units: dict[object, list[T]] = {}
     for number, test in enumerate(sorted(tests, key=_rank)):
         is_alone = test.path.parent.name in ALONE
@@ -63,7 +63,7 @@ def _rank(test: Test) -> tuple[int, int]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the tests to the processes of pytest-xdist; a run without it keeps its order."""
+    """Order the tests for the processes of pytest-xdist; without it the order is unchanged."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         items[:] = dealt(items, processes)

@@ -1,4 +1,4 @@
-"""How tests are dealt to processes."""
+"""The order in which tests are given to processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class One:
-    """A test, by its file and a number."""
+    """A test: its file, and its number in it."""
 
     path: Path
     number: int = 0
 
 
 def some(file: str, count: int) -> list[One]:
-    """Return tests of a file."""
+    """Return that many tests of a file."""
     return [One(Path(file), number) for number in range(count)]
 
 
 def test_each_part_begins_with_a_long_test() -> None:
-    """Nothing is lost, and what takes long does not come last."""
+    """Every test is still there, and no process ends with a long one."""
     tests = some("tests/integration/test_catalog.py", 9) + some("tests/fault/test_links.py", 3)
     out = dealt(tests, 3)
 
@@ -33,16 +33,16 @@ def test_each_part_begins_with_a_long_test() -> None:
     assert parts == [0, 10, 11]
 
 
-def test_a_file_with_shared_fixtures_stays_together() -> None:
-    """Its fixtures are made in one process."""
+def test_the_tests_of_a_file_with_shared_fixtures_stay_together() -> None:
+    """The fixtures are set up in one process only."""
     files = ["tests/integration/test_a.py", "tests/integration/test_b.py"]
     tests = [test for file in files for test in some(file, 4)]
 
     assert dealt(tests, 2) == tests
 
 
-def test_the_files_that_are_named_exist() -> None:
-    """A file that is renamed is renamed there too."""
-    there = {path.name for folder in FOLDERS for path in (TESTS / folder).glob("test_*.py")}
+def test_the_files_listed_as_longest_exist() -> None:
+    """A renamed file is renamed in the list too."""
+    existing = {path.name for folder in FOLDERS for path in (TESTS / folder).glob("test_*.py")}
 
-    assert set(LONGEST) <= there
+    assert set(LONGEST) <= existing
