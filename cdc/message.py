@@ -210,7 +210,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     gtid_set: str | None
     """Executed set (MySQL) or position (MariaDB) at the boundary; None without GTIDs."""
     last: str
-    """`id` of the newest message of ours before this one, empty when there is none."""
+    """`id` of the newest message of ours before this one, empty for the first one."""
     partitions: int = 1
     """How many the stream has; on the wire with several only, as is `last_of`."""
     last_of: tuple[str, ...] = ()
@@ -220,7 +220,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     listed: ListedAt | msgspec.UnsetType = msgspec.UNSET
     """The list that has the other tables; absent: there are none."""
     upto: int = 0
-    """All that was committed up to this time, microseconds since 1970, stands before this
+    """All that was committed up to this time, microseconds since 1970, comes before this
     message; left out: not known."""
     paused: str | msgspec.UnsetType = msgspec.UNSET
     """Why no rows of a snapshot are read now; absent: they are, or there are none to read."""
@@ -247,9 +247,9 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...]
     """``schema.table`` of those that are read again as a whole."""
     ranges_of: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    """Tables of which ranges of keys are read, which stand in the boundary; absent: none."""
+    """Tables of which ranges of keys are read, as the boundary has them; absent: none."""
     gap: bool
-    """Changes before it may be missing, of whatever table: nobody needs what stands before."""
+    """Changes before it may be missing, of any table: nothing before it is needed."""
     boundary: Heartbeat
     """Where the binlog is read from, and the last message of the stream."""
     v: int = CONTRACT_VERSION

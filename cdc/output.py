@@ -1,4 +1,4 @@
-"""stdout and stderr of a process that outlives whoever reads them.
+"""stdout and stderr of a process that outlives their reader.
 
 A log reader that ends closes the pipe, a daemon may be started without stderr at all; neither
 is a reason to stop replicating.

@@ -1,7 +1,7 @@
 """Which partition a key belongs to, and the subjects of a stream that has several.
 
 Pure.  With one partition, subjects are ``mysql.update``; with N, ``mysql.update.<n>``, and
-every message of one key is in one partition, so that each can be followed by itself
+every message of one key is in one partition, so that each can be applied on its own
 (docs/adr/0008-partitions.md).  Heartbeats and barriers are for all and keep their subjects.
 """
 

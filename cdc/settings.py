@@ -255,7 +255,7 @@ def load(
 
 
 def settings_file(env: Mapping[str, str], given: Path | None) -> Path | None:
-    """Return the settings file that `load` reads; None if there is none."""
+    """Return the settings file that `load` reads; None without one."""
     found = _toml_path(env, given, Problems([], []))
     return found[1] if found else None
 

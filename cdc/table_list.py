@@ -3,7 +3,7 @@
 Pure.  A heartbeat of a stream with few tables names them all.  With many, a list of all of them
 stands in messages of its own (`cdc.message.Tables`), and each heartbeat names it and the tables
 that changed since: ``{"listed":{"number":…,"seq":8123},"snapshot":{"shop.users":{…}}}``.  Both
-together say how far each table is, as if the heartbeat named them all
+together tell how far each table is, as if the heartbeat named them all
 (docs/adr/0024-kept-in-the-stream.md).
 """
 

@@ -91,7 +91,7 @@ def sections_of(where: str, tables: object, problems: Problems) -> Sections:
     """Return the file's ``tables``: a list of names, or sections.
 
     Args:
-        where: the file, for what is said of it.
+        where: the file, for problems in it.
     """
     if isinstance(tables, list) and all(isinstance(name, str) for name in tables):
         return {name: {} for name in tables}

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5
 NEXT_AFTER_S = 2
-"""Of several servers, one that is silent so long is left for the next one."""
+"""Of several servers, one that is silent for this time is left for the next one."""
 CLOSE_TIMEOUT_S = 2.0
 WRITE_BUFFER_BYTES = 1 << 20
 """What may wait for the socket before `write_block` waits too."""
 
 
 class Connection(Client):
-    """A client that never reconnects by itself: each role reads the truth anew first.
+    """A client that never reconnects on its own: each role first reads where to resume.
 
     `lost` is set, and every request ended, the moment the connection is gone or closed,
     whatever nats-py is still waiting for; `denied` holds the server's last refusal of a right,
@@ -98,7 +98,7 @@ class Connection(Client):
 
 
 def server_info(nc: Client) -> dict[str, Any]:
-    """Return what the server told of itself at the start: ``{"version": "2.14.0", …}``.
+    """Return what the server sent about itself at the start: ``{"version": "2.14.0", …}``.
 
     Source: nats-server, server/server.go, type Info.
     """
@@ -225,7 +225,7 @@ def _login(nc: Connection, url: Url) -> dict[str, Any]:
     context = url.ssl_context()
     options: dict[str, Any] = {}
     if context is None and url.is_loopback:
-        # For a server that asks for TLS by itself; nobody stands between us and it.
+        # For a server that asks for TLS itself; nothing is between us and it.
         # No authorities: reading them would take as long as all else of a start.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

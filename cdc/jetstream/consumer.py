@@ -1,12 +1,12 @@
 """The way out of the stream: an own pull loop on one plain subscription.
 
-The consumer is ephemeral and acknowledges nothing: where to begin stands in Redis.  Two
+The consumer is ephemeral and acknowledges nothing: the position is in Redis.  Two
 pull requests overlap, so the server always has one to serve, and their byte limits
 bound what waits here.  nats-py's `fetch` would cost 26 us a message and hide a consumer
 that was deleted; see `cdc.jetstream.tap.Tap` for what is used instead.
 
 Source: nats-server's consumer.go, statuses of pull requests: 100 idle heartbeat,
-404 and 408 nothing (more) in time, 409 ended with a description, 503 nobody there.
+404 and 408 nothing (more) in time, 409 ended with a description, 503 no responders.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cdc.message import Delivery
 PULLS = 2
 HEARTBEAT_S = 2.0
 SILENCE_S = 5.0
-"""Without a message or a heartbeat for so long, the pull requests are taken for lost."""
+"""Without a message or a heartbeat for this time, the pull requests count as lost."""
 EXPIRES_S = 30.0
 INACTIVE_S = 60.0
 PULL_BYTES = 4 << 20
@@ -76,7 +76,7 @@ class Consumer:
         last sequence of each."""
 
     async def open(self, seq: int) -> None:
-        """Begin, or begin anew, at a stream sequence.
+        """Start, or start again, at a stream sequence.
 
         Raises:
             UnavailableError: NATS is gone, has no leader, or not our stream any more.
@@ -111,7 +111,7 @@ class Consumer:
         except ApiError as error:
             if error.err_code != NO_STREAM:
                 raise
-            # Begun anew, the sink finds another stream of that name and says what that means.
+            # Started again, the sink finds another stream of that name and reports it.
             raise UnavailableError(f"the stream {self._stream} was removed") from None
 
     async def read(self, timeout_s: float) -> list[Delivery]:
@@ -136,7 +136,7 @@ class Consumer:
     def stored_ns(self, seq: int) -> int:
         """Return when NATS stored a message of the newest `read`, nanoseconds since 1970.
 
-        0: it is none of them.  Asked once for each batch, so the deliveries do not carry it.
+        0: not one of them.  Asked once for each batch, so the deliveries do not carry it.
         """
         return next((stored_ns(raws, seq) for last, raws in self._came if last >= seq), 0)
 
@@ -174,7 +174,7 @@ class Consumer:
             await self._pull()
 
     def _sort(self, raws: list[Raw]) -> bool:
-        """Put messages into `_ready`; return False when the consumer must be made anew."""
+        """Put messages into `_ready`; return False when the consumer must be created again."""
         ready, before, consumer_seq = self._ready, len(self._ready), 0
         healthy, n = True, 0
         while n < len(raws):
@@ -188,7 +188,7 @@ class Consumer:
             if is_status(raws[n - 1]):
                 healthy = self._status(header) and healthy
                 continue
-            # …<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, whatever stands before.
+            # …<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, anything may come before.
             tokens = reply.rsplit(b".", 4)
             ready.append((int(tokens[1]), subject, body))
             consumer_seq = int(tokens[2])
@@ -203,7 +203,7 @@ class Consumer:
         return healthy
 
     def _status(self, header: bytes) -> bool:
-        """Take a status in; return False when the consumer must be made anew."""
+        """Take a status in; return False when the consumer must be created again."""
         line = header.split(b"\r\n", 1)[0]
         code, text = line[9:12], line[13:].lower()
         if code in (b"404", b"408") or (code == b"409" and text.startswith(_ENDED)):
@@ -235,7 +235,7 @@ def stored_ns(raws: Sequence[Raw], seq: int) -> int:
     """Return when NATS stored the message of a sequence; 0: it is not among these.
 
     ``…<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`` is where a message is to be
-    acknowledged; sequences grow, and statuses stand in between.
+    acknowledged; sequences grow, and statuses come in between.
     """
     low, high = 0, len(raws)
     while low < high:

@@ -57,7 +57,7 @@ async def kept(
 ) -> AsyncIterator[Kept]:
     """Yield a pipeline's dead letters, oldest first; with `number` that one alone.
 
-    What somebody else put there is passed over.
+    Messages of others there are skipped.
 
     Args:
         creates: make their stream where it is missing; False: then there are none.

@@ -1,7 +1,7 @@
 """Who still needs messages of the stream, and from where on it is kept.
 
 Pure.  A sink leaves its place in NATS: a durable consumer on the stream that receives nothing
-and whose metadata say up to where Redis has everything.  It stays when the sink is away, and
+and whose metadata tell up to where Redis has everything.  It stays when the sink is away, and
 goes with the stream.  Durable consumers of others hold what they have not acknowledged
 (docs/adr/0024-kept-in-the-stream.md).
 """
@@ -16,7 +16,7 @@ LIST = "the list of tables"
 _NAME = "cdc-at-"
 _SEQ, _SEEN_US = "cdc.seq", "cdc.seen_us"
 SHARE = 0.5
-"""Of the room that the stream has: what is applied is removed from here on, whatever its age."""
+"""Share of the stream's limit: above it, what is applied is removed at any age."""
 SHARE_AFTER = 0.4
 FULL_SHARE = 0.98
 FULL_BYTES = 2 << 20
@@ -24,16 +24,16 @@ FULL_BYTES = 2 << 20
 
 
 class Holder(NamedTuple):
-    """Who needs what stands behind a place of the stream."""
+    """Who needs what comes after a sequence of the stream."""
 
     name: str
-    """``default``, ``default.2`` of several partitions, or a durable consumer of somebody else."""
+    """``default``, ``default.2`` of several partitions, or a durable consumer of an application."""
     consumer: str
     """As NATS knows it: ``cdc-at-default-0``; empty: it was only heard."""
     seq: int
     """Everything up to here is not needed."""
     seen_us: int
-    """When it said so, microseconds since 1970; 0: not known."""
+    """When it was noted, microseconds since 1970; 0: not known."""
 
     @property
     def said(self) -> str:
@@ -54,7 +54,7 @@ def place_name(pipeline: str, partition: int) -> str:
 def place_config(
     prefix: str, pipeline: str, partition: int, *, seq: int, now_us: int
 ) -> dict[str, Any]:
-    """Return the consumer's configuration: on a subject that nobody publishes on."""
+    """Return the consumer's configuration: on a subject without messages."""
     name = place_name(pipeline, partition)
     return {
         "name": name,
@@ -67,7 +67,7 @@ def place_config(
 
 
 def holders(consumers: Iterable[Mapping[str, Any]]) -> list[Holder]:
-    """Return who holds a stream, from what ``CONSUMER.LIST`` says."""
+    """Return who holds a stream, from the answer to ``CONSUMER.LIST``."""
     out = []
     for consumer in consumers:
         config, name = consumer["config"], str(consumer["name"])
@@ -90,7 +90,7 @@ def holder_name(pipeline: str, partition: str) -> str:
 
 
 def with_heard(known: Iterable[Holder], heard: Mapping[str, int]) -> list[Holder]:
-    """Return the holders with what live sinks said since, ``{"default": 8123}``."""
+    """Return the holders with what live sinks reported since, ``{"default": 8123}``."""
     out = [h._replace(seq=max(h.seq, heard.get(h.name, 0))) for h in known]
     names = {holder.name for holder in out}
     return out + [Holder(name, "", seq, 0) for name, seq in heard.items() if name not in names]
@@ -121,16 +121,16 @@ class Cut(NamedTuple):
 
     seq: int
     held_by: str
-    """Who needs what stands there; empty: nobody, but the time to keep or the share."""
+    """Who needs what is there; empty: only the time to keep, or the share."""
 
 
 def slowest(known: Sequence[Holder]) -> Holder | None:
-    """Return who holds most; None: nobody is known, and then nothing may be removed."""
+    """Return who holds most; None: no holder is known, and then nothing may be removed."""
     return min(known, key=lambda holder: holder.seq, default=None)
 
 
 def may_go(known: Sequence[Holder], *, restart_seq: int, lists: Sequence[int]) -> Cut:
-    """Return up to where nobody needs anything; what stands at `seq` stays.
+    """Return up to where nothing is needed; the message at `seq` stays.
 
     Args:
         restart_seq: of the boundary that a restart of the reader begins at.

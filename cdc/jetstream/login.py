@@ -60,7 +60,7 @@ def read_credentials(path: str) -> Credentials:
 
 
 def parse_credentials(content: bytes) -> Credentials:
-    """Return what the bytes of a credentials file say.
+    """Return the content of a credentials file.
 
     Raises:
         ValueError: what is wrong with them, without a part of them.

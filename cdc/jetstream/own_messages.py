@@ -39,7 +39,7 @@ from cdc.seal import Seal
 SINGLY = (1, 4, 16)
 """So many are asked for one by one first: mostly the newest is ours."""
 PIECE_FIRST, PIECE_MESSAGES, PIECE_BYTES = 64, 4096, 16 << 20
-"""A piece has so many sequences, and fewer where messages are large."""
+"""Sequences in a piece; fewer where messages are large."""
 SILENCE_S = 5.0
 SAID_EVERY_S = 5.0
 _INACTIVE_NS = 30_000_000_000
@@ -66,7 +66,7 @@ class OwnMessages:
         return self.seal.fits(stored.seq, stored.data)
 
     def placed(self, stored: StoredMessage) -> Placed | None:
-        """Return what a message of ours says of its place; None: it has none, or is not ours."""
+        """Return the id and more of a message of ours; None: it has none, or is not ours."""
         if not self.is_ours(stored):
             return None
         try:
@@ -77,11 +77,11 @@ class OwnMessages:
         return ours if is_row_subject(self.prefix, ours.op, stored.subject) else None
 
     def heartbeat(self, stored: StoredMessage) -> Heartbeat | None:
-        """Return a heartbeat of ours; None: it is none."""
+        """Return a heartbeat of ours; None: it is not one."""
         return self._boundary(stored, HEARTBEAT, decode_heartbeat)
 
     def refresh(self, stored: StoredMessage) -> Refresh | None:
-        """Return an announcement of ours; None: it is none."""
+        """Return an announcement of ours; None: it is not one."""
         return self._boundary(stored, REFRESH, decode_refresh)
 
     def _boundary(self, stored: StoredMessage, op: str, decode: Callable[[bytes], T]) -> T | None:
@@ -135,12 +135,12 @@ class OwnMessages:
         subject: str = "",
         singly: Sequence[int] = SINGLY,
     ) -> AsyncIterator[StoredMessage]:
-        """Yield messages from a sequence on backwards, whoever's they are.
+        """Yield messages backwards from a sequence on, ours and others.
 
         Args:
             floor: messages up to this sequence are left out.
             subject: of messages on this one alone; empty: all.
-            singly: so many are asked for by requests, at the same time, before all is read in bulk.
+            singly: asked for by as many requests at the same time, before all is read in bulk.
 
         Raises:
             UnavailableError: NATS does not answer.
@@ -204,7 +204,7 @@ class OwnMessages:
                 before = len(out)
                 if await self._collect(tap, last, out, inbox, name):
                     break
-                # NATS says that there is no more; that decides too much to be believed unseen.
+                # NATS reports the end; too much depends on it to trust that unchecked.
                 at = out[-1].seq + 1 if out else first
                 there = await message_get(
                     nc, self.stream, seq=at, next_by_subject=subject or f"{self.prefix}.>"
@@ -256,6 +256,6 @@ def _stored(raw: Raw) -> StoredMessage | None:
     subject, reply, header, body = raw
     if header[8:9] == b" ":
         return None
-    # …<delivered>.<stream seq>.<consumer seq>.<time in ns>.<pending>, whatever stands before.
+    # …<delivered>.<stream seq>.<consumer seq>.<time in ns>.<pending>, anything may come before.
     tokens = reply.rsplit(b".", 4)
     return StoredMessage(int(tokens[1]), subject.decode(errors="replace"), body, header, "")

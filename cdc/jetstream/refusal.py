@@ -23,8 +23,8 @@ def refusal(
     """Return why a connection to NATS was not made.
 
     Args:
-        seen: what nats-py told on the way, oldest first.
-        certificate_wanted: the server asks for one of the client, and TLS stood.
+        seen: errors that nats-py reported, oldest first.
+        certificate_wanted: the server asks for one of the client, and TLS was established.
     """
     for cause in (error, *reversed(seen)):
         text = str(cause).lower()

@@ -50,7 +50,7 @@ def held_of(info: Mapping[str, Any], account: Mapping[str, Any]) -> Held:
 def account_room(account: Mapping[str, Any], copies: int) -> tuple[int, int]:
     """Return what an account may store and has stored, in bytes; -1: no limit.
 
-    With tiers, those of streams with so many copies count (``R1``, ``R3``).
+    With tiers, those of streams with that many replicas count (``R1``, ``R3``).
     Source: nats-server server/jetstream.go, JetStreamAccountStats and JetStreamTier.
     """
     tier = (account.get("tiers") or {}).get(f"R{copies}") or account

@@ -107,7 +107,7 @@ class StreamState:
 
     @property
     def seal(self) -> Seal:
-        """What tells messages of ours that stand in it from others.
+        """What tells messages of ours in it from others.
 
         Of a stream that an older cdc made, and no newer one has declared yet, it takes all.
         """
@@ -116,19 +116,19 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """One message as it stands in a stream."""
+    """One message as it is in a stream."""
 
     seq: int
     subject: str
     data: bytes
     headers: bytes
-    """Whole header block, ``NATS/1.0\\r\\n…``; empty when there is none."""
+    """Whole header block, ``NATS/1.0\\r\\n…``; empty without headers."""
     time: str
     """When NATS stored it: ``2026-11-23T11:50:45.123456789Z``."""
 
     @property
     def stored_ns(self) -> int:
-        """Return that in nanoseconds since 1970, as deliveries say it; 0: it cannot be read."""
+        """Return that in nanoseconds since 1970, as in deliveries; 0: it cannot be read."""
         with suppress(ValueError):
             seconds, _, fraction = self.time.removesuffix("Z").partition(".")
             whole_s = datetime.fromisoformat(f"{seconds}+00:00").timestamp()
@@ -225,7 +225,7 @@ def stream_config(settings: Settings, fast_ingest: bool) -> dict[str, Any]:
 
 
 async def declare_stream(nc: Client, settings: Settings) -> StreamState:
-    """Create the stream, or make sure that the one that stands there is ours.
+    """Create the stream, or make sure that the existing one is ours.
 
     An older stream on a server that has since learnt fast ingest is updated in place.
 

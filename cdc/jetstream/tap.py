@@ -36,7 +36,7 @@ Raw = tuple[bytes, bytes, bytes, bytes]
 
 
 async def tap_on(nc: Connection, *, limit_bytes: int) -> Tap:
-    """Return a connection's tap, put in between two messages where there is none yet."""
+    """Return a connection's tap; it is inserted between two messages at the first call."""
     while nc.tap is None and not nc.lost.is_set():
         with suppress(InternalError):
             return Tap(nc, limit_bytes=limit_bytes)

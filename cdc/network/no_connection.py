@@ -20,7 +20,7 @@ _NAMES = {"mysql": "MySQL", "nats": "NATS", "tls": "NATS", "redis": "Redis", "re
 _SETTINGS = {"MySQL": "mysql", "NATS": "nats", "Redis": "redis"}
 _START = {"MySQL": "start it", "NATS": "start it: nats-server -js", "Redis": "start it"}
 NO_DATABASE = "DB index"
-"""In what Redis says of a database that it does not have."""
+"""In the answer of Redis for a database that it does not have."""
 _EXPIRED, _NOT_YET = {10}, {9}
 _OTHER_NAME = {62, 64}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_MESSAGE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")

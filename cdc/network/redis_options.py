@@ -26,7 +26,7 @@ def redis_options(url: Url) -> dict[str, Any]:
     """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`.
 
     Raises:
-        SettingsError: a certificate file cannot be used; redis-py would say it of the server.
+        SettingsError: a certificate file cannot be used; redis-py would blame the server.
     """
     options: dict[str, Any] = {
         "host": url.host,

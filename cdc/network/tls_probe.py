@@ -1,4 +1,4 @@
-"""What a port speaks, asked when a connection to it has failed and nothing says why.
+"""What a port speaks: probed when a connection to it failed without a reason.
 
 Blocks for a few seconds at most.  Nothing secret is sent: the first message of a TLS handshake,
 or a PING.
@@ -18,7 +18,7 @@ _SAYS_ENOUGH = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerification
 
 
 def explained_by_asking(url: Url, *errors: BaseException) -> CdcError:
-    """Return why a server could not be connected to; where it is not said, its port is asked.
+    """Return why a connection failed; where the error does not tell, the port is probed.
 
     ``explained_by_asking(parse_url("redis://127.0.0.1:6380", ("redis",)), TimeoutError())``
     """
@@ -45,14 +45,14 @@ def _has_reason(cause: BaseException) -> bool:
 
 
 def _is_alert(error: OSError) -> bool:
-    """Return whether TLS was answered, although by a refusal: a certificate is wanted, say."""
+    """Return whether TLS was answered, if only by a refusal (of our certificate)."""
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
 def _handshake(host: str, port: int, context: ssl.SSLContext | None = None) -> OSError | None:
     """Shake hands and listen for a moment; return what went wrong, if anything.
 
-    With TLS 1.3 a server says only behind the handshake that it wants another certificate; who
+    With TLS 1.3 a server reports only after the handshake that it wants another certificate; who
     sends something at once may lose that word.
     """
     asks_more = context is not None

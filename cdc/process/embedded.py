@@ -66,7 +66,7 @@ class EmbeddedNats:
 
     @property
     def pid(self) -> int:
-        """Process id of the server; 0 while there is none."""
+        """Process id of the server; 0 while it does not run."""
         return self._child.pid if self._child else 0
 
     def is_answering(self) -> bool:
@@ -226,7 +226,7 @@ class EmbeddedNats:
 
 
 def running(folder: Path) -> Url | None:
-    """Return where a server that another cdc runs in this folder listens; None: there is none.
+    """Return where a server that another cdc runs in this folder listens; None: none runs.
 
     Raises:
         PermissionDenied: this user may not read the folder.
@@ -296,7 +296,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _greeting(port: int) -> bytes:
-    """Return the first line that a server sends; empty when there is none."""
+    """Return the first line that a server sends; empty when it sends nothing."""
     try:
         with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
             return connection.makefile("rb").readline()

@@ -35,7 +35,7 @@ ENTRY_POINTS: dict[str, str] = {"reader": "cdc_reader.reader:run", "sink": "redi
 REFRESH = "cdc_reader.snapshot.refresh:run"
 """A role that ends on its own: it announces that all tables are read again."""
 VERIFY = "cdc_verify.continuous:run"
-"""The role that compares MySQL with Redis from time to time, where the settings say so."""
+"""The role that compares MySQL with Redis from time to time, where the settings ask for it."""
 
 _OURS = Path(__file__).parents[2]
 _PACKAGES = ("cdc", "cdc_reader", "redis_sink", "cdc_verify")
