@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from cdc.errors import FencedError, PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
+from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.table_list import Naming
@@ -75,8 +75,9 @@ async def run(
         began_s = time.monotonic()
         try:
             async with AsyncExitStack() as connections:
+                # Nothing is published before: the timeouts of a silent server hold up no end.
                 attaching = connections.enter_async_context(_attach(settings, tables, log))
-                attached = await _unless(stop, attaching)
+                attached = await until_stopped(attaching, stop)
                 if attached is not None:
                     await _stream_changes(attached, stop, meter)
         except FencedError as error:
@@ -90,23 +91,6 @@ async def run(
             log.warning("waiting for a server", why=error.seen, again_in_s=round(pause_s, 1))
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, BACKOFF_MAX_S)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Attached]) -> Attached | None:
-    """Await what publishes nothing yet; None when `stop` is set first, however long it takes.
-
-    A server that does not answer would hold up the end for as long as its timeouts.
-    """
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not working.done():
-            working.cancel()
-    with suppress(asyncio.CancelledError):
-        return await working
-    return None
 
 
 async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> None:

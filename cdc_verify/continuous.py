@@ -9,9 +9,9 @@ import asyncio
 import functools
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 
 from cdc.errors import CdcError
+from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log, Meter
@@ -47,13 +47,7 @@ async def run(
 
     A lost server, or any other end of a verify, is logged; the next one resumes there.
     """
-    following = asyncio.create_task(_for_ever(settings, tables, log, meter))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-    for task in (following, stopping):
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await until_stopped(_for_ever(settings, tables, log, meter), stop)
 
 
 async def _for_ever(settings: Settings, tables: Sequence[Table], log: Log, meter: Meter) -> None:

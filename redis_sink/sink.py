@@ -31,6 +31,7 @@ from cdc.jetstream.stream import (
 from cdc.message import Delivery
 from cdc.own_keys import counts_key, position_key, position_keys
 from cdc.partition import check_partitions, filters
+from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.sink_state import state_subject
 from cdc.table import Table
@@ -88,18 +89,7 @@ async def run(
         await share_partitions(settings, begin, stop=stop, log=log)
         return
     sink = _Sink(settings, tables, stop, log, meter)
-    following = asyncio.create_task(sink.follow_for_ever())
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-        sink.wake()
-        await asyncio.wait((following,), timeout=DRAIN_S)
-    finally:
-        following.cancel()
-        stopping.cancel()
-        await asyncio.gather(following, stopping, return_exceptions=True)
-    if not following.cancelled():
-        following.result()
+    await until_stopped(sink.follow_for_ever(), stop, drain_s=DRAIN_S, on_stop=sink.wake)
 
 
 @dataclass(slots=True)
