@@ -13,7 +13,8 @@ import pymysql
 
 from cdc.errors import CdcError, PreflightError
 from cdc.jetstream import stream
-from cdc.mysql.connection import connect, translated
+from cdc.mysql.connection import connect, global_variables, translated
+from cdc.mysql.server import IDENTITY, MySqlServer, server_of
 from cdc.own_keys import position_keys
 from cdc.settings import Settings
 from cdc.telemetry import Log
@@ -25,16 +26,6 @@ from cdc_verify.stream_window import StreamWindow
 ANSWER_S = 10
 Use = Literal["walk", "settle"]
 """What a connection is for: both go on at the same time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MySqlServer:
-    """What a MySQL or MariaDB is: ``MySqlServer(mariadb=True, gtid=True, server="1")``."""
-
-    mariadb: bool
-    gtid: bool
-    server: str
-    """``server_uuid``, on MariaDB ``server_id``."""
 
 
 @dataclass(slots=True)
@@ -127,29 +118,18 @@ async def opened(settings: Settings, log: Log) -> AsyncIterator[Servers]:
 
 
 def mysql_server(settings: Settings) -> MySqlServer:
-    """Return what MySQL says of itself, in one query that needs no right; blocking.
+    """Return which server MySQL's address leads to; blocking.
 
     Raises:
         CdcError: it refuses or does not answer.
     """
     connection = connect(settings.mysql, read_timeout=ANSWER_S)
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SHOW GLOBAL VARIABLES WHERE Variable_name IN"
-                " ('version', 'gtid_mode', 'server_id', 'server_uuid')"
-            )
-            found = {str(name).lower(): str(value) for name, value in cursor.fetchall()}
+        return server_of(global_variables(connection, IDENTITY))
     except (pymysql.MySQLError, OSError) as error:
         raise translated(error, settings.mysql) from None
     finally:
         connection.close()
-    mariadb = "mariadb" in found["version"].lower()
-    return MySqlServer(
-        mariadb=mariadb,
-        gtid=mariadb or found.get("gtid_mode") == "ON",
-        server=found["server_id" if mariadb else "server_uuid"],
-    )
 
 
 def positions(settings: Settings, redis: RedisKeys) -> list[SinkPosition]:

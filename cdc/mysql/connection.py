@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pymysql
@@ -234,3 +235,17 @@ def _unreachable(url: Url, why: str) -> UnavailableError:
         f"MySQL at {url.address} does not answer: {why}",
         fix="start it, or correct the mysql setting (--mysql, CDC_MYSQL_URL)",
     )
+
+
+def global_variables(connection: Connection[Any], names: Sequence[str]) -> dict[str, str]:
+    """Return global variables by lower-case name, in one query that needs no right.
+
+    A variable that the server does not have is left out.
+
+    Raises:
+        pymysql.MySQLError: the connection broke.
+    """
+    places = ",".join(["%s"] * len(names))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({places})", names)
+        return {name.lower(): value for name, value in cursor.fetchall()}

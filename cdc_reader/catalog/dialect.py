@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cdc.mysql.server import is_mariadb
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -39,6 +41,6 @@ def dialect_of(version: str) -> Dialect:
     """
     numbers = re.match(r"[0-9.]+", version)
     return Dialect(
-        mariadb="mariadb" in version.lower(),
+        mariadb=is_mariadb(version),
         version=tuple(int(n) for n in numbers[0].split(".") if n) if numbers else (),
     )

@@ -20,8 +20,10 @@ from cdc.mysql.connection import (
     connect,
     connection_settings,
     current_user,
+    global_variables,
     translated,
 )
+from cdc.mysql.server import IDENTITY, server_of
 from cdc.url import Url
 from cdc_reader.binlog.dump_check import OLDEST, try_dump
 from cdc_reader.catalog.dialect import dialect_of
@@ -55,9 +57,7 @@ __all__ = [
 ]
 
 _VARIABLES = (
-    "version",
-    "server_id",
-    "server_uuid",
+    *IDENTITY,
     "log_bin",
     "binlog_format",
     "binlog_row_image",
@@ -69,7 +69,6 @@ _VARIABLES = (
     "binlog_expire_logs_auto_purge",
     "log_replica_updates",
     "log_slave_updates",
-    "gtid_mode",
     "max_allowed_packet",
     "lower_case_table_names",
     "basedir",
@@ -92,19 +91,14 @@ def server_facts(connection: Connection[Any]) -> ServerFacts:
     Raises:
         pymysql.MySQLError: the connection broke; see `translated`.
     """
-    names = ",".join(["%s"] * len(_VARIABLES))
-    with connection.cursor() as cursor:
-        cursor.execute(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})", _VARIABLES)
-        found = {name.lower(): value for name, value in cursor.fetchall()}
-    version_text = found["version"]
-    dialect = dialect_of(version_text)
-    mariadb = dialect.mariadb
+    found = global_variables(connection, _VARIABLES)
+    server = server_of(found)
     return ServerFacts(
-        mariadb=mariadb,
-        version=dialect.version,
-        version_text=version_text,
-        gtid=mariadb or found.get("gtid_mode") == "ON",
-        server=found["server_id"] if mariadb else found["server_uuid"],
+        mariadb=server.mariadb,
+        version=dialect_of(found["version"]).version,
+        version_text=found["version"],
+        gtid=server.gtid,
+        server=server.server,
         variables=found,
     )
 

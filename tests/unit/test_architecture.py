@@ -37,6 +37,7 @@ PURE = (
     "cdc_reader.catalog.key_overlap",
     "cdc_reader.snapshot.form",
     "cdc.mask",
+    "cdc.mysql.server",
     "cdc.message",
     "cdc.partition",
     "cdc.position",
