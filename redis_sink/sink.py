@@ -116,7 +116,7 @@ class _Sink:
         partition: int = 0,
     ) -> None:
         self._settings, self._tables = settings, tables
-        self._stop, self._log, self._meter = stop, log, meter
+        self._stop, self._log = stop, log
         several = settings.partitions
         self._planner = Planner(
             tables,

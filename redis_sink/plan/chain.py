@@ -61,7 +61,7 @@ class Chain:
         self.last_id, self.id_seq = id, seq
 
     def relation(self, seq: int, id: str, prev: str) -> Relation:
-        """Return how a message that does not name the last one relates to it.
+        """Return how a message, whose `prev` is given, relates to the last one.
 
         Raises:
             ValueError: `id` or `prev` is no id.
@@ -69,6 +69,8 @@ class Chain:
             EarlierEpoch: see `is_copy`.
         """
         of_message, before, last = parse_id(id), parse_id(prev), parse_id(self.last_id)
+        if prev == self.last_id:
+            return Relation.NEXT
         if of_message > last:
             # No message exists between `prev` and this one, so no change after the last one is
             # missing; the last one was a row of a snapshot that is read again.
@@ -107,10 +109,18 @@ class Chain:
         Raises:
             PositionLostError: it names messages that did not come, or is of another history.
         """
-        if last != self.last_id and parse_id(last) > parse_id(self.last_id):
-            self.gap(seq, f"the heartbeat there says that {last} was published")
+        self.check_published(seq, last, "heartbeat")
         if self.last_id and self.began and heartbeat.began not in (0, self.began):
             self.gap(seq, "the stream was started from scratch there")
+
+    def check_published(self, seq: int, last: str, what: str) -> None:
+        """Compare the last id that a heartbeat or refresh names with the last one that came.
+
+        Raises:
+            PositionLostError: it names a message that did not come.
+        """
+        if last != self.last_id and parse_id(last) > parse_id(self.last_id):
+            self.gap(seq, f"the {what} there says that {last} was published")
 
     def take_boundary(self, seq: int, heartbeat: Heartbeat) -> None:
         """Take the transaction boundary of a heartbeat that `check_boundary` accepts."""

@@ -225,11 +225,7 @@ class Planner:
     ) -> bool:
         """Return whether a message is the next one; note it where it is not."""
         try:
-            relation = (
-                Relation.NEXT
-                if prev == chain.last_id
-                else chain.relation(delivery[0], message.id, prev)
-            )
+            relation = chain.relation(delivery[0], message.id, prev)
         except ValueError:
             tally.refuse(delivery, "its id is not valid")
             return False
@@ -274,8 +270,7 @@ class Planner:
         seq, subject, body = delivery
         try:
             if subject == self._heartbeat:
-                heartbeat = decode_heartbeat(body)
-                self._boundary(chain, tally, seq, heartbeat)
+                self._boundary(chain, tally, seq, decode_heartbeat(body))
             elif subject == self._snapshot:
                 self._rows(chain, tally, delivery)
             elif subject == self._refresh:
@@ -351,8 +346,8 @@ class Planner:
         last = self._last_of(chain, boundary)
         if refresh.gap:
             chain.begin_after_gap(seq, boundary, last)
-        elif last != chain.last_id and parse_id(last) > parse_id(chain.last_id):
-            chain.gap(seq, f"the refresh there says that {last} was published")
+        else:
+            chain.check_published(seq, last, "refresh")
         tally.refreshing.begin(refresh, self._captured)
 
     def _boundary(self, chain: Chain, tally: Tally, seq: int, heartbeat: Heartbeat) -> None:

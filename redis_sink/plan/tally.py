@@ -105,9 +105,10 @@ class Tally:
             PositionLostError: it would end before the position that is applied already.
         """
         before, newest, begun = self._applied, self.newest, self.refreshing.begun
-        chain.check_end(deliveries[consumed - 1][0] if consumed else 0)
+        last_seq = deliveries[consumed - 1][0] if consumed else 0
+        chain.check_end(last_seq)
         commands = self.states.commands(self._refuse_hash)
-        seq = max(deliveries[consumed - 1][0] if consumed else 0, before.seq)
+        seq = max(last_seq, before.seq)
         return Batch(
             shared=self.states.shared,
             commands=[*commands, *self.refreshing.commands(self.states)],
