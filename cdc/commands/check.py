@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cdc.commands.options import WithSettings, joined, settled
+from cdc.commands.options import WithSettings, joined, json_option, settled
 from cdc.errors import UsageError
 
 EXAMPLES = """\
@@ -40,7 +40,7 @@ def check_command() -> click.Command:
             default="both",
             help="Check what this role needs [both].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
         click.Option(
             ["as_sql", "--fix-sql"],
             is_flag=True,
@@ -72,12 +72,12 @@ def _check(
     import asyncio
 
     from cdc.check import report as check_report
-    from cdc.check import servers as preflight
+    from cdc.check import servers
 
     if as_json and as_sql:
         raise UsageError("--json and --fix-sql are two outputs; keep one")
     settings = joined(settled(config, debug, role, flags)[0])
-    report = asyncio.run(preflight.ask(settings, role, thorough=True))
+    report = asyncio.run(servers.ask(settings, role, thorough=True))
     if as_json:
         click.echo(json.dumps(check_report.as_json(report, strict=strict)))
     elif as_sql:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import Argument, Group, WithSettings, prepared
+from cdc.commands.options import Argument, Group, WithSettings, json_option, prepared
 from cdc.errors import UsageError
 from cdc.settings import Settings
 from cdc.table import Table
@@ -57,7 +57,7 @@ letters.  A dead letter that belongs to no captured table cannot be repaired and
 
 def dead_command() -> click.Command:
     """Return the command with its parts."""
-    as_json = click.Option(["as_json", "--json"], is_flag=True, help="Print JSON.")
+    as_json = json_option()
     every = click.Option(["every", "--all"], is_flag=True, help="All dead letters.")
     yes = click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation.")
     about = "Number of a dead letter, as cdc dead list prints it."

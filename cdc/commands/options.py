@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ def _section(
 @contextlib.contextmanager
 def prepared(
     config: str | None, debug: bool, role: str, flags: dict[str, Any], *, joins: bool = True
-) -> Iterator[tuple[Any, Any, list[Any]]]:
+) -> Iterator[tuple[Settings, Log, list[Coroutine[Any, Any, None]]]]:
     """Load the settings, begin the log, start an embedded NATS and its watcher.
 
     Args:
@@ -154,18 +154,25 @@ def settled(
 ) -> tuple[Settings, Log]:
     """Load the settings and begin the log; for a command that starts nothing."""
     from cdc.check.exposed import exposed
-    from cdc.process import role as roles
-    from cdc.settings import load, settings_file
+    from cdc.settings import settings_file
     from cdc.telemetry import setup
 
-    if debug:
-        os.environ[roles.DEBUG] = "1"
+    settings = loaded(config, debug, flags)
     given = Path(config) if config else None
-    settings = load(flags, os.environ, given)
     log = setup(settings, "cdc" if role == "both" else role)
     for seen, fix in exposed(settings, flags, settings_file(os.environ, given)):
         log.warning(seen, fix=fix)
     return settings, log
+
+
+def loaded(config: str | None, debug: bool, flags: dict[str, Any]) -> Settings:
+    """Load the settings, and remember whether tracebacks are wanted."""
+    from cdc.process.role import DEBUG
+    from cdc.settings import load
+
+    if debug:
+        os.environ[DEBUG] = "1"
+    return load(flags, os.environ, Path(config) if config else None)
 
 
 def _embedded(
@@ -199,6 +206,11 @@ def _option(spec: Spec) -> click.Option:
         help=f"{spec.help} [{spec.default}]",
         shell_complete=completing(spec.kind) if isinstance(spec.kind, tuple) else None,
     )
+
+
+def json_option(help: str = "Print JSON.") -> click.Option:
+    """Return ``--json``, whose value is ``as_json``."""
+    return click.Option(["as_json", "--json"], is_flag=True, help=help)
 
 
 def completing(words: Iterable[str]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cdc.commands.options import WithSettings, prepared, settled
+from cdc.commands.options import WithSettings, json_option, prepared, settled
 from cdc.errors import UsageError
 
 EXAMPLES = """\
@@ -37,7 +37,7 @@ def purge_command() -> click.Command:
             ["dry_run", "--dry-run"], is_flag=True, help="Count the keys; remove nothing."
         ),
         click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation."),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "purge",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import WithSettings, prepared
+from cdc.commands.options import WithSettings, json_option, prepared
 from cdc.errors import UsageError
 from cdc.setting import nearest
 from cdc.settings import Settings
@@ -48,7 +48,7 @@ def refresh_command() -> click.Command:
             help="Refresh only this captured table, when there is no gap; repeat it for more.",
         ),
         click.Option(["yes", "--yes"], is_flag=True, help="Do not ask for confirmation."),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "refresh",

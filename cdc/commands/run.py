@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cdc.commands.options import WithSettings, prepared, settled
+from cdc.commands.options import WithSettings, json_option, prepared, settled
 from cdc.errors import UsageError
 
 ROLES = ("both", "reader", "sink")
@@ -34,7 +34,7 @@ def run_command() -> click.Command:
             is_flag=True,
             help="Print what would be published and written, and write nothing.",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="With --dry-run: print JSON."),
+        json_option("With --dry-run: print JSON."),
     ]
     return WithSettings(
         "run",
@@ -49,7 +49,7 @@ def run_command() -> click.Command:
 def _run(
     role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
 ) -> None:
-    from cdc.check import servers as preflight
+    from cdc.check import servers
     from cdc.process import role as roles
     from cdc.process import supervisor
 
@@ -61,7 +61,7 @@ def _run(
     if as_json:
         raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
     with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
-        tables = preflight.check(settings, role, log)
+        tables = servers.check(settings, role, log)
         jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
         if len(jobs) > 1:
             code = supervisor.supervise(jobs, tables, log, companions)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
-from cdc.commands.options import Argument, WithSettings, completing
+from cdc.commands.options import Argument, WithSettings, completing, json_option, loaded
 from cdc.errors import UsageError
 from cdc.setting_groups import lines, listed, names
-from cdc.settings import load
 
 EXAMPLES = """\
   cdc settings
@@ -39,7 +36,7 @@ def settings_command() -> click.Command:
             about="A group, or a setting or part of its name.",
             shell_complete=completing(names()),
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "settings",
@@ -54,11 +51,7 @@ def settings_command() -> click.Command:
 def _settings(
     word: str | None, as_json: bool, config: str | None, debug: bool, **flags: Any
 ) -> None:
-    from cdc.process.role import DEBUG
-
-    if debug:
-        os.environ[DEBUG] = "1"
-    settings = load(flags, os.environ, Path(config) if config else None)
+    settings = loaded(config, debug, flags)
     try:
         found = listed(settings, word or "")
     except LookupError as error:

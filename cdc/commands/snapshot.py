@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import WithSettings, prepared
+from cdc.commands.options import WithSettings, json_option, prepared
 from cdc.errors import UsageError
 from cdc.settings import Settings
 from cdc.table import Table
@@ -55,7 +55,7 @@ def snapshot_command() -> click.Command:
         click.Option(
             ["no_wait", "--no-wait"], is_flag=True, help="Announce the snapshot and return."
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "snapshot",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import WithSettings, joined, settled
+from cdc.commands.options import WithSettings, joined, json_option, settled
 from cdc.errors import UnavailableError
 from cdc.settings import Settings
 
@@ -48,7 +48,7 @@ def status_command() -> click.Command:
             metavar="[SECONDS]",
             help="Refresh every SECONDS; one line per refresh when not on a terminal [2].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
         click.Option(
             ["is_check", "--check"], is_flag=True, help="Exit with monitoring-plugin codes (0-3)."
         ),

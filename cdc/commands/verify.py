@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc.commands.options import WithSettings, prepared
+from cdc.commands.options import WithSettings, json_option, prepared
 from cdc.commands.refresh import captured
 from cdc.settings import Settings
 
@@ -82,7 +82,7 @@ def verify_command() -> click.Command:
             metavar="SECONDS",
             help="Timeout while the sink makes no progress [60].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "verify",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cdc.commands.options import WithSettings, settled
+from cdc.commands.options import WithSettings, json_option, settled
 from cdc.settings import Settings
 
 EXAMPLES = """\
@@ -43,7 +43,7 @@ def wait_command() -> click.Command:
             metavar="SECONDS",
             help="Timeout; 0: check once [10].",
         ),
-        click.Option(["as_json", "--json"], is_flag=True, help="Print JSON."),
+        json_option(),
     ]
     return WithSettings(
         "wait",

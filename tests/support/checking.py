@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cdc.check import servers as preflight
 from cdc.check.finding import Finding, Report
+from cdc.check.servers import ask
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
 from cdc.jetstream.stream import api, close, connect
 from cdc.settings import load
@@ -45,7 +45,7 @@ def check(*servers: Server | str, role: str = "both", **flags: Any) -> Report:
         name: str(v) if isinstance(v, int) and v is not True else v for name, v in flags.items()
     }
     settings = load(urls | given, {})
-    return asyncio.run(preflight.ask(settings, role, thorough=True))
+    return asyncio.run(ask(settings, role, thorough=True))
 
 
 def found(report: Report, server: str) -> dict[str, Finding]:
