@@ -20,13 +20,13 @@ import msgspec
 from cdc.errors import FencedError, PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
+from cdc.mysql.connection import translated
 from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.table_list import Naming
 from cdc.telemetry import Log, Meter
 from cdc_reader.binlog.source import SILENCE_S, Source
-from cdc_reader.catalog import facts
 from cdc_reader.messages.chains import Run
 from cdc_reader.publish.beat import Beat
 from cdc_reader.publish.publisher import Publisher
@@ -395,7 +395,7 @@ def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:
         lambda: chunk_connection(settings),
         mariadb=server.mariadb,
         gtid=server.newest.gtid_set is not None,
-        translate=lambda error: facts.translated(error, settings.mysql),
+        translate=lambda error: translated(error, settings.mysql),
     )
 
 

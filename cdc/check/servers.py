@@ -129,34 +129,38 @@ def _named(settings: Settings) -> Sequence[Table]:
 def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
     import pymysql
 
-    from cdc_reader.catalog import facts as catalog
+    from cdc.mysql.connection import connect, translated
+    from cdc_reader.catalog.facts import check_rights, server_facts, server_state
+    from cdc_reader.catalog.source_check import check_retention, check_source, check_state, notes
+    from cdc_reader.catalog.table_check import check_tables
+    from cdc_reader.catalog.tables import find_tables
 
     try:
-        connection = catalog.connect(settings.mysql)
+        connection = connect(settings.mysql)
     except CdcError as error:
         report.findings.append(_of_mysql(error))
         return
     try:
-        facts = catalog.server_facts(connection)
+        facts = server_facts(connection)
         report.servers["mysql"] = f"{facts.kind} {facts.version_text} at {settings.mysql.address}"
-        report.findings += catalog.check_source(facts)
+        report.findings += check_source(facts)
         if not thorough:
-            report.findings += catalog.check_retention(facts)
-        report.findings += catalog.check_rights(connection, facts, settings.mysql)
-        report.tables, found = catalog.find_tables(connection, settings)
+            report.findings += check_retention(facts)
+        report.findings += check_rights(connection, facts, settings.mysql)
+        report.tables, found = find_tables(connection, settings)
         report.findings += found
-        state = catalog.server_state(connection, facts)
-        report.findings += catalog.check_state(facts, state, report.tables, settings.server_id)
-        report.findings += catalog.check_tables(connection, settings, report.tables)
+        state = server_state(connection, facts)
+        report.findings += check_state(facts, state, report.tables, settings.server_id)
+        report.findings += check_tables(connection, settings, report.tables)
         if thorough:
-            report.notes += catalog.notes(facts, state, settings.server_id)
+            report.notes += notes(facts, state, settings.server_id)
             _size(connection, settings, report)
             snapshot_s = sum(size.snapshot_s for size in report.sizes.values())
-            report.findings += catalog.check_retention(facts, snapshot_s)
+            report.findings += check_retention(facts, snapshot_s)
     except CdcError as error:
         report.findings.append(_of_mysql(error))
     except (pymysql.MySQLError, OSError) as error:
-        report.findings.append(_of_mysql(catalog.translated(error, settings.mysql)))
+        report.findings.append(_of_mysql(translated(error, settings.mysql)))
     finally:
         connection.close()
 

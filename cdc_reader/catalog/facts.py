@@ -17,11 +17,8 @@ from cdc.check.finding import Finding, Fix, of_error
 from cdc.errors import PermissionDenied, PositionLostError, PreflightError, UnavailableError
 from cdc.mysql.connection import (
     STATEMENT_REFUSED,
-    connect,
-    connection_settings,
     current_user,
     global_variables,
-    translated,
 )
 from cdc.mysql.server import IDENTITY, server_of
 from cdc.url import Url
@@ -30,31 +27,8 @@ from cdc_reader.catalog.dialect import dialect_of
 from cdc_reader.catalog.source_check import (
     ServerFacts,
     ServerState,
-    check_retention,
     check_source,
-    check_state,
-    notes,
 )
-from cdc_reader.catalog.table_check import check_tables
-from cdc_reader.catalog.tables import find_tables, resolve_tables
-
-__all__ = [
-    "ServerFacts",
-    "ServerState",
-    "check_retention",
-    "check_rights",
-    "check_source",
-    "check_state",
-    "check_tables",
-    "connect",
-    "connection_settings",
-    "find_tables",
-    "notes",
-    "resolve_tables",
-    "server_facts",
-    "server_state",
-    "translated",
-]
 
 _VARIABLES = (
     *IDENTITY,

@@ -21,11 +21,12 @@ from cdc.check.nats_rights import Refusals
 from cdc.errors import PositionLostError
 from cdc.jetstream import stream
 from cdc.message import KeyRange
+from cdc.mysql.connection import connect, translated
 from cdc.position import MySqlGtidSet, Position, Watermark, file_number
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc_reader.catalog import facts as catalog
-from cdc_reader.catalog.facts import ServerFacts
+from cdc_reader.catalog.facts import server_facts
+from cdc_reader.catalog.source_check import ServerFacts
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.queries.tail import FIRST_EVENT, binlog_files, follow, opened
 from cdc_reader.resume.resume import ServerLog
@@ -127,15 +128,15 @@ async def _begins(settings: Settings, log: ServerLog, files: Sequence[tuple[str,
 
 
 def _asked(settings: Settings) -> tuple[ServerFacts, ServerLog, list[tuple[str, int]]]:
-    connection = catalog.connect(settings.mysql)
+    connection = connect(settings.mysql)
     try:
-        facts = catalog.server_facts(connection)
+        facts = server_facts(connection)
         log = read_server_log(
             connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
         )
         return facts, log, binlog_files(connection)
     except (pymysql.MySQLError, OSError) as error:
-        raise catalog.translated(error, settings.mysql) from None
+        raise translated(error, settings.mysql) from None
     finally:
         connection.close()
 
@@ -191,7 +192,7 @@ def _rows(
         lambda: chunk_connection(settings),
         mariadb=facts.mariadb,
         gtid=gtid,
-        translate=lambda error: catalog.translated(error, settings.mysql),
+        translate=lambda error: translated(error, settings.mysql),
     )
     assembler.runs, read_rows = [], 0
     try:

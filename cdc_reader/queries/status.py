@@ -13,10 +13,11 @@ import pymysql
 from pymysql.connections import Connection
 
 from cdc.errors import PreflightError
+from cdc.mysql.connection import connect, translated
 from cdc.settings import Settings
 from cdc.status.report import BinlogState
-from cdc_reader.catalog import facts as catalog
-from cdc_reader.catalog.facts import ServerFacts
+from cdc_reader.catalog.facts import server_facts
+from cdc_reader.catalog.source_check import ServerFacts
 from cdc_reader.resume.server_log import log_status, not_purged
 
 T = TypeVar("T")
@@ -80,11 +81,11 @@ def source(settings: Settings, tables: Collection[str]) -> BinlogState:
 
 
 def _asked(settings: Settings, ask: Callable[[Connection, ServerFacts], T]) -> T:
-    connection = catalog.connect(settings.mysql, read_timeout=READ_TIMEOUT_S)
+    connection = connect(settings.mysql, read_timeout=READ_TIMEOUT_S)
     try:
-        return ask(connection, catalog.server_facts(connection))
+        return ask(connection, server_facts(connection))
     except (pymysql.MySQLError, OSError) as error:
-        raise catalog.translated(error, settings.mysql) from None
+        raise translated(error, settings.mysql) from None
     finally:
         connection.close()
 

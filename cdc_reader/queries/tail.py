@@ -17,13 +17,15 @@ from pymysql.connections import Connection
 
 from cdc.check.finding import together
 from cdc.errors import PositionLostError, UsageError
+from cdc.mysql.connection import connect, translated
 from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.source import Source
-from cdc_reader.catalog import facts as catalog
-from cdc_reader.catalog.facts import ServerFacts
+from cdc_reader.catalog.facts import check_rights, server_facts
+from cdc_reader.catalog.source_check import ServerFacts, check_source
+from cdc_reader.catalog.tables import resolve_tables
 from cdc_reader.messages.chains import Run
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.resume import Resume
@@ -128,17 +130,17 @@ async def follow(
 
 
 def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, ...], Begin]:
-    connection = catalog.connect(settings.mysql)
+    connection = connect(settings.mysql)
     try:
-        facts = catalog.server_facts(connection)
-        found = catalog.check_source(facts)
-        found += catalog.check_rights(connection, facts, settings.mysql)
+        facts = server_facts(connection)
+        found = check_source(facts)
+        found += check_rights(connection, facts, settings.mysql)
         if errors := [finding.error() for finding in found if finding.stops]:
             raise together(errors)
-        tables = catalog.resolve_tables(connection, settings)
+        tables = resolve_tables(connection, settings)
         return facts, tables, _begin(connection, facts, begin)
     except (pymysql.MySQLError, OSError) as error:
-        raise catalog.translated(error, settings.mysql) from None
+        raise translated(error, settings.mysql) from None
     finally:
         connection.close()
 

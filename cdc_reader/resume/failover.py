@@ -15,9 +15,11 @@ import pymysql
 from cdc.check.finding import together
 from cdc.jetstream.connection import Connection
 from cdc.message import Heartbeat
+from cdc.mysql.connection import connect, translated
 from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.settings import Settings
-from cdc_reader.catalog import facts as catalog
+from cdc_reader.catalog.facts import check_rights, server_facts
+from cdc_reader.catalog.source_check import check_source
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import ServerLog, Tail
 from cdc_reader.resume.server_log import (
@@ -43,13 +45,11 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
             would be lost or guessed.
         UnavailableError, PermissionDenied: it cannot be asked.
     """
-    connection = catalog.connect(settings.mysql)
+    connection = connect(settings.mysql)
     try:
-        facts = catalog.server_facts(connection)
+        facts = server_facts(connection)
         if heartbeat is not None and heartbeat.server != facts.server:
-            found = catalog.check_source(facts) + catalog.check_rights(
-                connection, facts, settings.mysql
-            )
+            found = check_source(facts) + check_rights(connection, facts, settings.mysql)
             if errors := [finding.error() for finding in found if finding.stops]:
                 raise together(errors)
         elif heartbeat is not None and facts.gtid and not facts.mariadb:
@@ -69,7 +69,7 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
             log = replace(log, file=file_start(connection, file))
         return log, next_event
     except pymysql.MySQLError as error:
-        raise catalog.translated(error, settings.mysql) from None
+        raise translated(error, settings.mysql) from None
     finally:
         connection.close()
 

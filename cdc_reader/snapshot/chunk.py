@@ -20,10 +20,10 @@ from pymysql.connections import Connection
 
 from cdc.errors import CdcError, PositionLostError, UnavailableError
 from cdc.message import KeyRange
+from cdc.mysql.connection import connect
 from cdc.position import MySqlGtidSet, Watermark, file_number
 from cdc.settings import Settings
 from cdc.table import Column, Table
-from cdc_reader.catalog import facts
 from cdc_reader.resume.server_log import VISIBLE_WAIT_S, log_status, not_purged
 from cdc_reader.rows.result_set import fetch_rows
 from cdc_reader.rows.select_codec import CONNECTION, SelectCodec, SelectedRow
@@ -199,7 +199,7 @@ def chunk_connection(settings: Settings) -> Any:
     Raises:
         CdcError: MySQL does not answer, or refuses.
     """
-    return facts.connect(settings.mysql, **CONNECTION)
+    return connect(settings.mysql, **CONNECTION)
 
 
 def about_rows(connection: Connection, table: Table, wanted: KeyRange) -> int:

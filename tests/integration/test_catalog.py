@@ -12,10 +12,14 @@ from pymysql.connections import Connection
 
 from cdc.demo.servers import PASSWORD, MariaDB, MySQL
 from cdc.errors import PermissionDenied, PreflightError, UsageError
+from cdc.mysql.connection import connect
 from cdc.settings import Settings, load
 from cdc.table import Table
 from cdc.url import parse_url
-from cdc_reader.catalog import facts as catalog
+from cdc_reader.catalog.facts import check_rights, server_facts
+from cdc_reader.catalog.source_check import check_source
+from cdc_reader.catalog.table_check import check_tables
+from cdc_reader.catalog.tables import resolve_tables
 
 
 class Source:
@@ -43,8 +47,8 @@ class Source:
 
     def resolve(self, settings: Settings) -> tuple[Table, ...]:
         """Resolve tables on a connection of its own."""
-        with catalog.connect(settings.mysql) as connection:
-            return catalog.resolve_tables(connection, settings)
+        with connect(settings.mysql) as connection:
+            return resolve_tables(connection, settings)
 
 
 @pytest.fixture
@@ -57,10 +61,10 @@ def source(any_server: MySQL | MariaDB) -> Iterator[Source]:
 
 def test_facts_tell_the_flavours_apart(any_server: MySQL | MariaDB) -> None:
     """Version, GTIDs, and whose coordinates the binlog's are."""
-    with catalog.connect(parse_url(any_server.url, ("mysql",))) as connection:
-        facts = catalog.server_facts(connection)
+    with connect(parse_url(any_server.url, ("mysql",))) as connection:
+        facts = server_facts(connection)
 
-    assert catalog.check_source(facts) == []
+    assert check_source(facts) == []
     assert facts.gtid
     assert facts.version == tuple(int(part) for part in any_server.version.split("."))
     if isinstance(any_server, MariaDB):
@@ -101,8 +105,8 @@ def test_names_are_bound_and_quoted(source: Source) -> None:
     source.sql("CREATE TABLE {s}.`a``b'; --` (`i``d` INT PRIMARY KEY)")
     settings = source.settings("{s}.a`b'; --")
     (found,) = source.resolve(settings)
-    with catalog.connect(settings.mysql) as connection:
-        assert catalog.check_tables(connection, settings, (found,)) == []
+    with connect(settings.mysql) as connection:
+        assert check_tables(connection, settings, (found,)) == []
     with pytest.raises(UsageError, match="has no table"):
         source.resolve(source.settings("x' OR '1'='1"))
 
@@ -176,9 +180,9 @@ def login(source: Source, *grants: str) -> str:
 def rights_missing(source: Source, user: str) -> list[str]:
     """Return what `check_rights` finds for a user."""
     settings = source.settings("{s}.t", user=user)
-    with catalog.connect(settings.mysql) as connection:
-        facts = catalog.server_facts(connection)
-        return [f.fix.text() for f in catalog.check_rights(connection, facts, settings.mysql)]
+    with connect(settings.mysql) as connection:
+        facts = server_facts(connection)
+        return [f.fix.text() for f in check_rights(connection, facts, settings.mysql)]
 
 
 def test_rights_are_found_by_trying(source: Source) -> None:
@@ -212,10 +216,10 @@ def test_select_is_asked_for_only_where_rows_are_read(source: Source) -> None:
     source.sql(f"CREATE USER {user}@'%'", f"GRANT INSERT ON {{s}}.t TO {user}@'%'")
     settings = source.settings("{s}.t", user=user)
     without = load({"mysql": settings.mysql.reveal(), "snapshot": False}, {})
-    with catalog.connect(settings.mysql) as connection:
-        tables = catalog.resolve_tables(connection, settings)
-        (finding,) = catalog.check_tables(connection, settings, tables)
-        assert catalog.check_tables(connection, without, tables) == []
+    with connect(settings.mysql) as connection:
+        tables = resolve_tables(connection, settings)
+        (finding,) = check_tables(connection, settings, tables)
+        assert check_tables(connection, without, tables) == []
 
     assert isinstance(finding.error(), PermissionDenied)
 
@@ -226,7 +230,7 @@ def test_select_is_asked_for_only_where_rows_are_read(source: Source) -> None:
 def encrypted(server: MySQL, options: str) -> bool:
     """Connect with these options; return whether the connection is encrypted."""
     url = parse_url(f"{server.url}?{options}", ("mysql",))
-    connection: Connection[Any] = catalog.connect(url)
+    connection: Connection[Any] = connect(url)
     with connection, connection.cursor() as cursor:
         cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
         row = cursor.fetchone()

@@ -12,10 +12,11 @@ import pytest
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import UsageError
 from cdc.message import KeyRange
+from cdc.mysql.connection import connect
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.settings import load
 from cdc.table import Table
-from cdc_reader.catalog import facts
+from cdc_reader.catalog.tables import resolve_tables
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import ChunkReader, about_rows, chunk_connection
 from cdc_reader.snapshot.key_range import Key
@@ -83,8 +84,8 @@ class Tables:
                     cursor.execute(f"INSERT INTO {table} VALUES ({row}, {n})")
         tables = tuple(f"{SCHEMA}.{name}" for name in KEYS)
         self.settings = load({"mysql": server.url, "tables": tables}, {})
-        with closing(facts.connect(self.settings.mysql)) as connection:
-            found = facts.resolve_tables(connection, self.settings)
+        with closing(connect(self.settings.mysql)) as connection:
+            found = resolve_tables(connection, self.settings)
         self.tables = {table.name: table for table in found}
         self.reader = ChunkReader(
             lambda: chunk_connection(self.settings), mariadb=self.mariadb, gtid=not self.mariadb
@@ -162,9 +163,9 @@ def test_a_server_says_about_how_many_rows_a_range_has(tables: Tables) -> None:
         rows = [(n, chance.random()) for n in range(1, 2001)]
         cursor.executemany("INSERT INTO many VALUES (%s, %s)", rows)
         cursor.execute("ANALYZE TABLE many")
-    with closing(facts.connect(tables.settings.mysql)) as found:
+    with closing(connect(tables.settings.mysql)) as found:
         settings = load({"mysql": tables.server.url, "tables": (f"{SCHEMA}.many",)}, {})
-        (table,) = facts.resolve_tables(found, settings)
+        (table,) = resolve_tables(found, settings)
     with closing(chunk_connection(tables.settings)) as connection:
         assert 1000 < about_rows(connection, table, KeyRange()) < 4000
         assert about_rows(connection, table, KeyRange(first=("11",), last=("20",))) <= 20

@@ -14,8 +14,9 @@ from cdc.errors import (
     UnavailableError,
     UsageError,
 )
+from cdc.mysql.connection import translated
 from cdc.url import parse_url
-from cdc_reader.catalog.facts import ServerFacts, check_retention, check_source, translated
+from cdc_reader.catalog.source_check import ServerFacts, check_retention, check_source
 
 URL = parse_url("mysql://ada:Kanarienvogel@db.example/shop", ("mysql",))
 GOOD = {
