@@ -11,25 +11,13 @@ import pytest
 from cdc.errors import PreflightError
 from cdc.key import parse_template
 from cdc.mask import Mask, MaskKey
-from cdc.table import Column, Table
 from cdc_verify.expected import Expected
 from cdc_verify.inverse import EVERY_ROW, Inverse
+from tests.support.planned import a_table
 
 SECRET = b"a secret of sixteen bytes or more"
 KINDS = {"id": "int", "name": "varchar", "email": "varchar", "born": "date", "more": "json"}
-TABLE = Table(
-    schema="shop",
-    name="users",
-    columns=tuple(
-        Column(name=name, data_type=kind, column_type=kind, charset=None, nullable=True)
-        for name, kind in KINDS.items()
-    ),
-    identity=("id",),
-    chunk_key=("id",),
-    key=parse_template("users:{id}", schema="shop", table="users", pk=("id",)),
-    value_column=None,
-    model="string",
-)
+TABLE = a_table(key="users:{id}", columns=KINDS)
 ROW = (b"7", b'A "x"', b"a@b", b"1815-12-10", b'{"a": [1, "b c"]}', b"7")
 
 

@@ -9,10 +9,11 @@ import pytest
 from cdc.errors import PreflightError
 from cdc.key import KeyTemplate, parse_template
 from cdc.mask import Mask
-from cdc.table import Column, Index, Table
+from cdc.table import Index
 from cdc_verify.expected import Expected
 from cdc_verify.parted import Parted, expected_of
 from cdc_verify.parts import Part, part_of
+from tests.support.planned import a_table
 
 KINDS = {"id": "int", "name": "varchar", "email": "varchar", "born": "date", "rate": "float"}
 
@@ -22,19 +23,7 @@ def template(text: str) -> KeyTemplate:
     return parse_template(text, schema="shop", table="users", pk=("id",), may_be_constant=True)
 
 
-PLAIN = Table(
-    schema="shop",
-    name="users",
-    columns=tuple(
-        Column(name=name, data_type=kind, column_type=kind, charset=None, nullable=True)
-        for name, kind in KINDS.items()
-    ),
-    identity=("id",),
-    chunk_key=("id",),
-    key=template("users:{id}"),
-    value_column="email",
-    model="string",
-)
+PLAIN = a_table(key="users:{id}", columns=KINDS, value="email")
 FIELD = dataclasses.replace(PLAIN, model="hash", field=template("{name}"))
 BY_RATE = Index(kind="zset", key=template("by:{name}"), score="rate", member=None)
 

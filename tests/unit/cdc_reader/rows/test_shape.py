@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdc.key import KeyTemplate, parse_template
 from cdc.mask import Mask, MaskKey
-from cdc.table import Column, Index, Table
+from cdc.table import Index, Table
 from cdc_reader.rows.shape import (
     NullKey,
     RowShaper,
@@ -25,6 +25,7 @@ from cdc_reader.rows.shape import (
     target_of,
     value_columns,
 )
+from tests.support.planned import a_table
 
 KINDS = {"id": "int", "user": "int", "name": "varchar", "at": "datetime"}
 NAMES = tuple(KINDS)
@@ -44,19 +45,7 @@ def index(kind: Any, key: str, score: str | None = None, member: str | None = No
     )  # fmt: skip
 
 
-PLAIN = Table(
-    schema="shop",
-    name="orders",
-    columns=tuple(
-        Column(name=name, data_type=kind, column_type=kind, charset=None, nullable=True)
-        for name, kind in KINDS.items()
-    ),
-    identity=("id",),
-    chunk_key=("id",),
-    key=template("orders:{id}"),
-    value_column=None,
-    model="string",
-)
+PLAIN = a_table("orders", key="orders:{id}", columns=KINDS)
 OF = index("set", "of:{user}")
 BY = index("zset", "by:{user}", "at", "{name}")
 ROW: dict[str, Any] = {"id": 7, "user": 1, "name": 'A"', "at": "1970-01-01T00:01:00"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from cdc.key import parse_template
 from cdc.mask import Mask
-from cdc.table import Column, Table
+from cdc.table import Column
 from cdc_reader.snapshot.table_size import large_columns, value_length
+from tests.support.planned import a_table
 
 
 def column(data_type: str) -> Column:
@@ -41,19 +43,8 @@ def test_a_number_counts_more_on_average_than_at_least() -> None:
 def test_columns_that_may_hold_more_than_a_message() -> None:
     """By their type, not by what they hold now; not those that are masked or left out."""
     kinds = {"id": "int", "t": "text", "m": "mediumtext", "b": "longblob", "j": "json"}
-    columns = tuple(
-        Column(name=name, data_type=kind, column_type=kind, charset=None, nullable=True)
-        for name, kind in kinds.items()
-    )
-    table = Table(
-        schema="shop",
-        name="users",
-        columns=columns,
-        identity=("id",),
-        chunk_key=("id",),
-        key=parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",)),
-        value_column=None,
-        model="string",
+    table = dataclasses.replace(
+        a_table(columns=kinds),
         fields=(("id", "id"), ("t", "t"), ("m", "m"), ("j", "j")),
         masks=(("j", Mask(kind="hash")),),
     )
