@@ -15,6 +15,7 @@ from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc_reader.resume.resume import FileStart, ServerLog
 
 VISIBLE_WAIT_S = 10
+EVENTS_AT_ONCE = 1000
 _EXECUTING_COMMAND = 1220
 _GTID_NEXT = re.compile(r"GTID_NEXT= *'([^']+:\d+)'")
 _OWNER = re.compile(r"#\d+")
@@ -27,7 +28,8 @@ def read_server_log(
     """Return what the server's binlog holds.
 
     Args:
-        exact: its GTID set has everything before the newest position.
+        exact: its GTID set has everything before the newest position, and nothing that begins
+            there.
 
     Raises:
         UnavailableError: MySQL does not finish a commit.
@@ -50,7 +52,10 @@ def read_server_log(
             cursor.execute("SELECT @@global.gtid_binlog_state")
             state = MariaDbState(_text((cursor.fetchone() or ("",))[0]))
         elif gtid:
-            gtid_set = _executed_up_to_now(cursor) if exact else executed
+            gtid_set = executed
+            if exact:
+                gtid_set = _executed_up_to_now(cursor)
+                offset = _after_executed(cursor, file, offset, MySqlGtidSet.parse(gtid_set))
             cursor.execute("SELECT @@global.gtid_purged")
             purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
     newest = Position(file=file, offset=offset, gtid_set=gtid_set)
@@ -77,6 +82,37 @@ def _executed_up_to_now(cursor: Cursor) -> str:
             raise UnavailableError(f"MySQL has not committed {owned[:80]} yet")
     cursor.execute("SELECT @@global.gtid_executed")
     return _text((cursor.fetchone() or ("",))[0])
+
+
+def _after_executed(cursor: Cursor, file: str, offset: int, executed: MySqlGtidSet) -> int:
+    """Return where the first transaction after a place begins that the set lacks.
+
+    The set was asked for after the place, so it may have what was committed in between.  A reader
+    that is cut off before it moves would find an older transaction at its place, as after a RESET.
+
+    Raises:
+        UnavailableError: a statement between has text that is not UTF-8; ask for a newer place.
+    """
+    while True:
+        try:
+            cursor.execute(
+                "SHOW BINLOG EVENTS IN %s FROM %s LIMIT %s", (file, offset, EVENTS_AT_ONCE)
+            )
+            events = cursor.fetchall()
+        except UnicodeDecodeError:
+            raise UnavailableError(f"the binlog at {file}:{offset} cannot be shown yet") from None
+        except pymysql.MySQLError as error:
+            if error.args and error.args[0] in STATEMENT_REFUSED:
+                return offset
+            raise
+        for _, begin, kind, _, end, text in events:
+            if "gtid" in _text(kind).lower():
+                gtid = _GTID_NEXT.search(_text(text))
+                if gtid is None or gtid[1] not in executed:
+                    return int(begin)
+            offset = int(end)
+        if len(events) < EVENTS_AT_ONCE:
+            return offset
 
 
 def wait_until_visible(connection: Connection, gtid_set: str) -> None:

@@ -48,7 +48,7 @@ def test_a_large_value_in_a_table_that_is_not_captured_takes_no_memory(
             )
         )
         process = pipeline.run()
-        wait_for("a position", lambda: client.exists("cdc:default:position") == 1)
+        wait_for("all tables", lambda: '"rows read"' in process.text())
 
         cursor.execute("INSERT INTO marks VALUES (1, 0)")
         if kind == 0:

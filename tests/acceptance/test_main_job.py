@@ -160,7 +160,7 @@ def test_one_transaction_of_a_million_rows_stays_in_bounds(
     )
     with pipeline:
         process = pipeline.run()
-        wait_for("a position", lambda: client.exists("cdc:default:position") == 1)
+        wait_for("all tables", lambda: '"rows read"' in process.text())
         with mysql.connect("shop") as connection, connection.cursor() as cursor:
             cursor.execute("SET SESSION cte_max_recursion_depth = 1000000")
             cursor.execute(

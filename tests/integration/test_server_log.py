@@ -5,14 +5,17 @@ from __future__ import annotations
 import struct
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
+from pymysql.connections import Connection
+from pymysql.cursors import Cursor
 
 from cdc.demo.servers import MySQL
 from cdc.errors import UnavailableError
 from cdc_reader.resume import server_log
 from cdc_reader.resume.resume import ServerLog
-from cdc_reader.resume.server_log import event_at, read_server_log
+from cdc_reader.resume.server_log import event_at, log_status, read_server_log
 from tests.support.pipeline import wait_for
 
 
@@ -41,6 +44,44 @@ def test_what_is_being_committed_is_waited_for(mysql: MySQL) -> None:
         cursor.execute("SET gtid_next = 'AUTOMATIC'")
 
         assert gtid in (answer.result().newest.gtid_set or "")
+
+
+def test_nothing_that_begins_at_the_place_is_in_the_set(
+    mysql: MySQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed between the two questions is passed, up to the first that the set lacks."""
+    monkeypatch.setattr(server_log, "EVENTS_AT_ONCE", 3)
+    uid, later = uuid.uuid4(), uuid.uuid4()
+    with ExitStack() as stack:
+        held, other, look = (stack.enter_context(mysql.connect()) for _ in range(3))
+        threads = stack.enter_context(ThreadPoolExecutor(1))
+        cursor = stack.enter_context(held.cursor())
+        cursor.execute("CREATE DATABASE place")
+        cursor.execute("CREATE TABLE place.t (n INT PRIMARY KEY)")
+        before = newest_offset(look)
+        cursor.execute(f"SET gtid_next = '{uid}:1'")
+        answer = threads.submit(asked, mysql)
+        wait_for("the wait", lambda: is_waited_for(mysql))
+        with other.cursor() as others:
+            for number in range(4):
+                others.execute("INSERT INTO place.t VALUES (%s)", (number,))
+        cursor.execute("BEGIN")
+        cursor.execute("COMMIT")
+        newest = answer.result().newest
+        cursor.execute(f"SET gtid_next = '{later}:1'")
+        cursor.execute("BEGIN")
+        cursor.execute("COMMIT")
+
+        assert newest.offset > before
+        assert newest.gtid_set is not None
+        assert f"{uid}:1" in newest.gtid_set
+        assert f"{later}:1" in str(event_at(look, newest.file, newest.offset))
+
+
+def newest_offset(connection: Connection[Cursor]) -> int:
+    """Return where the newest file ends."""
+    with connection.cursor() as cursor:
+        return log_status(cursor)[1]
 
 
 def test_a_commit_that_does_not_end_is_said(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> None:
