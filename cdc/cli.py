@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import click
 
-from cdc.commands.check import check_command
 from cdc.commands.completion import COMPLETING, completion_command
 from cdc.commands.dead import dead_command
 from cdc.commands.options import ExamplesFirst, Group
 from cdc.commands.purge import purge_command
 from cdc.commands.refresh import refresh_command
-from cdc.commands.run import run_command
 from cdc.commands.settings import settings_command
 from cdc.commands.snapshot import snapshot_command
+from cdc.commands.start.check import check_command
+from cdc.commands.start.run import run_command
 from cdc.commands.status import status_command
 from cdc.commands.tail import tail_command
 from cdc.commands.verify import verify_command

@@ -43,7 +43,7 @@ SAVE_EVERY_S = 1.0
 
 
 class Shown(Protocol):
-    """Where progress is shown: a `cdc.progress.Progress`."""
+    """Where progress is shown: a `cdc.status.progress.Progress`."""
 
     def show(self, done: int) -> None:
         """Show how many rows or keys have been compared in total."""

@@ -55,7 +55,7 @@ def _purge(
     import asyncio
 
     from cdc.check import servers
-    from cdc.progress import Progress
+    from cdc.status.progress import Progress
     from redis_sink.queries.purge import purge
 
     if not flags.get("tables"):

@@ -119,7 +119,7 @@ def run(
 def _wait(settings: Settings, refresh: Refresh, about: dict[str, int], log: Log) -> None:
     import asyncio
 
-    from cdc.progress import Progress
+    from cdc.status.progress import Progress
     from cdc_reader.snapshot.refresh import read_to_the_end
 
     total = sum(about.values())

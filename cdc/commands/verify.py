@@ -124,7 +124,7 @@ def run(
     import asyncio
 
     from cdc.check import servers
-    from cdc.progress import Progress
+    from cdc.status.progress import Progress
     from cdc_reader.snapshot.refresh import announce, is_done
     from cdc_verify.once import verify
     from cdc_verify.repair import RowReading

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdc.check.estimate import bytes_text
 from cdc.message import OPERATIONS, SNAPSHOT
-from cdc.progress import in_words
+from cdc.status.progress import in_words
 from cdc.status.report import OLDER_FORMS, differences
 
 WIDTH = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cdc.progress import LINE_EVERY_S, Pace
+from cdc.status.progress import LINE_EVERY_S, Pace
 from cdc.telemetry import Log
 from cdc_reader.snapshot.snapshot import Snapshot
 

@@ -54,7 +54,7 @@ def _run(
     from cdc.process import supervisor
 
     if dry_run:
-        from cdc.commands.dry_run import run
+        from cdc.commands.start.dry_run import run
 
         settings, _ = settled(config, debug, role, flags)
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from cdc.progress import RATE_OVER_S, Pace, Progress
+from cdc.status.progress import RATE_OVER_S, Pace, Progress
 
 
 class Clock:
