@@ -15,7 +15,7 @@ from cdc.table_settings import TABLE_HELP, TABLE_SHARED
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "servers": ("mysql", "nats", "redis"),
-    "tables": ("tables",),
+    "tables": ("tables", "exclude_tables"),
     "pipeline": ("pipeline", "stream", "subject_prefix", "partitions", "sinks"),
     "behaviour": ("snapshot", "adopt", "bare_messages", "on_schema_change", "on_gap"),
     "stream": ("stream_max_bytes", "stream_max_age_s", "stream_keep_s", "stream_replicas"),
@@ -41,13 +41,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Group -> its settings.  Settings of one table are a group of their own, `PER_TABLE`."""
 
 PER_TABLE = '[tables."shop.users"]'
-TABLES_HELP = "Table to capture, table or schema.table; repeat it for more."
+TABLES_HELP = "Table to capture: table, schema.table or a pattern, 'shop.*'; repeat it for more."
+EXCLUDE_HELP = "Table not to capture, or a pattern of them; repeat it for more."
 
 _TABLE = ("tables", *TABLE_SHARED)
+_TABLES = ("tables", "exclude_tables", *TABLE_SHARED)
 _STREAM = ("pipeline", "stream", "subject_prefix", "partitions")
 SHOWN: dict[str, tuple[str, ...]] = {
-    "run": (*_TABLE, *SPECS),
-    "check": ("mysql", "nats", "redis", *_TABLE, *_STREAM, "adopt"),
+    "run": (*_TABLES, *SPECS),
+    "check": ("mysql", "nats", "redis", *_TABLES, *_STREAM, "adopt"),
     "refresh": ("mysql", "nats", *_TABLE, *_STREAM),
     "snapshot": ("mysql", "nats", *_TABLE, *_STREAM),
     "dead list": ("nats", "pipeline"),
@@ -126,7 +128,7 @@ def _plain(word: str) -> str:
 
 def names() -> list[str]:
     """Return what ``cdc settings`` takes: groups, then settings."""
-    return list(dict.fromkeys((*GROUPS, "table", *SPECS, *TABLE_HELP)))
+    return list(dict.fromkeys((*GROUPS, "table", "exclude_tables", *SPECS, *TABLE_HELP)))
 
 
 def lines(found: Sequence[Listed]) -> Iterator[str]:
@@ -158,7 +160,10 @@ def _cells(one: Listed) -> tuple[str, str, str, str]:
 def _of_pipeline(settings: Settings) -> Iterator[Listed]:
     for group, members in GROUPS.items():
         for name in members:
-            yield _tables(settings) if name == "tables" else _one(group, SPECS[name], settings)
+            if name in SPECS:
+                yield _one(group, SPECS[name], settings)
+            else:
+                yield _tables(settings) if name == "tables" else _excluded(settings)
 
 
 def _one(group: str, spec: Spec, settings: Settings) -> Listed:
@@ -200,6 +205,19 @@ def _tables(settings: Settings) -> Listed:
     )
 
 
+def _excluded(settings: Settings) -> Listed:
+    return Listed(
+        group="tables",
+        name="exclude_tables",
+        default="",
+        unit="",
+        current=", ".join(settings.exclude_tables) or None,
+        variable="CDC_EXCLUDE_TABLES",
+        flag="--exclude-table",
+        help=f"{EXCLUDE_HELP} In cdc.toml a list.",
+    )
+
+
 def _of_a_table() -> Iterator[Listed]:
     for name, about in TABLE_HELP.items():
         shared = name in TABLE_SHARED
@@ -220,7 +238,7 @@ def grouped(shown: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
 
     ``cdc run`` shows each group; a command that uses few has them under one heading.
     """
-    if set(shown) < {*SPECS, *_TABLE}:
+    if set(shown) < {*SPECS, *_TABLES}:
         return {"Connection and tables": tuple(shown)}
     titles = {name.capitalize(): members for name, members in GROUPS.items()}
-    return titles | {"Tables": _TABLE}
+    return titles | {"Tables": _TABLES}

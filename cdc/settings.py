@@ -19,6 +19,8 @@ from cdc.table_settings import (
     TABLE_SHARED,
     Sections,
     TableSettings,
+    check_excluded,
+    patterned_sections,
     sections_of,
     tables_of,
 )
@@ -48,6 +50,11 @@ class Settings:
         schemes=("redis", "rediss"),
     )
     tables: tuple[TableSettings, ...] = ()
+    """What is captured: tables, and patterns of them."""
+    sections: tuple[TableSettings, ...] = ()
+    """All sections of ``cdc.toml``, where a pattern is among them or among `tables`."""
+    exclude_tables: tuple[str, ...] = ()
+    """Names and patterns of tables that are not captured."""
     mask_key: MaskKey | None = None
     """Of ``mask = {column = "hash"}``; from ``CDC_MASK_KEY`` or ``CDC_MASK_KEY_FILE`` only."""
     pipeline: str = setting(
@@ -201,9 +208,11 @@ SERVERS = ("mysql", "nats", "redis")
 _PASSWORDS = {f"CDC_{server.upper()}_PASSWORD": server for server in SERVERS}
 _ENV: dict[str, str] = (
     {spec.env: name for name, spec in SPECS.items()}
-    | {"CDC_TABLES": "tables"}
+    | {"CDC_TABLES": "tables", "CDC_EXCLUDE_TABLES": "exclude_tables"}
     | {f"CDC_{name.upper()}": name for name in TABLE_SHARED}
 )
+_LIST_FLAGS = {"tables": "--table", "exclude_tables": "--exclude-table"}
+"""Settings that are lists, with the flag that gives one of its names."""
 _MASK_KEY = "CDC_MASK_KEY"
 _ENV_OF_OTHERS = ("CDC_CONFIG", "CDC_DEBUG", "CDC_PURE_PYTHON")
 _ENV_OF_KUBERNETES = re.compile(
@@ -242,16 +251,19 @@ def load(
     if settings.sinks > settings.partitions:
         where, _ = values.get("sinks", ("--sinks", None))
         problems.add(where, f"must be at most partitions, which is {settings.partitions}")
-    tables = tables_of(
-        sections,
-        values,
-        problems,
-        database=settings.mysql.database,
-        partitions=settings.partitions,
+    database, partitions = settings.mysql.database, settings.partitions
+    named = replace(
+        settings,
+        tables=tables_of(sections, values, problems, database=database, partitions=partitions),
+        sections=patterned_sections(
+            sections, values, problems, database=database, partitions=partitions
+        ),
+        exclude_tables=values.get("exclude_tables", ("", ()))[1],
+        mask_key=_mask_key(env, problems),
     )
-    mask_key = _mask_key(env, problems)
+    check_excluded(values, problems, database=database)
     problems.raise_if_any()
-    return replace(settings, tables=tables, mask_key=mask_key)
+    return named
 
 
 def settings_file(env: Mapping[str, str], given: Path | None) -> Path | None:
@@ -299,6 +311,11 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
         problems.add(where, f"is not valid TOML: {error}")
         return {}
     sections = sections_of(where, content.pop("tables", {}), problems)
+    excluded = content.pop("exclude_tables", [])
+    if not isinstance(excluded, list) or not all(isinstance(name, str) for name in excluded):
+        problems.add(f"{where}: exclude_tables", "must be a list of names or patterns in quotes")
+    elif excluded:
+        values["exclude_tables"] = (f"{where}: exclude_tables", tuple(excluded))
     for name, value in content.items():
         if name not in SPECS:
             problems.add(where, f"has an unknown setting {name!r}{_nearest_setting(name)}")
@@ -311,7 +328,7 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
 
 
 def _nearest_setting(name: str) -> str:
-    return nearest(name, [*SPECS, "tables"])
+    return nearest(name, [*SPECS, "tables", "exclude_tables"])
 
 
 def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> None:
@@ -350,7 +367,7 @@ def _from_flags(flags: Mapping[str, Any], values: Values, problems: Problems) ->
     for name, value in flags.items():
         if value is None or value == ():
             continue
-        where = SPECS[name].flag if name in SPECS else f"--{name}".replace("--tables", "--table")
+        where = SPECS[name].flag if name in SPECS else _LIST_FLAGS.get(name, f"--{name}")
         if isinstance(value, bool):
             values[name] = (where, value)
         else:
@@ -359,7 +376,7 @@ def _from_flags(flags: Mapping[str, Any], values: Values, problems: Problems) ->
 
 def _put(name: str, where: str, text: Any, values: Values, problems: Problems) -> None:
     try:
-        if name == "tables":
+        if name in _LIST_FLAGS:
             texts: Iterable[str] = text.split(",") if isinstance(text, str) else text
             values[name] = (where, tuple(t.strip() for t in texts if t.strip()))
         else:

@@ -7,12 +7,14 @@ into `TableSettings`, together with the flags and variables that apply to every 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from cdc.errors import UsageError
 from cdc.mask import Mask, parse_mask
 from cdc.setting import Problems, Values, nearest
 from cdc.table import Mode, Model
+from cdc.table_pattern import is_pattern, most_exact, parse_pattern, plain_name
 
 MODELS: tuple[Model, ...] = ("string", "hash")
 MODES: tuple[Mode, ...] = ("mirror", "cache")
@@ -70,9 +72,11 @@ class IndexSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSettings:
-    """One captured table as the user named it: ``[tables."shop.users"]``."""
+    """One captured table, or a pattern of them, as the user named it: ``[tables."shop.users"]``."""
 
     name: str
+    """The table's name, without brackets that make its signs literal; or the pattern."""
+    is_pattern: bool = False
     key: str | None = None
     value: str | None = None
     model: Model = "string"
@@ -128,29 +132,131 @@ def tables_of(
     """
     where, names = values.get("tables", ("tables", tuple(sections)))
     names = tuple(names)
+    _check_patterns(where, names, database, problems)
     full = {_qualified(name, database): about for name, about in sections.items()}
     for said in dict.fromkeys((*_doubles(names, database), *_doubles(tuple(sections), database))):
         problems.add(where, f"name a table twice: {said}; keep one")
-    shared = {name: values[name] for name in TABLE_SHARED if name in values}
-    if "key" in shared and len(names) > 1 and "{table}" not in shared["key"][1]:
+    shared = _shared(values, problems)
+    are_several = len(names) > 1 or any(map(is_pattern, names))
+    if "key" in shared and are_several and "{table}" not in shared["key"][1]:
         problems.add(
             shared["key"][0], "is for every table, so with several it must contain {table}"
         )
+    return tuple(
+        _settled(name, full.get(_qualified(name, database), {}), shared, problems, partitions)
+        for name in names
+    )
+
+
+def patterned_sections(
+    sections: Sections, values: Values, problems: Problems, *, database: str, partitions: int = 1
+) -> tuple[TableSettings, ...]:
+    """Return all sections, of which a table that is found by a pattern gets one.
+
+    Empty where no pattern is: each table's own section is all that is needed then.
+    """
+    _, names = values.get("tables", ("tables", tuple(sections)))
+    if not any(map(is_pattern, (*names, *sections))):
+        return ()
+    others = tuple(name for name in sections if name not in names)
+    _check_patterns("tables", others, database, problems)
+    # What is captured is checked in `tables_of`.
+    shared, checked = _shared(values, Problems([], [])), Problems([], [])
+    return tuple(
+        _settled(name, about, shared, problems if name in others else checked, partitions)
+        for name, about in sections.items()
+    )
+
+
+class SectionsOfTables:
+    """Which section a table gets: its own, else that of the most exact pattern."""
+
+    def __init__(
+        self, sections: Sequence[TableSettings], database: str, *, folds: bool = False
+    ) -> None:
+        """Take the sections of `patterned_sections`.
+
+        Args:
+            database: the default one; empty: none.
+            folds: upper and lower case of names are one.
+        """
+        self._database, self._folds = database, folds
+        self._exact = {self._cased(one.name): one for one in sections if not one.is_pattern}
+        self._of = {one.name: one for one in sections if one.is_pattern}
+        self._patterns = [parse_pattern(text, database) for text in self._of]
+
+    def _cased(self, name: str) -> str:
+        return name.lower() if self._folds else name
+
+    def of(
+        self, schema: str, table: str, wanted: TableSettings, *, alone: bool = False
+    ) -> TableSettings:
+        """Return the settings of a table, under a name of its own.
+
+        Args:
+            wanted: what it is named or matched by.
+            alone: no other database has a table of that name.
+
+        Raises:
+            UsageError: two patterns with different settings are equally exact.
+        """
+        qualified = f"{schema}.{table}"
+        own = self._exact.get(self._cased(qualified))
+        if own is None and (alone or schema == self._database):
+            own = self._exact.get(self._cased(table))
+        if own is not None:
+            return replace(own, name=qualified) if wanted.is_pattern else wanted
+        name = qualified if wanted.is_pattern else wanted.name
+        found = most_exact(self._patterns, schema, table, folds=self._folds)
+        chosen = [replace(self._of[one.text], name=name, is_pattern=False) for one in found]
+        if any(one != chosen[0] for one in chosen):
+            texts = " and ".join(repr(one.text) for one in found)
+            raise UsageError(
+                f"table {qualified} matches the patterns {texts}, which are equally exact",
+                fix=f'give it a section of its own: [tables."{qualified}"]',
+            )
+        return chosen[0] if chosen else replace(wanted, name=name, is_pattern=False)
+
+
+def check_excluded(values: Values, problems: Problems, *, database: str) -> None:
+    """Add what is wrong with the patterns of ``exclude_tables``."""
+    if "exclude_tables" in values:
+        _check_patterns(*values["exclude_tables"], database, problems)
+
+
+def _check_patterns(where: str, names: Sequence[str], database: str, problems: Problems) -> None:
+    for name in filter(is_pattern, names):
+        try:
+            parse_pattern(name, database)
+        except ValueError as error:
+            problems.add(where, f"has a pattern that cannot be used: {name!r} {error}")
+
+
+_Shared = dict[str, tuple[str, Any]]
+
+
+def _shared(values: Values, problems: Problems) -> _Shared:
+    """Return the settings that are for every table, each with where it was set."""
+    shared = {name: values[name] for name in TABLE_SHARED if name in values}
     if "as" in shared and shared["as"][1] not in MODELS:
         where, word = shared.pop("as")
         problems.add(where, f"must be string or hash, not {word!r}{nearest(word, MODELS)}")
-    out = []
-    for name in names:
-        about: Mapping[str, Any] = full.get(_qualified(name, database), {})
-        about = {**about, **{key: value for key, (_, value) in shared.items()}}
-        at = shared.get("as", shared.get("value", (f"tables.{name}", None)))[0]
-        out.append(_table(name, about, at, problems))
-        if partitions > 1 and any(index.member for index in out[-1].index):
-            problems.add(
-                f"tables.{name}",
-                "index: with several partitions a member is the row's key; leave member out",
-            )
-    return tuple(out)
+    return shared
+
+
+def _settled(
+    name: str, about: Mapping[str, Any], shared: _Shared, problems: Problems, partitions: int
+) -> TableSettings:
+    """Return a table's section with the shared settings applied."""
+    about = {**about, **{key: value for key, (_, value) in shared.items()}}
+    at = shared.get("as", shared.get("value", (f"tables.{name}", None)))[0]
+    table = _table(name, about, at, problems)
+    if partitions > 1 and any(index.member for index in table.index):
+        problems.add(
+            f"tables.{name}",
+            "index: with several partitions a member is the row's key; leave member out",
+        )
+    return table
 
 
 def _doubles(names: Sequence[str], database: str) -> list[str]:
@@ -166,6 +272,7 @@ def _doubles(names: Sequence[str], database: str) -> list[str]:
 
 
 def _qualified(name: str, database: str) -> str:
+    name = name if is_pattern(name) else plain_name(name)
     return f"{database}.{name}" if database and "." not in name else name
 
 
@@ -175,7 +282,8 @@ def _table(name: str, about: Mapping[str, Any], where: str, problems: Problems) 
 
     model, mode = _choice("as", about, MODELS, say), _choice("mode", about, MODES, say)
     settings = TableSettings(
-        name=name,
+        name=name if is_pattern(name) else plain_name(name),
+        is_pattern=is_pattern(name),
         key=about.get("key"),
         value=about.get("value"),
         model=model,

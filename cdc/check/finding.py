@@ -96,6 +96,18 @@ def of_error(id: str, error: CdcError, table: str = "") -> Finding:
     return Finding(id=id, seen=error.seen, fix=Fix(advice=error.fix), kind=type(error), table=table)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A table that only a pattern matches, and that cannot be captured."""
+
+    table: str
+    """``shop.users``."""
+    pattern: str
+    """``shop.*``."""
+    why: str
+    """One sentence, which names the table."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Report:
     """Everything that the checks of the servers found."""
@@ -106,6 +118,7 @@ class Report:
     servers: dict[str, str] = field(default_factory=dict)
     """``{"mysql": "MySQL 9.7.4 at 127.0.0.1:3306", …}``; those that answered."""
     tables: tuple[Table, ...] = ()
+    left_out: list[LeftOut] = field(default_factory=list)
     sizes: dict[str, TableSize] = field(default_factory=dict)
     """By qualified name."""
     max_payload_bytes: int = 0

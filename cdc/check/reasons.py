@@ -31,6 +31,7 @@ REASONS: dict[str, str] = {
     "mysql.select": "existing rows cannot be read",
     "mysql.database": "tables without a database in their name cannot be found",
     "mysql.table": "there is nothing to capture",
+    "mysql.pattern": "it may be mistyped",
     "mysql.table-engine": "the binlog does not show which rows the table has",
     "mysql.table-key": "rows cannot be identified",
     "mysql.table-key-part": "it identifies rows, but they cannot be read in its order",

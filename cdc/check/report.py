@@ -42,6 +42,9 @@ def as_text(report: Report, paint: Paint = PLAIN) -> str:
     lines += [f"{fine} {report.servers[name]}" for name in sorted(report.servers)]
     broken = {finding.table for finding in report.errors}
     lines += [f"{'·' if name in broken else fine} {line}" for name, line in _tables(report)]
+    lines += [
+        f"- not captured, only {one.pattern!r} matches it: {one.why}" for one in report.left_out
+    ]
     lines += ["- " + note.replace("\n", "\n  ") for note in report.notes]
     lines.append(_summary(report))
     return "\n".join(lines)
@@ -114,6 +117,9 @@ def as_json(report: Report, *, strict: bool) -> dict[str, Any]:
                 "largest_message_bytes": size.largest_bytes,
             }
             for name, size in report.sizes.items()
+        ],
+        "not_captured": [
+            {"table": one.table, "pattern": one.pattern, "why": one.why} for one in report.left_out
         ],
         "max_payload_bytes": report.max_payload_bytes,
         "notes": report.notes,

@@ -7,8 +7,9 @@ when it is asked.  What takes long (counting, scanning) is only done by ``cdc ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cdc.check.finding import Finding, Report, of_error, together
 from cdc.check.room import check_room
@@ -22,14 +23,19 @@ from cdc.errors import (
 from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.settings import Settings
 from cdc.table import Index, Table
-from cdc.table_settings import TableSettings
+from cdc.table_pattern import means
+from cdc.table_settings import SectionsOfTables, TableSettings
 from cdc.telemetry import Log, names_text
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
+_T = TypeVar("_T")
+
 EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
 """nats-server's default."""
+LEFT_OUT_LOGGED = 20
+"""A line each for so many tables that only a pattern matches and that cannot be captured."""
 _ORDER = ("mysql", "nats", "redis")
 
 
@@ -45,6 +51,10 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
     report = await _passed(settings, role)
     for finding in report.warnings:
         log.warning(finding.sentence(), fix=finding.fix.text() or None)
+    for one in report.left_out[:LEFT_OUT_LOGGED]:
+        log.warning("table not captured", table=one.table, pattern=one.pattern, why=one.why)
+    if (others := len(report.left_out) - LEFT_OUT_LOGGED) > 0:
+        log.warning("more tables not captured", number=others, fix="cdc check lists all of them")
     log.info(
         "starting",
         tables=names_text([table.qualified for table in report.tables]),
@@ -93,8 +103,10 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
         asked.append(ask_redis(settings, tables, report, thorough=thorough))
     answers = asyncio.gather(*asked)
     try:
-        if role == "sink":
+        if role == "sink" and not has_patterns(settings):
             _ask_settings(settings, report)
+        elif role == "sink":
+            await asyncio.to_thread(_ask_names, settings, report)
         else:
             await asyncio.to_thread(_ask_mysql, settings, report, thorough)
     finally:
@@ -121,34 +133,95 @@ def _ask_settings(settings: Settings, report: Report) -> None:
 def _named(settings: Settings) -> Sequence[Table]:
     """Return what the settings have of the tables, for the checks of Redis."""
     try:
-        return sink_tables(settings)
+        return () if has_patterns(settings) else sink_tables(settings)
     except CdcError:
         return ()
 
 
-def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
+def has_patterns(settings: Settings) -> bool:
+    """Return whether only MySQL's catalog tells which tables are captured."""
+    return any(table.is_pattern for table in settings.tables)
+
+
+async def named_tables(settings: Settings) -> tuple[Table, ...]:
+    """Return the tables as `sink_tables`; MySQL is asked for those that patterns match.
+
+    Raises:
+        CdcError: a pattern matches nothing, or MySQL does not answer.
+    """
+    if has_patterns(settings):
+        report = Report()
+        settings = await asyncio.to_thread(_named_in_catalog, settings, report)
+        if report.errors:
+            raise together([finding.error() for finding in report.errors])
+    return sink_tables(settings)
+
+
+def _ask_names(settings: Settings, report: Report) -> None:
+    """Ask MySQL for the tables of a sink that runs alone, whose settings have patterns."""
+    settings = _named_in_catalog(settings, report)
+    if not report.errors:
+        _ask_settings(settings, report)
+
+
+def _named_in_catalog(settings: Settings, report: Report) -> Settings:
+    """Return the settings with the tables that patterns match in place of the patterns."""
+    named = [table for table in settings.tables if not table.is_pattern]
+    patterns = tuple(table for table in settings.tables if table.is_pattern)
+
+    def ask(connection: Connection[Any]) -> Settings:
+        from cdc_reader.catalog.tables import find_tables
+
+        found = find_tables(connection, replace(settings, tables=patterns))
+        report.findings += found.findings
+        report.left_out += found.left_out
+        known = {".".join(_split(table, settings.mysql.database)) for table in named}
+        others = (table for table in found.wanted if table.name not in known)
+        return replace(settings, tables=(*named, *others))
+
+    return _with_mysql(settings, report, ask) or settings
+
+
+def _with_mysql(
+    settings: Settings, report: Report, ask: Callable[[Connection[Any]], _T]
+) -> _T | None:
+    """Return what is asked of MySQL; None: it does not answer, which is a finding."""
     import pymysql
 
     from cdc.mysql.connection import connect, translated
-    from cdc_reader.catalog.facts import check_rights, server_facts, server_state
-    from cdc_reader.catalog.source_check import check_retention, check_source, check_state, notes
-    from cdc_reader.catalog.table_check import check_tables
-    from cdc_reader.catalog.tables import find_tables
 
     try:
         connection = connect(settings.mysql)
     except CdcError as error:
         report.findings.append(_of_mysql(error))
-        return
+        return None
     try:
+        return ask(connection)
+    except CdcError as error:
+        report.findings.append(_of_mysql(error))
+    except (pymysql.MySQLError, OSError) as error:
+        report.findings.append(_of_mysql(translated(error, settings.mysql)))
+    finally:
+        connection.close()
+    return None
+
+
+def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
+    from cdc_reader.catalog.facts import check_rights, server_facts, server_state
+    from cdc_reader.catalog.source_check import check_retention, check_source, check_state, notes
+    from cdc_reader.catalog.table_check import check_tables
+    from cdc_reader.catalog.tables import find_tables
+
+    def ask(connection: Connection[Any]) -> None:
         facts = server_facts(connection)
         report.servers["mysql"] = f"{facts.kind} {facts.version_text} at {settings.mysql.address}"
         report.findings += check_source(facts)
         if not thorough:
             report.findings += check_retention(facts)
         report.findings += check_rights(connection, facts, settings.mysql)
-        report.tables, found = find_tables(connection, settings)
-        report.findings += found
+        found = find_tables(connection, settings)
+        report.tables, report.left_out = tuple(found.tables), found.left_out
+        report.findings += found.findings
         state = server_state(connection, facts)
         report.findings += check_state(facts, state, report.tables, settings.server_id)
         report.findings += check_tables(connection, settings, report.tables)
@@ -157,12 +230,8 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
             _size(connection, settings, report)
             snapshot_s = sum(size.snapshot_s for size in report.sizes.values())
             report.findings += check_retention(facts, snapshot_s)
-    except CdcError as error:
-        report.findings.append(_of_mysql(error))
-    except (pymysql.MySQLError, OSError) as error:
-        report.findings.append(_of_mysql(translated(error, settings.mysql)))
-    finally:
-        connection.close()
+
+    _with_mysql(settings, report, ask)
 
 
 def _size(connection: Connection[Any], settings: Settings, report: Report) -> None:
@@ -211,18 +280,30 @@ def sink_tables(settings: Settings) -> tuple[Table, ...]:
     """
     if not settings.tables:
         raise UsageError("no table is named", fix="cdc run --role sink --table shop.users")
-    return tuple(_sink_table(settings, wanted) for wanted in settings.tables)
+    database = settings.mysql.database
+    sections = SectionsOfTables(settings.sections, database)
+    found = []
+    for wanted in settings.tables:
+        schema, table = _split(wanted, database)
+        if not any(means(text, schema, table, database) for text in settings.exclude_tables):
+            found.append(_sink_table(schema, table, sections.of(schema, table, wanted)))
+    if not found:
+        raise UsageError("every table that is named is excluded", fix="see exclude_tables")
+    return tuple(found)
 
 
-def _sink_table(settings: Settings, wanted: TableSettings) -> Table:
-    name = wanted.name if "." in wanted.name else f"{settings.mysql.database}.{wanted.name}"
+def _split(wanted: TableSettings, database: str) -> tuple[str, str]:
+    name = wanted.name if "." in wanted.name else f"{database}.{wanted.name}"
     schema, _, table = name.partition(".")
     if not schema:
         raise UsageError(
             f"the sink does not ask MySQL which database has {wanted.name!r}",
             fix=f"name its database: --table shop.{wanted.name}",
         )
+    return schema, table
 
+
+def _sink_table(schema: str, table: str, wanted: TableSettings) -> Table:
     def key(text: str, *, is_index: bool = False) -> KeyTemplate:
         return refuse_own(template(text, is_index=is_index), f"{schema}.{table}")
 

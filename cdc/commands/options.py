@@ -12,7 +12,7 @@ import click
 
 from cdc.errors import UsageError
 from cdc.setting import Spec, nearest
-from cdc.setting_groups import SHOWN, TABLES_HELP, grouped
+from cdc.setting_groups import EXCLUDE_HELP, SHOWN, TABLES_HELP, grouped
 from cdc.settings import SPECS
 from cdc.table_settings import MODELS, TABLE_HELP, TABLE_SHARED
 from cdc.url import Url
@@ -103,7 +103,7 @@ class Argument(click.Argument):
         return self.make_metavar(ctx), self.about
 
 
-_SETTINGS = ("tables", *TABLE_SHARED, *SPECS)
+_SETTINGS = ("tables", "exclude_tables", *TABLE_SHARED, *SPECS)
 
 
 def _section(
@@ -238,6 +238,12 @@ def _metavar(spec: Spec) -> str:
 def _table_options() -> list[click.Option]:
     return [
         click.Option(["tables", "--table"], multiple=True, metavar="TABLE", help=TABLES_HELP),
+        click.Option(
+            ["exclude_tables", "--exclude-table"],
+            multiple=True,
+            metavar="TABLE",
+            help=EXCLUDE_HELP,
+        ),
         click.Option(["key", "--key"], metavar="TEMPLATE", help=TABLE_HELP["key"]),
         click.Option(["value", "--value"], metavar="COLUMN", help=TABLE_HELP["value"]),
         click.Option(

@@ -63,8 +63,8 @@ def _purge(
     others = {name: value for name, value in flags.items() if name not in _OF_TABLES}
     with prepared(config, debug, "both", flags) as (settings, log, _):
         captured = settled(config, debug, "both", others)[0]
-        kept = servers.sink_tables(captured) if captured.tables else ()
-        tables = servers.sink_tables(settings)
+        kept = asyncio.run(servers.named_tables(captured)) if captured.tables else ()
+        tables = asyncio.run(servers.named_tables(settings))
         progress = Progress("purge", unit="keys")
 
         def agreed(found: Sequence[Any]) -> bool:
@@ -95,7 +95,7 @@ def _purge(
         click.echo(f"{removed} keys removed")
 
 
-_OF_TABLES = ("tables", "key", "value", "as")
+_OF_TABLES = ("tables", "exclude_tables", "key", "value", "as")
 
 
 def _counted(found: Sequence[Any]) -> list[str]:

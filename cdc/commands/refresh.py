@@ -14,6 +14,7 @@ from cdc.errors import UsageError
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.table_pattern import is_pattern, parse_pattern, plain_name
 
 if TYPE_CHECKING:
     from cdc.telemetry import Log
@@ -84,7 +85,7 @@ def run(
     from cdc_reader.snapshot.refresh import announce
 
     tables = asyncio.run(servers.captured_tables(settings))
-    wanted = [captured(name, tables).qualified for name in only]
+    wanted = [table.qualified for table in chosen(only, tables)]
     if not is_agreed:
         _ask(wanted or [table.qualified for table in tables], tables)
     refresh, sequence = asyncio.run(announce(settings, tables, wanted, log))
@@ -98,15 +99,32 @@ def run(
     click.echo("        refreshed  for each table, with the number of keys that were removed")
 
 
-def captured(name: str, tables: Sequence[Table]) -> Table:
-    """Return the table that a person means, ``users`` or ``shop.users``.
+def chosen(only: Sequence[str], tables: Sequence[Table]) -> list[Table]:
+    """Return the captured tables that ``--only`` names, each once: names and patterns.
+
+    A pattern without a dot is for tables of any database: ``log_*``.
 
     Raises:
-        UsageError: it is not captured, or several databases have one of that name.
+        UsageError: one is not captured, or several databases have one of that name.
     """
-    found = [table for table in tables if name in (table.qualified, table.name)]
-    if len(found) == 1:
-        return found[0]
+    found = [table for name in only for table in _meant(name, tables)]
+    return list({table.qualified: table for table in found}.values())
+
+
+def _meant(name: str, tables: Sequence[Table]) -> list[Table]:
+    if is_pattern(name):
+        try:
+            pattern = parse_pattern(name if "." in name else f"*.{name}", "")
+        except ValueError as error:
+            raise UsageError(
+                f"--only has a pattern that cannot be used: {name!r} {error}"
+            ) from None
+        found = [table for table in tables if pattern.matches(table.schema, table.name)]
+    else:
+        plain = plain_name(name)
+        found = [table for table in tables if plain in (table.qualified, table.name)]
+    if len(found) == 1 or (found and is_pattern(name)):
+        return found
     names = [table.qualified for table in tables]
     raise UsageError(
         f"table {name!r} exists in several databases"

@@ -145,7 +145,8 @@ async def look(settings: Settings, log: Log) -> Seen:
     from cdc_reader.queries import status as reader
     from redis_sink.queries import status as redis_status
 
-    named = tuple(table.name for table in settings.tables if "." in table.name)
+    # What a pattern matches is in the heartbeat and in the counts.
+    named = tuple(t.name for t in settings.tables if "." in t.name and not t.is_pattern)
     nats = asyncio.create_task(_connected(settings, log))
     sink: Sink | str
     source: BinlogState | str

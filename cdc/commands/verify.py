@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cdc.commands.options import WithSettings, json_option, prepared
-from cdc.commands.refresh import captured
+from cdc.commands.refresh import chosen
 from cdc.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def run(
     from cdc_verify.repair import RowReading
 
     tables = asyncio.run(servers.captured_tables(settings))
-    wanted = [captured(name, tables) for name in only] or list(tables)
+    wanted = chosen(only, tables) or list(tables)
     seed = random.randrange(1 << 32) if seed is None else seed
     if sample < 100:
         click.echo(f"a sample of {sample:g} %, chosen by --seed {seed}", err=True)

@@ -9,46 +9,19 @@ knowledge base, "Optimizations for Information Schema").
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.table import Column, Table
+from cdc.table import Column
 from cdc_reader.catalog.dialect import Dialect, dialect_of
-from cdc_reader.catalog.unique_key import UniqueKeys, identifier
+from cdc_reader.catalog.entry import Entry
+from cdc_reader.catalog.unique_key import UniqueKeys
 
 WHOLE_FROM_TABLES = 20
 """Up to this many tables of a schema are queried one by one, however many it has."""
 WHOLE_FROM_SHARE = 0.25
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One table of the catalog."""
-
-    schema: str
-    name: str
-    kind: str
-    """``BASE TABLE``, ``VIEW``, ``SEQUENCE`` …"""
-    engine: str = ""
-    """``InnoDB``, ``MEMORY`` …; empty: it has none, or was not asked for."""
-
-    @property
-    def qualified(self) -> str:
-        """``schema.table``."""
-        return f"{self.schema}.{self.name}"
-
-    @property
-    def sql(self) -> str:
-        """As written in a statement without bound values."""
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
-
-
-def entry_of(table: Table) -> Entry:
-    """Return the catalog's entry of a captured table."""
-    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
 
 
 Rows = dict[str, list[tuple[Any, ...]]]

@@ -17,7 +17,8 @@ from cdc.errors import PermissionDenied
 from cdc.mysql.connection import current_user
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc_reader.catalog.described import cascades_of, dialect_on, entry_of, keys_of, rows_of
+from cdc_reader.catalog.described import cascades_of, dialect_on, keys_of, rows_of
+from cdc_reader.catalog.entry import entry_of
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier, unique_template
 
 SELECT_REFUSED = {1142, 1143}

@@ -7,30 +7,48 @@ Names are bound, never put into SQL; a statement contains only the catalog's own
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from pymysql.connections import Connection
 
-from cdc.check.finding import Finding, of_error, together
-from cdc.errors import CdcError, UsageError
+from cdc.check.finding import Finding, LeftOut, of_error, together
+from cdc.errors import CdcError, PreflightError, UsageError
 from cdc.key import KeyTemplate
 from cdc.mask import MaskKey
-from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
 from cdc_reader.binlog.engine import engine_finding
-from cdc_reader.catalog.described import Entry, columns_of, dialect_on, keys_of, rows_of
+from cdc_reader.catalog.described import columns_of, dialect_on, keys_of, rows_of
 from cdc_reader.catalog.dialect import NEWEST, Dialect
+from cdc_reader.catalog.entry import Entry, no_base_table
 from cdc_reader.catalog.key_overlap import could_be_equal, pairs_to_compare
+from cdc_reader.catalog.selection import (
+    NAMES_LISTED,
+    Catalog,
+    Selected,
+    select,
+)
 from cdc_reader.catalog.table_of import Refused, TableBuilder, alphabets_of
 from cdc_reader.catalog.unique_key import UniqueKeys
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
-NAMES_LISTED = 8
 SHARED_KEYS_LISTED = 20
 """Of 5,000 tables with one key template there are 12 million pairs."""
+
+
+@dataclass(slots=True)
+class Captured:
+    """The captured tables, and why others are not."""
+
+    tables: list[Table] = field(default_factory=list)
+    wanted: list[TableSettings] = field(default_factory=list)
+    """The settings of each, under a name of its own."""
+    findings: list[Finding] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    """Matched by a pattern only, and not fit to be captured."""
 
 
 def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Table, ...]:
@@ -42,59 +60,87 @@ def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Tab
         CdcError: the first of several, which are all told.
         pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
     """
-    tables, findings = find_tables(connection, settings)
-    if findings:
-        raise together([finding.error() for finding in findings])
-    return tables
+    found = find_tables(connection, settings)
+    if errors := [finding.error() for finding in found.findings if finding.stops]:
+        raise together(errors)
+    return tuple(found.tables)
 
 
-def find_tables(
-    connection: Connection[Any], settings: Settings
-) -> tuple[tuple[Table, ...], list[Finding]]:
+def find_tables(connection: Connection[Any], settings: Settings) -> Captured:
     """Return the tables that the settings name and that can be captured, and what is wrong.
+
+    What only a pattern matches and cannot be captured for what it is (a view, an engine, no key,
+    a column) is left out; a mistake in the settings is a finding, however the table is named.
 
     Raises:
         pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
     """
+    made = Captured()
     if not settings.tables:
         none = UsageError(
             "no table is named",
             fix="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml)",
         )
-        return (), [of_error("mysql.table", none)]
-    found: list[Table] = []
-    findings: list[Finding] = []
-    known = Catalog(_entries(connection), settings.mysql.database, folds=_names_fold(connection))
-    entries: list[tuple[TableSettings, Entry]] = []
-    for wanted in settings.tables:
-        try:
-            entry = known.entry(wanted.name)
-        except CdcError as error:
-            findings.append(of_error("mysql.table", error, wanted.name))
-            continue
-        if (finding := engine_finding(entry.qualified, entry.sql, entry.engine)) is not None:
-            findings.append(finding)
-        else:
-            entries.append((wanted, entry))
-    asked, dialect = [entry for _, entry in entries], dialect_on(connection)
+        made.findings.append(of_error("mysql.table", none))
+        return made
+    catalog = Catalog(entries_of(connection), settings.mysql.database, folds=names_fold(connection))
+    selection = select(catalog, settings)
+    made.findings += [of_error("mysql.table", error, name) for error, name in selection.errors]
+    made.findings += selection.warnings
+    fit = [one for one in selection.tables if not _refused(one, _unfit(one.entry), made)]
+    asked, dialect = [one.entry for one in fit], dialect_on(connection)
     columns, keys = columns_of(connection, asked), keys_of(connection, asked)
-    for wanted, entry in entries:
+    for one in fit:
         try:
-            of, unique = columns.get(entry.qualified, []), keys.get(entry.qualified, UniqueKeys())
-            found.append(table_of(entry, wanted, of, unique, settings.mask_key, dialect))
+            of = columns.get(one.entry.qualified, [])
+            unique = keys.get(one.entry.qualified, UniqueKeys())
+            table = table_of(one.entry, one.wanted, of, unique, settings.mask_key, dialect)
+            made.tables.append(table)
+            made.wanted.append(one.wanted)
         except Refused as refused:
-            findings += refused.findings
+            _refused(one, refused.findings, made)
         except CdcError as error:
-            findings.append(of_error("mysql.table", error, wanted.name))
-    findings += [of_error("mysql.table", error) for error in _named_twice(entries)]
-    findings += [of_error("mysql.table", error) for error in _shared_keys(found)]
-    return tuple(found), findings
+            _refused(one, [of_error("mysql.table", error, one.wanted.name)], made)
+    made.findings += [of_error("mysql.table", error) for error in _named_twice(selection.tables)]
+    made.findings += [of_error("mysql.table", error) for error in _shared_keys(made.tables)]
+    if made.left_out and not made.tables and not made.findings:
+        made.findings.append(of_error("mysql.table", _none_left(made.left_out)))
+    return made
 
 
-def _named_twice(entries: Sequence[tuple[TableSettings, Entry]]) -> Iterator[UsageError]:
+def _none_left(left_out: Sequence[LeftOut]) -> PreflightError:
+    reasons = "".join(f"\n{one.why}" for one in left_out[:NAMES_LISTED])
+    return PreflightError(
+        f"none of the tables that match can be captured: {len(left_out)} of them{reasons}",
+        fix="name one itself: cdc check --table prints how to fix it",
+    )
+
+
+def _unfit(entry: Entry) -> list[Finding]:
+    """Return why no table of that kind or engine can be captured."""
+    if (error := no_base_table(entry)) is not None:
+        return [of_error("mysql.table", error, entry.qualified)]
+    finding = engine_finding(entry.qualified, entry.sql, entry.engine)
+    return [] if finding is None else [finding]
+
+
+def _refused(one: Selected, findings: Sequence[Finding], made: Captured) -> bool:
+    """Take in why a table cannot be captured; return whether there is a reason."""
+    is_of_table = all(f.id != "mysql.table" or f.kind is not UsageError for f in findings)
+    if one.pattern and findings and (is_of_table or one.entry.kind != "BASE TABLE"):
+        # That there is nothing to capture then is not why.
+        said = (f.seen if f.id == "mysql.table" else f.sentence() for f in findings)
+        why = "; ".join(said)
+        made.left_out.append(LeftOut(table=one.entry.qualified, pattern=one.pattern, why=why))
+    else:
+        made.findings += findings
+    return bool(findings)
+
+
+def _named_twice(selected: Sequence[Selected]) -> Iterator[UsageError]:
     names: dict[str, list[str]] = {}
-    for wanted, entry in entries:
-        names.setdefault(entry.qualified, []).append(repr(wanted.name))
+    for one in selected:
+        names.setdefault(one.entry.qualified, []).append(repr(one.wanted.name))
     for table, some in sorted(names.items()):
         if len(some) > 1:
             yield UsageError(
@@ -102,105 +148,16 @@ def _named_twice(entries: Sequence[tuple[TableSettings, Entry]]) -> Iterator[Usa
             )
 
 
-# -- which table -----------------------------------------------------------------------
+def entries_of(connection: Connection[Any]) -> list[Entry]:
+    """Return all tables and views that the login may see, those of the system left out.
 
-
-class Catalog:
-    """All tables that a login may see, by the names that a user may write."""
-
-    def __init__(self, entries: Sequence[Entry], database: str, *, folds: bool) -> None:
-        """Take the catalog's tables.
-
-        Args:
-            database: the default one; empty: none.
-            folds: upper and lower case of names are one (``lower_case_table_names``).
-        """
-        self._entries, self._database, self._folds = entries, database, folds
-        self._exact: dict[str, list[Entry]] = {}
-        self._folded: dict[str, list[Entry]] = {}
-        self._alone: dict[str, list[Entry]] = {}
-        for entry in entries:
-            self._alone.setdefault(entry.name, []).append(entry)
-            for name in _names(entry, database):
-                self._exact.setdefault(name, []).append(entry)
-                self._folded.setdefault(name.lower(), []).append(entry)
-
-    def entry(self, wanted: str) -> Entry:
-        """Return the table of that name.
-
-        Raises:
-            UsageError: there is none, several, or it is no table.
-        """
-        candidates = self._exact.get(wanted, [])
-        if not candidates and self._folds:
-            candidates = self._folded.get(wanted.lower(), [])
-        if not candidates and not self._database:
-            candidates = self._alone.get(wanted, [])
-        if len(candidates) > 1:
-            listed = ", ".join(sorted(e.qualified for e in candidates)[:NAMES_LISTED])
-            raise UsageError(
-                f"table {wanted!r} exists in several databases: {listed}",
-                fix=f"name one: --table {candidates[0].qualified}",
-            )
-        if not candidates:
-            raise _unknown_table(wanted, self._database, self._entries)
-        if candidates[0].kind != "BASE TABLE":
-            raise _no_base_table(candidates[0])
-        return candidates[0]
-
-
-def _no_base_table(entry: Entry) -> UsageError:
-    if entry.kind == "SYSTEM VERSIONED":  # MariaDB: old rows stay in the table
-        return UsageError(
-            f"{entry.qualified} is a system-versioned table: its changes in the binlog are those "
-            "of its history too, which cdc does not tell apart",
-            fix=f"capture other tables, or keep no history:\n"
-            f"ALTER TABLE {entry.sql} DROP SYSTEM VERSIONING;   (removes the history)",
-        )
-    if entry.kind in ("VIEW", "SYSTEM VIEW"):
-        return UsageError(
-            f"{entry.qualified} is a view, not a table: it has no changes of its own in the binlog",
-            fix="name the tables that it is made of",
-        )
-    return UsageError(
-        f"{entry.qualified} is a {entry.kind.lower()}, and no table whose rows cdc carries",
-        fix="name other tables",
-    )
-
-
-def _names(entry: Entry, database: str) -> tuple[str, ...]:
-    """How a user may write a table: with its database, or without inside the default one."""
-    return (entry.qualified, entry.name) if entry.schema == database else (entry.qualified,)
-
-
-def _unknown_table(wanted: str, database: str, entries: Sequence[Entry]) -> UsageError:
-    if "." in wanted or not database:
-        known = [e.qualified for e in entries] if "." in wanted else [e.name for e in entries]
-        where = "MySQL"
-    else:
-        known = [e.name for e in entries if e.schema == database]
-        where = f"database {database!r}"
-    if any(sign in wanted for sign in "*%?"):
-        return UsageError(
-            f"{wanted!r} looks like a pattern: tables are named one by one",
-            fix="name each: --table shop.users --table shop.orders; what a new table would\n"
-            "bring into Redis is thereby decided by a person",
-        )
-    hint = nearest(wanted, known)
-    elsewhere = [e.qualified for e in entries if e.name.lower() == wanted.lower()]
-    listed = ", ".join(sorted(elsewhere or known)[:NAMES_LISTED])
-    return UsageError(
-        f"{where} has no table {wanted!r} that this login may see{hint}",
-        fix=(f"it shows {listed}" if listed else "it shows no tables at all")
-        + "\na table is seen once the login has a right on it: GRANT SELECT ON …",
-    )
-
-
-def _entries(connection: Connection[Any]) -> list[Entry]:
+    Raises:
+        pymysql.MySQLError: as `find_tables`.
+    """
     rows = rows_of(
         connection,
         "SELECT table_schema, table_name, table_type, engine FROM information_schema.tables"
-        " WHERE table_schema NOT IN (%s, %s, %s, %s)",
+        " WHERE table_schema NOT IN (%s, %s, %s, %s) ORDER BY table_schema, table_name",
         _SYSTEM,
     )
     return [
@@ -209,7 +166,12 @@ def _entries(connection: Connection[Any]) -> list[Entry]:
     ]
 
 
-def _names_fold(connection: Connection[Any]) -> bool:
+def names_fold(connection: Connection[Any]) -> bool:
+    """Return whether upper and lower case of names are one.
+
+    Raises:
+        pymysql.MySQLError: as `find_tables`.
+    """
     return any(number != 0 for (number,) in rows_of(connection, "SELECT @@lower_case_table_names"))
 
 

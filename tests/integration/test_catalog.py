@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cdc.url import parse_url
 from cdc_reader.catalog.facts import check_rights, server_facts
 from cdc_reader.catalog.source_check import check_source
 from cdc_reader.catalog.table_check import check_tables
-from cdc_reader.catalog.tables import resolve_tables
+from cdc_reader.catalog.tables import find_tables, resolve_tables
 
 
 class Source:
@@ -120,12 +121,64 @@ def test_a_typo_names_the_nearest_table(source: Source) -> None:
         source.resolve(source.settings("costumers", database=source.schema))
 
 
-def test_a_pattern_is_said_to_be_one(source: Source) -> None:
-    """Not as a name that is mistyped."""
+def test_patterns_take_what_can_be_captured_and_tell_why_the_rest_is_not(source: Source) -> None:
+    """A view, an engine, a table without key, a column: left out by a pattern, refused by name."""
+    source.sql(
+        "CREATE TABLE {s}.users (id INT PRIMARY KEY)",
+        "CREATE TABLE {s}.`a*b.c` (id INT PRIMARY KEY)",
+        "CREATE TABLE {s}.no_key (id INT)",
+        "CREATE TABLE {s}.hot (id INT PRIMARY KEY) ENGINE = MEMORY",
+        "CREATE TABLE {s}.place (id INT PRIMARY KEY, at POINT)",
+        "CREATE VIEW {s}.v AS SELECT 1 AS a",
+        "CREATE TABLE {s}.not_this (id INT PRIMARY KEY)",
+    )
+    settings = replace(source.settings("{s}.*"), exclude_tables=(f"{source.schema}.not_*",))
+    with connect(settings.mysql) as connection:
+        found = find_tables(connection, settings)
+        everywhere = find_tables(connection, source.settings("*.*"))
+    with pytest.raises(PreflightError, match="neither a primary key"):
+        source.resolve(source.settings("{s}.*", "{s}.no_key"))
+
+    assert found.findings == []
+    assert {table.name for table in found.tables} == {"users", "a*b.c"}
+    why = {one.table.partition(".")[2]: one.why for one in found.left_out}
+    assert "neither a primary key" in why.pop("no_key")
+    assert "ENGINE = MEMORY" in why.pop("hot")
+    assert "at (point)" in why.pop("place")
+    assert "is a view" in why.pop("v")
+    assert why == {}
+    schemas = {table.schema for table in everywhere.tables}
+    assert not schemas & {"mysql", "sys", "information_schema", "performance_schema"}
+
+
+def test_a_sign_in_brackets_is_the_sign_itself(source: Source) -> None:
+    """So that a table with a sign of patterns in its name can be named."""
+    source.sql("CREATE TABLE {s}.`a*b` (id INT PRIMARY KEY)", "CREATE TABLE {s}.axb (i INT)")
+    (found,) = source.resolve(source.settings("{s}.a[*]b"))
+
+    assert found.name == "a*b"
+
+
+def test_patterns_of_which_none_is_captured_are_an_error(source: Source) -> None:
+    """Nothing matches: the nearest name; all that match are unfit: why."""
+    source.sql("CREATE TABLE {s}.customers (id INT)")
+    with pytest.raises(UsageError, match=r"matches no table .* did you mean '.*customers'"):
+        source.resolve(source.settings("{s}.costumer*"))
+    with pytest.raises(PreflightError, match=r"(?s)none of the tables.*neither a primary key"):
+        source.resolve(source.settings("{s}.*"))
+    with pytest.raises(UsageError, match="has no table") as refused:
+        source.resolve(source.settings("{s}.customer%"))
+
+    assert f"--table '{source.schema}.customer*'" in refused.value.fix
+
+
+def test_a_wrong_section_of_a_pattern_is_an_error(source: Source) -> None:
+    """A table is never left out because of a mistake in the settings."""
     source.sql("CREATE TABLE {s}.customers (id INT PRIMARY KEY)")
-    for pattern in ("{s}.*", "{s}.customer%", "*"):
-        with pytest.raises(UsageError, match="looks like a pattern"):
-            source.resolve(source.settings(pattern, database=source.schema))
+    settings = source.settings("{s}.*")
+    (wanted,) = settings.tables
+    with pytest.raises(UsageError, match="has no column 'nmae'"):
+        source.resolve(replace(settings, tables=(replace(wanted, value="nmae"),)))
 
 
 def test_a_view_is_refused(source: Source) -> None:

@@ -382,6 +382,17 @@ def test_a_system_versioned_table_is_told_as_one(a_mariadb: SqlServer) -> None:
     assert "DROP SYSTEM VERSIONING" in finding.fix.text()
 
 
+def test_a_pattern_that_does_nothing(server: SqlServer) -> None:
+    """A warning beside a table that is captured, gone once the name is right."""
+    got = findings(server, "shop.users", "shop.usrs*")
+    finding = got["mysql.pattern"]
+
+    assert not finding.stops
+    assert "did you mean 'shop.users'" in finding.seen
+    assert findings(server, "shop.users", "shop.user*") == {}
+    assert "mysql.pattern" in findings(server, "shop.users", exclude_tables=("shop.x*",))
+
+
 def test_two_names_of_one_table_are_both_told(server: SqlServer) -> None:
     """``users`` of the default database, and the same with its name."""
     got = check(f"{server.url}", tables=("shop.users", "users"))

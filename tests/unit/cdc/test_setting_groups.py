@@ -16,12 +16,12 @@ def test_each_setting_is_in_one_group() -> None:
     """None is forgotten, none is listed twice, and the order is that of the settings."""
     members = [name for group in GROUPS.values() for name in group]
 
-    assert sorted(members) == sorted([*SPECS, "tables"])
+    assert sorted(members) == sorted([*SPECS, "tables", "exclude_tables"])
 
 
 def test_a_help_shows_settings_that_exist() -> None:
     """And none of them twice."""
-    known = {"tables", *TABLE_SHARED, *SPECS}
+    known = {"tables", "exclude_tables", *TABLE_SHARED, *SPECS}
 
     assert {name: set(shown) - known for name, shown in SHOWN.items() if set(shown) - known} == {}
     assert [name for name, shown in SHOWN.items() if len(set(shown)) < len(shown)] == []
@@ -47,7 +47,7 @@ def test_all_settings_are_listed_with_those_of_a_table() -> None:
     """In the order of the groups."""
     found = listed(Settings())
 
-    assert {one.name for one in found} == {*SPECS, "tables", *TABLE_HELP}
+    assert {one.name for one in found} == {*SPECS, "tables", "exclude_tables", *TABLE_HELP}
     assert list(dict.fromkeys(one.group for one in found)) == [*GROUPS, "table"]
 
 
@@ -108,7 +108,7 @@ def test_no_secret_is_listed(url: str) -> None:
         ("Stream-Keep-S", ["stream_keep_s"]),
         ("log", ["report_every_s", "log_format", "log_level"]),
         ("ttl", ["ttl_s"]),
-        ("table", ["tables", *TABLE_HELP]),
+        ("table", ["tables", "exclude_tables", *TABLE_HELP]),
     ],
 )
 def test_a_word_chooses(word: str, found: list[str]) -> None:

@@ -122,6 +122,38 @@ def test_key_and_value_are_for_every_table() -> None:
     assert settings.tables == (TableSettings(name="t", key="{your_key}", value="your_column"),)
 
 
+def test_tables_are_excluded_by_flags_or_variable_or_file(elsewhere: Path) -> None:
+    """Names and patterns; each place lists them whole."""
+    toml(elsewhere, 'exclude_tables = ["shop.log_*", "users"]\n[tables."shop.*"]\n')
+    names = ("shop.log_*", "users")
+
+    assert load({}, {}).exclude_tables == names
+    assert load({}, {"CDC_EXCLUDE_TABLES": "shop.a, b"}).exclude_tables == ("shop.a", "b")
+    flags = {"exclude_tables": ("shop.x*",)}
+    assert load(flags, {"CDC_EXCLUDE_TABLES": "a"}).exclude_tables == ("shop.x*",)
+
+
+def test_a_pattern_is_kept_and_a_bracketed_sign_is_the_sign(elsewhere: Path) -> None:
+    """In flags, variable and file alike."""
+    toml(elsewhere, '[tables."shop.*"]\nas = "hash"\n[tables."shop.a[*]b"]\n')
+    pattern = TableSettings(name="shop.*", is_pattern=True, model="hash")
+    plain = TableSettings(name="shop.a*b")
+
+    assert load({}, {}).tables == load({}, {}).sections == (pattern, plain)
+    assert load({"tables": ("shop.a[*]b",)}, {}).tables == (plain,)
+    assert load({}, {"CDC_TABLES": "shop.*,shop.a[*]b"}).tables == (pattern, plain)
+    assert load({}, {"CDC_TABLES": "shop.*"}).sections == (pattern, plain)
+
+
+def test_sections_are_kept_apart_only_where_a_pattern_needs_them(elsewhere: Path) -> None:
+    """What no table can get is not checked, as before."""
+    toml(elsewhere, '[tables.a]\nkey = ""\n[tables.b]\n')
+
+    assert load({"tables": ("b",)}, {}).sections == ()
+    with pytest.raises(SettingsError, match="must not be empty"):
+        load({"tables": ("shop.*",)}, {})
+
+
 # -- what is refused -------------------------------------------------------------------
 
 
@@ -136,6 +168,11 @@ def test_key_and_value_are_for_every_table() -> None:
             {},
             "a table twice: 'a' and 's.a'; keep one",
         ),
+        ({"tables": ("s.*",), "key": "{id}"}, {}, "must contain {table}"),
+        ({"tables": ("a*",)}, {}, "'a*' names no database"),
+        ({"tables": ("s.[z-a]",)}, {}, "a range that is empty"),
+        ({"tables": ("a",), "exclude_tables": ("b*",)}, {}, "'b*' names no database"),
+        ({"tables": ("s.*", "s.*")}, {}, "a table twice: 's.*' and 's.*'; keep one"),
         ({"as": "hush"}, {}, "did you mean 'hash'"),
         ({"flush_max_bytes": "1"}, {}, "at least 1024 bytes"),
         ({"heartbeat_s": "nan"}, {}, "at least"),
@@ -254,6 +291,7 @@ def test_the_shipped_file_has_every_setting_with_its_default() -> None:
     lines = re.findall(r"^#([a-z][a-z_]* = .*)$", text.partition('#[tables."')[0], re.MULTILINE)
     found = tomllib.loads("\n".join(lines))
 
+    assert found.pop("exclude_tables") == []
     assert list(found) == list(SPECS)
     for name, value in found.items():
         assert SPECS[name].checked(value) == SPECS[name].default

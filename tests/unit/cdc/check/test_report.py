@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cdc.check.estimate import TableSize
-from cdc.check.finding import Finding, Fix, Report
+from cdc.check.finding import Finding, Fix, LeftOut, Report
 from cdc.check.report import COLOURED, as_json, as_sql, as_text, exit_code
 from tests.support.planned import a_table
 
@@ -158,3 +158,15 @@ def test_a_largest_message_is_shown_only_with_what_nats_takes(
 
     assert "largest message" in as_text(report())
     assert "largest message" not in as_text(found)
+
+
+def test_what_only_a_pattern_matches_is_listed_with_its_reason() -> None:
+    """For people and for programs; it is no finding, so a run starts."""
+    out = LeftOut(table="shop.v", pattern="shop.*", why="shop.v is a view")
+    report = Report(left_out=[out])
+
+    assert "- not captured, only 'shop.*' matches it: shop.v is a view\n" in as_text(report)
+    assert as_json(report, strict=True)["not_captured"] == [
+        {"table": "shop.v", "pattern": "shop.*", "why": "shop.v is a view"}
+    ]
+    assert exit_code(report, strict=True) == 0

@@ -9,7 +9,7 @@ import pytest
 from cdc.errors import PreflightError, UsageError
 from cdc.table import Column, Table
 from cdc.table_settings import TableSettings
-from cdc_reader.catalog.described import Entry
+from cdc_reader.catalog.entry import Entry
 from cdc_reader.catalog.tables import _shared_keys, table_of
 from cdc_reader.catalog.unique_key import Key, UniqueKeys
 
