@@ -18,6 +18,7 @@ from cdc.commands.refresh import refresh_command
 from cdc.commands.settings import settings_command
 from cdc.commands.snapshot import snapshot_command
 from cdc.commands.start.check import check_command
+from cdc.commands.start.init import init_command
 from cdc.commands.start.run import run_command
 from cdc.commands.status import status_command
 from cdc.commands.tail import tail_command
@@ -31,6 +32,7 @@ OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 EXAMPLES = """\
   cdc demo                       see it work, against servers of its own
+  cdc init                       write a cdc.toml with every table of a database
   cdc check --table your_table   check all three servers; changes nothing
   cdc run --table your_table     keep Redis in sync
   cdc verify --table your_table  compare MySQL with Redis
@@ -97,6 +99,7 @@ def demo_command(keep: bool) -> None:
 
 
 cli.add_command(run_command())
+cli.add_command(init_command())
 cli.add_command(check_command())
 cli.add_command(refresh_command())
 cli.add_command(snapshot_command())

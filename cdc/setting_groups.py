@@ -49,6 +49,7 @@ _TABLES = ("tables", "exclude_tables", *TABLE_SHARED)
 _STREAM = ("pipeline", "stream", "subject_prefix", "partitions")
 SHOWN: dict[str, tuple[str, ...]] = {
     "run": (*_TABLES, *SPECS),
+    "init": ("mysql", "nats", "redis", "tables", "exclude_tables"),
     "check": ("mysql", "nats", "redis", *_TABLES, *_STREAM, "adopt"),
     "refresh": ("mysql", "nats", *_TABLE, *_STREAM),
     "snapshot": ("mysql", "nats", *_TABLE, *_STREAM),

@@ -226,7 +226,11 @@ Source: Kubernetes documentation, "Service", "Environment variables".
 
 
 def load(
-    flags: Mapping[str, Any], env: Mapping[str, str], toml_path: Path | None = None
+    flags: Mapping[str, Any],
+    env: Mapping[str, str],
+    toml_path: Path | None = None,
+    *,
+    reads_file: bool = True,
 ) -> Settings:
     """Return the settings that a command runs with.
 
@@ -235,6 +239,7 @@ def load(
             or booleans for switches; None counts as not given.
         env: the environment, ``os.environ``.
         toml_path: ``--config``; None: ``$CDC_CONFIG``, else ``./cdc.toml`` if it exists.
+        reads_file: whether a settings file counts at all.
 
     Raises:
         UsageError: flags alone are wrong; all of them are named.
@@ -242,7 +247,8 @@ def load(
     """
     problems = Problems([], [])
     values: Values = {}
-    sections = _from_toml(_toml_path(env, toml_path, problems), values, problems)
+    path = _toml_path(env, toml_path, problems) if reads_file else None
+    sections = _from_toml(path, values, problems)
     _from_env(env, values, problems)
     _from_flags(flags, values, problems)
     _passwords(env, values, problems)

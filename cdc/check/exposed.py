@@ -24,7 +24,9 @@ def exposed(
     """
     for server in _SERVERS:
         url = getattr(settings, server)
-        if flags.get(server) is not None and url.secrets:
+        # The password may have come apart from the URL.
+        given = flags.get(server)
+        if given is not None and SPECS[server].checked(given).secrets:
             yield (
                 f"--{server} gives a password, which every user of this machine can read",
                 f"give it in CDC_{server.upper()}_URL or in CDC_{server.upper()}_PASSWORD_FILE",

@@ -24,6 +24,7 @@ from cdc.mysql.server import IDENTITY, server_of
 from cdc.url import Url
 from cdc_reader.binlog.dump_check import OLDEST, try_dump
 from cdc_reader.catalog.dialect import dialect_of
+from cdc_reader.catalog.grants import grant, rights
 from cdc_reader.catalog.source_check import (
     ServerFacts,
     ServerState,
@@ -148,7 +149,7 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
         UnavailableError: the dump's connection breaks; PermissionDenied: its login is refused.
         pymysql.MySQLError: the connection broke; see `translated`.
     """
-    client = "BINLOG MONITOR" if facts.mariadb else "REPLICATION CLIENT"
+    dump, client = rights(mariadb=facts.mariadb)
     log = _asked(connection, _log_status(facts))
     missing = [client] if log is None else []
     place = (str(log[0]["File"]), int(log[0]["Position"])) if log else OLDEST
@@ -156,7 +157,7 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
     try:
         try_dump(url, place)
     except PermissionDenied:
-        missing.append("REPLICATION SLAVE")
+        missing.append(dump)
     except (PositionLostError, UnavailableError) as error:
         if check_source(facts):
             pass  # its text gives the reason why the binlog cannot be read
@@ -165,13 +166,12 @@ def check_rights(connection: Connection[Any], facts: ServerFacts, url: Url) -> l
         else:
             found.append(of_error("mysql.dump", PreflightError(error.seen)))
     if missing:
-        rights = ", ".join(missing)
         user, login = current_user(connection)
         found.append(
             Finding(
                 id="mysql.rights",
-                seen=f"MySQL at {url.address}: the user {user!r} lacks {rights}",
-                fix=Fix(sql=(f"GRANT {rights} ON *.* TO {login};",)),
+                seen=f"MySQL at {url.address}: the user {user!r} lacks {', '.join(missing)}",
+                fix=Fix(sql=(grant(missing, login),)),
                 kind=PermissionDenied,
             )
         )

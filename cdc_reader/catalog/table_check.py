@@ -19,6 +19,7 @@ from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.catalog.described import cascades_of, dialect_on, keys_of, rows_of
 from cdc_reader.catalog.entry import entry_of
+from cdc_reader.catalog.grants import grant_select
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier, unique_template
 
 SELECT_REFUSED = {1142, 1143}
@@ -47,7 +48,7 @@ def check_tables(
                     id="mysql.select",
                     seen=f"MySQL: the user {user!r} may not SELECT from {table.qualified}",
                     fix=Fix(
-                        sql=(f"GRANT SELECT ON {sql_name(table)} TO {account};",),
+                        sql=(grant_select(sql_name(table), account),),
                         advice="(or --no-snapshot)",
                     ),
                     kind=PermissionDenied,

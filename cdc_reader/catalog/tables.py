@@ -79,7 +79,8 @@ def find_tables(connection: Connection[Any], settings: Settings) -> Captured:
     if not settings.tables:
         none = UsageError(
             "no table is named",
-            fix="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml)",
+            fix="cdc run --table your_table   (or CDC_TABLES, or tables in cdc.toml, which\n"
+            "cdc init writes)",
         )
         made.findings.append(of_error("mysql.table", none))
         return made

@@ -1,1 +1,1 @@
-"""Commands from nothing to a running pipeline: check, run and its dry run."""
+"""Commands from nothing to a running pipeline: init, check, run and its dry run."""

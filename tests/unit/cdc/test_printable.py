@@ -61,6 +61,9 @@ def test_a_password_in_a_flag() -> None:
     assert "CDC_REDIS_URL" in fix
     assert "geheim" not in seen + fix
     assert list(exposed(load({}, {"CDC_REDIS_URL": url}), {}, None)) == []
+    apart = {"redis": "redis://cdc@h:6379/0"}
+    settings = load(apart, {"CDC_REDIS_PASSWORD": "Kanarienvogel"})
+    assert list(exposed(settings, apart, None)) == []
 
 
 def test_a_key_that_others_may_read(tmp_path: Path) -> None:
