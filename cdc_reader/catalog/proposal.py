@@ -30,11 +30,11 @@ _TELLING = ("tinyint", "smallint", "mediumint", "int", "bigint", "char", "varcha
             "year")  # fmt: skip
 """Types of columns that a key is usually made of."""
 
-Found = tuple[Selected, Sequence[Column], UniqueKeys]
+Described = tuple[Selected, Sequence[Column], UniqueKeys]
 """A table as it is looked up: its entry and settings, its columns, its keys."""
 
 
-def propose_all(found: Iterable[Found], dialect: Dialect) -> list[Proposal]:
+def propose_all(found: Iterable[Described], dialect: Dialect) -> list[Proposal]:
     """Return a proposal for each table, none of which shares a key with another."""
     all_found = {one[0].entry.qualified: one for one in found}
     made = {name: propose(*one, dialect) for name, one in all_found.items()}

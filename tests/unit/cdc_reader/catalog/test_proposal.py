@@ -9,7 +9,7 @@ from cdc.table import Column
 from cdc.table_settings import TableSettings
 from cdc_reader.catalog.dialect import NEWEST, Dialect
 from cdc_reader.catalog.entry import Entry
-from cdc_reader.catalog.proposal import Found, propose, propose_all
+from cdc_reader.catalog.proposal import Described, propose, propose_all
 from cdc_reader.catalog.selection import Selected
 from cdc_reader.catalog.unique_key import Key, UniqueKeys
 
@@ -47,7 +47,7 @@ def found(
     engine: str = "InnoDB",
     key: str | None = None,
     partial: Sequence[tuple[Key, str]] = (),
-) -> Found:
+) -> Described:
     schema, _, table = name.partition(".")
     one = Selected(
         entry=Entry(schema=schema, name=table, kind=kind, engine=engine),
@@ -56,7 +56,7 @@ def found(
     return one, columns, UniqueKeys(tuple(keys), tuple(partial), keys[0] if keys else ())
 
 
-def only(one: Found, dialect: Dialect = NEWEST) -> Proposal:
+def only(one: Described, dialect: Dialect = NEWEST) -> Proposal:
     proposal, table = propose(*one, dialect)
     assert (table is not None) == (proposal.state == "captured")
     return proposal
