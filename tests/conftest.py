@@ -30,6 +30,10 @@ settings.load_profile(depth())
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+PERFORMANCE_SCHEMA = "--performance-schema=ON"
+"""As where users run it; `cdc check` asks it about sessions."""
+
+
 class NewMySQL(Protocol):
     """Starts one more MySQL, which is closed with the test."""
 
@@ -51,7 +55,7 @@ class NewRedis(Protocol):
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[MySQL]:
     """MySQL with GTIDs, shared: use a schema of your own, and never stop it."""
-    with MySQL() as server:
+    with MySQL(options=(PERFORMANCE_SCHEMA,)) as server:
         yield server
 
 
@@ -65,7 +69,7 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def mysql80() -> Iterator[MySQL80]:
     """An early MySQL 8.0, shared: use a schema of your own, and never stop it."""
-    with MySQL80() as server:
+    with MySQL80(options=(PERFORMANCE_SCHEMA,)) as server:
         yield server
 
 

@@ -201,6 +201,8 @@ class MySQL(_SqlServer):
         mode = "ON" if self.gtid else "OFF"
         return [
             "--mysqlx=OFF",
+            # It takes 240 MB and a quarter of a start's CPU time; pass ON where it is asked.
+            "--performance-schema=OFF",
             "--server-id=1",
             f"--gtid-mode={mode}",
             f"--enforce-gtid-consistency={mode}",

@@ -24,7 +24,7 @@ from cdc_reader.catalog.source_check import ServerFacts, set_variable
 from cdc_reader.rows.select_codec import CONNECTION, SelectCodec
 from cdc_reader.snapshot import table_size
 from cdc_reader.snapshot.table_size import MESSAGE_BYTES
-from tests.conftest import SQL_SERVERS, NewMySQL
+from tests.conftest import PERFORMANCE_SCHEMA, SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
 from tests.support.following import Follower
 from tests.support.pipeline import wait_for
@@ -37,7 +37,12 @@ UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
 @pytest.fixture(scope="module")
 def odd() -> Iterator[dict[str, SqlServer]]:
     """One server of each kind and release, whose settings these tests turn."""
-    kinds: tuple[SqlServer, ...] = (MySQL(), MySQL80(), MariaDB(), MariaDB1011())
+    kinds: tuple[SqlServer, ...] = (
+        MySQL(options=(PERFORMANCE_SCHEMA,)),
+        MySQL80(options=(PERFORMANCE_SCHEMA,)),
+        MariaDB(),
+        MariaDB1011(),
+    )
     servers = {server.name: server for server in kinds}
     with ExitStack() as stack:
         start_together(stack, *servers.values())
