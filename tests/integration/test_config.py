@@ -29,12 +29,22 @@ PASSWORDS = {"mysql": "12345678", "cdc": "0123", "reader": "12e4", "sink": "p:@/
 
 
 @dataclass
-class Shipped:
+class ShippedRedis:
+    """Redis as the shipped file configures it."""
+
+    redis_port: int
+
+    def client(self) -> redis.Redis:
+        """Return Redis with the login of cdc."""
+        return redis.Redis(port=self.redis_port, username="cdc", password=PASSWORDS["redis"])
+
+
+@dataclass
+class Shipped(ShippedRedis):
     """The three servers as the shipped files configure them."""
 
     mysql: MySQL
     nats_port: int
-    redis_port: int
 
     def environment(self, nats_user: str) -> dict[str, str]:
         """Return what `cdc run` needs to log in."""
@@ -63,10 +73,6 @@ class Shipped:
             (folder / f"{name}_password").write_text(passwords[name] + "\n")
             environment[f"CDC_{name.upper()}_PASSWORD_FILE"] = str(folder / f"{name}_password")
         return environment
-
-    def client(self) -> redis.Redis:
-        """Return Redis with the login of cdc."""
-        return redis.Redis(port=self.redis_port, username="cdc", password=PASSWORDS["redis"])
 
 
 def settings_of(path: Path) -> dict[str, str]:
@@ -104,7 +110,15 @@ def shipped(
     with ExitStack() as stack:
         start = starter(stack, tmp_path)
         program = getattr(request, "param", "redis")
-        yield Shipped(mysql, start("nats", nats_arguments), start(program, redis_arguments))
+        redis_port = start(program, redis_arguments)
+        yield Shipped(redis_port, mysql, start("nats", nats_arguments))
+
+
+@pytest.fixture
+def shipped_redis(tmp_path: Path) -> Iterator[ShippedRedis]:
+    """Redis alone from config/."""
+    with ExitStack() as stack:
+        yield ShippedRedis(starter(stack, tmp_path)("redis", redis_arguments))
 
 
 def starter(
@@ -205,20 +219,20 @@ def wait_until(shipped: Shipped, expected: dict[bytes, bytes]) -> None:
     "command", [("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "GET", "*"), ("GET", "other:1")]
 )
 def test_the_login_of_redis_reaches_its_own_keys_alone(
-    shipped: Shipped, command: tuple[str, ...]
+    shipped_redis: ShippedRedis, command: tuple[str, ...]
 ) -> None:
     """What cdc does not need, its login may not do."""
-    client: Any = shipped.client()
+    client: Any = shipped_redis.client()
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command)
 
 
-def test_no_pipeline_reaches_what_another_one_keeps(shipped: Shipped) -> None:
+def test_no_pipeline_reaches_what_another_one_keeps(shipped_redis: ShippedRedis) -> None:
     """In both directions: the shipped line, and the same line for another pipeline."""
     logins = {
-        "default": shipped.client(),
+        "default": shipped_redis.client(),
         "other": redis.Redis(
-            port=shipped.redis_port, username="other", password=PASSWORDS["redis"]
+            port=shipped_redis.redis_port, username="other", password=PASSWORDS["redis"]
         ),
     }
     for own, foreign in (("default", "other"), ("other", "default")):
