@@ -16,11 +16,16 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ROWS, TABLE, Bench
+from tests.support.depth import by_depth
 from tests.support.pipeline import Process, wait_for
 from tests.support.writer import Writer
 
 STEADY = range(1000, 4000)
 """Ids of rows that no writer writes to."""
+UNDER_LOAD = STEADY[: by_depth(500, full=3000)]
+"""Of these, rows that are compared while others are written at full speed."""
+CHUNKS_AND_PARTITIONS = (("7", "3"), ("5000", "1"), ("7", "1"), ("5000", "3"))
+"""The first two have each size and each number once; the others are repetitions."""
 CORRUPTED = 1000
 EQUAL, DIFFERENT, NOT_STARTED, UNAVAILABLE, INTERRUPTED = 0, 1, 3, 69, 130
 KINDS = ("missing", "stale", "orphan", "wrong_type")
@@ -164,8 +169,7 @@ def flipping(bench: Bench) -> Iterator[None]:
         thread.join(30)
 
 
-@pytest.mark.parametrize("partitions", ["1", "3"])
-@pytest.mark.parametrize("chunk_rows", ["7", "5000"])
+@pytest.mark.parametrize(("chunk_rows", "partitions"), CHUNKS_AND_PARTITIONS[: by_depth(2, full=4)])
 def test_nothing_is_reported_that_is_on_its_way(
     bench: Bench, chunk_rows: str, partitions: str
 ) -> None:
@@ -181,7 +185,7 @@ def test_nothing_is_reported_on_any_source(source: Bench) -> None:
 def never_a_false_word(bench: Bench, *flags: str) -> None:
     """Verify under load: first all is right, then what is wrong is found, and nothing else."""
     chance = seeded()
-    fill(bench, STEADY)
+    fill(bench, UNDER_LOAD)
     with following(bench, *flags) as process:
         writer = Writer(bench.mysql.connect, TABLE, seed=chance.randrange(1 << 32), rows=ROWS)
         try:
@@ -190,7 +194,7 @@ def never_a_false_word(bench: Bench, *flags: str) -> None:
                 for _ in range(2):
                     assert found_by(verify(bench, *flags, code=EQUAL)) == {}
                 wrong: dict[str, str] = {
-                    f"users:{chance.choice(STEADY[1:])}": "stale",
+                    f"users:{chance.choice(UNDER_LOAD[1:])}": "stale",
                     "users:99999": "orphan",
                 }
                 for key in wrong:

@@ -183,6 +183,7 @@ class Observer:
         self._client = client
         self._keys = keys
         self._newest: dict[str, int] = {}
+        self._seen: dict[str, bytes] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -195,7 +196,8 @@ class Observer:
                 time.sleep(0.05)
                 continue
             for key, value in zip(self._keys, values, strict=True):
-                if value is not None:
+                if value is not None and value != self._seen.get(key):
+                    self._seen[key] = value
                     self._note(key, json.loads(value)["ver"])
             self.samples += 1
             time.sleep(0.005)
