@@ -18,6 +18,9 @@ command prints the three and nothing else.  Source: sysexits(3) for the numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cdc.printable import printable
 
 REFRESH = (
@@ -50,6 +53,18 @@ class CdcError(Exception):
         self.fix = fix
         self.heals_by_refresh = heals_by_refresh
         """Whether `cdc refresh` is enough to resume: of a `PositionLostError`."""
+        self.is_login = False
+        """Whether another password, certificate or file with one heals it; see `logging_in`."""
+
+    @property
+    def heals_by_waiting(self) -> bool:
+        """Whether a role that runs waits: for a server, or for another secret."""
+        return self.retryable or self.is_login
+
+    @property
+    def login_fix(self) -> str | None:
+        """What to do about a refused login, in one line of the log."""
+        return " ".join(self.fix.split()) if self.is_login else None
 
     def text(self) -> str:
         """Return the lines that a person sees; never a value of a row or a password.
@@ -123,6 +138,20 @@ class SettingsError(CdcError):
     """The settings file or an environment variable cannot be used."""
 
     exit_code = 78
+
+
+@contextmanager
+def logging_in() -> Iterator[None]:
+    """Mark errors of a login: a role that runs waits for another secret, which is read again.
+
+    Raises:
+        PermissionDenied, SettingsError: as they came, with `CdcError.is_login`.
+    """
+    try:
+        yield
+    except (PermissionDenied, SettingsError) as error:
+        error.is_login = True
+        raise
 
 
 EXIT_CODES: dict[int, type[CdcError]] = {

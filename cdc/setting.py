@@ -1,6 +1,7 @@
 """One setting: its help, unit and limits, and how a text or a TOML value becomes it.
 
-Pure.  `cdc.settings` lists the settings; this module reads and checks one of them.
+Pure, but for the file that a variable names.  `cdc.settings` lists the settings; this module
+reads and checks one of them.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cdc.errors import SettingsError, UsageError
@@ -19,6 +22,35 @@ from cdc.url import Url, parse_url, redact
 
 Values = dict[str, tuple[str, Any]]
 """Name -> where it was set, and its value: ``{"key": ("--key", "user:{id}")}``."""
+
+
+class Program(tuple[str, ...]):
+    """A program and its arguments, which no shell sees: ``Program(("pass", "show", "cdc"))``.
+
+    >>> print(Program(("print-token", "--for", "the sink")))
+    print-token --for 'the sink'
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return shlex.join(self)
+
+    @classmethod
+    def parse(cls, value: object) -> Program:
+        """Return the command that a text or a list of texts means; quotes are as in a shell.
+
+        Raises:
+            ValueError: it is neither, or a quote is not closed.
+        """
+        if isinstance(value, str):
+            try:
+                return cls(shlex.split(value))
+            except ValueError:
+                raise ValueError("has a quote that is not closed") from None
+        if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+            return cls(value)
+        raise ValueError('must be a text or a list of texts, such as ["print-token", "--for=cdc"]')
 
 
 def setting(
@@ -61,7 +93,7 @@ class Spec:
 
     name: str
     kind: Any
-    """``int``, ``float``, ``bool``, ``str``, `Url`, or a tuple of the texts allowed."""
+    """``int``, ``float``, ``bool``, ``str``, `Url`, `Program`, or a tuple of the texts allowed."""
     default: Any
     help: str
     unit: str
@@ -92,7 +124,8 @@ class Spec:
         """The default as ``cdc.toml`` writes it, such as ``"nats://127.0.0.1:4222"``."""
         if isinstance(self.default, bool):
             return str(self.default).lower()
-        return f'"{self.default}"' if isinstance(self.default, str | Url) else str(self.default)
+        quoted = isinstance(self.default, str | Url | Program)
+        return f'"{self.default}"' if quoted else str(self.default)
 
     @property
     def limits_text(self) -> str:
@@ -130,6 +163,8 @@ class Spec:
             if not isinstance(value, str):
                 raise ValueError("must be a URL in quotes")
             return parse_url(value, self.schemes)
+        if self.kind is Program:
+            return Program.parse(value)
         if isinstance(self.kind, tuple):
             if value not in self.kind:
                 hint = nearest(value, self.kind) if isinstance(value, str) else ""
@@ -220,3 +255,25 @@ def _kind(hint: Any) -> Any:
 def _a(kind: type) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return names[kind]
+
+
+def text_or_file(env: Mapping[str, str], variable: str, problems: Problems) -> str | None:
+    """Return a variable's text or that of the file named by its ``_FILE`` twin."""
+    twin = f"{variable}_FILE"
+    if twin not in env:
+        return env.get(variable)
+    if variable in env:
+        problems.add(twin, f"and {variable} are both set; keep one")
+        return None
+    try:
+        return Path(env[twin]).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problems.add(twin, f"names a file that cannot be read: {env[twin]}: {reason}")
+        return None
+
+
+def file_to_read_again(env: Mapping[str, str], variable: str) -> str:
+    """Return the path of the twin; empty: there is none, or it is a pipe that is read once."""
+    path = env.get(f"{variable}_FILE", "")
+    return path if path and Path(path).is_file() else ""

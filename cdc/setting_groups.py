@@ -14,7 +14,14 @@ from cdc.settings import SPECS, Settings
 from cdc.table_settings import TABLE_HELP, TABLE_SHARED
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "servers": ("mysql", "nats", "redis"),
+    "servers": (
+        "mysql",
+        "nats",
+        "redis",
+        "mysql_password_command",
+        "nats_password_command",
+        "redis_password_command",
+    ),
     "tables": ("tables", "exclude_tables"),
     "pipeline": ("pipeline", "stream", "subject_prefix", "partitions", "sinks"),
     "behaviour": ("snapshot", "adopt", "bare_messages", "on_schema_change", "on_gap"),

@@ -1,20 +1,31 @@
 """All settings, with types, units and help, and where their values come from.
 
 Order of precedence: flag, environment, ``cdc.toml``, default.  `load` reports all problems
-together.  Secrets are only in `Url`, whose repr and str hide them.
+together.  Secrets are only in `Url`, whose repr and str hide them, or where its `SecretSource`
+says: a file or a program's output, which is read at each connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cdc.mask import KEY_MIN_BYTES, MaskKey
-from cdc.setting import Problems, Spec, Values, nearest, setting, specs_of
+from cdc.setting import (
+    Problems,
+    Program,
+    Spec,
+    Values,
+    file_to_read_again,
+    nearest,
+    setting,
+    specs_of,
+    text_or_file,
+)
 from cdc.table_settings import (
     TABLE_SHARED,
     Sections,
@@ -24,7 +35,7 @@ from cdc.table_settings import (
     sections_of,
     tables_of,
 )
-from cdc.url import Url
+from cdc.url import SecretSource, Url
 
 _NAME = "[A-Za-z0-9_-]{1,64}"
 _SUBJECT = r"[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*"
@@ -48,6 +59,16 @@ class Settings:
         "redis://127.0.0.1:6379/0",
         "Redis to keep in sync.",
         schemes=("redis", "rediss"),
+    )
+    mysql_password_command: Program = setting(  # noqa: RUF009 - a tuple is frozen
+        Program(), "Program that prints the password of MySQL; run at each connection, no shell."
+    )
+    nats_password_command: Program = setting(  # noqa: RUF009 - a tuple is frozen
+        Program(),
+        "Program that prints the password of NATS, or the token where the URL has no user.",
+    )
+    redis_password_command: Program = setting(  # noqa: RUF009 - a tuple is frozen
+        Program(), "Program that prints the password of Redis; run at each connection, no shell."
     )
     tables: tuple[TableSettings, ...] = ()
     """What is captured: tables, and patterns of them."""
@@ -346,27 +367,11 @@ def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> Non
         if is_ours and variable not in known:
             problems.add(variable, f"is not a known variable{nearest(variable, known)}")
     for variable, name in _ENV.items():
-        text = _text_or_file(env, variable, problems) if variable in with_file else (
+        text = text_or_file(env, variable, problems) if variable in with_file else (
             env.get(variable)
         )  # fmt: skip
         if text is not None:
             _put(name, variable, text, values, problems)
-
-
-def _text_or_file(env: Mapping[str, str], variable: str, problems: Problems) -> str | None:
-    """Return a variable's text or that of the file named by its ``_FILE`` twin."""
-    twin = f"{variable}_FILE"
-    if twin not in env:
-        return env.get(variable)
-    if variable in env:
-        problems.add(twin, f"and {variable} are both set; keep one")
-        return None
-    try:
-        return Path(env[twin]).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problems.add(twin, f"names a file that cannot be read: {env[twin]}: {reason}")
-        return None
 
 
 def _from_flags(flags: Mapping[str, Any], values: Values, problems: Problems) -> None:
@@ -392,20 +397,41 @@ def _put(name: str, where: str, text: Any, values: Values, problems: Problems) -
 
 
 def _passwords(env: Mapping[str, str], values: Values, problems: Problems) -> None:
-    """Put passwords that came apart from their URL into it."""
-    for variable, server in _PASSWORDS.items():
-        password = _text_or_file(env, variable, problems)
-        if password is None:
-            continue
+    """Put passwords that came apart from their URL into it, or where they are."""
+    for server in SERVERS:
         where, url = values.get(server, ("the default", SPECS[server].default))
-        if url.password:
-            problems.add(variable, f"and {where} both give a password; keep one")
-        values[server] = (where, url.with_password(password))
+        apart = list(_apart(env, server, values, problems))
+        path = file_to_read_again(env, where) if where == SPECS[server].env else ""
+        if path and url.secrets and not apart:
+            url = url.with_secret(SecretSource(setting=f"{where}_FILE", file=path, holds_url=True))
+        is_given = bool(url.password or url.secret or url.option("creds"))
+        for named, found in apart:
+            if is_given:
+                problems.add(named, f"and {where} both give a password; keep one")
+            where, is_given = named, True
+            is_there = isinstance(found, SecretSource)
+            url = url.with_secret(found) if is_there else url.with_password(found)
+        values[server] = (where, url)
+
+
+def _apart(
+    env: Mapping[str, str], server: str, values: Values, problems: Problems
+) -> Iterator[tuple[str, Any]]:
+    """Yield passwords that are not in the URL: where each was named, and itself or its source."""
+    variable = f"CDC_{server.upper()}_PASSWORD"
+    password = text_or_file(env, variable, problems)
+    if password is not None:
+        path = file_to_read_again(env, variable)
+        twin = f"{variable}_FILE"
+        yield (twin, SecretSource(setting=twin, file=path)) if path else (variable, password)
+    setting = f"{server}_password_command"
+    if command := values.get(setting, ("", Program()))[1]:
+        yield setting, SecretSource(setting=setting, command=command)
 
 
 def _mask_key(env: Mapping[str, str], problems: Problems) -> MaskKey | None:
     """Return the secret of the masks; unlike a password, it is never read from a settings file."""
-    text = _text_or_file(env, _MASK_KEY, problems)
+    text = text_or_file(env, _MASK_KEY, problems)
     if text is None:
         return None
     secret = text.encode()

@@ -1,7 +1,8 @@
 """Where a server is and how to log in there; the only place where passwords live.
 
 Pure, but for `Url.ssl_context`, which reads certificate files.  ``str`` and ``repr`` of a
-`Url` hide the password, and no error of this module quotes the text that it read.
+`Url` hide the password, and no error of this module quotes the text that it read.  A password
+that is kept elsewhere is no part of a `Url`: `cdc.network.secret` reads it at each connection.
 """
 
 from __future__ import annotations
@@ -73,6 +74,39 @@ _TOKEN = re.compile(r"((?:nats|tls)://)[^\s:@/]+@")
 _ENCODE = "write @ : / ? # % in a user name or password percent-encoded: %40 %3A %2F %3F %23 %25"
 
 
+READ_KEPT = 8
+"""So many secrets that were read are known, to be hidden in log lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSource:
+    """Where the secret of a login is read, at each connection: a file, or a program that prints it.
+
+    >>> print(SecretSource(setting="CDC_MYSQL_PASSWORD_FILE", file="/run/secrets/mysql"))
+    the file /run/secrets/mysql (CDC_MYSQL_PASSWORD_FILE)
+    """
+
+    setting: str
+    """Where it was named: ``CDC_MYSQL_PASSWORD_FILE``, ``mysql_password_command``."""
+    file: str = ""
+    holds_url: bool = False
+    """The file has a whole URL; its user and password are taken, not its host."""
+    command: tuple[str, ...] = ()
+    """The program and its arguments; empty: it is a file."""
+    was_read: list[str] = field(default_factory=list, compare=False, repr=False)
+    """The newest secrets from there, which are hidden in log lines and never used again."""
+
+    def __str__(self) -> str:
+        what = f"program {self.command[0]}" if self.command else f"file {self.file}"
+        return f"the {what} ({self.setting})"
+
+    def note(self, secret: str) -> None:
+        """Remember a secret, so that it can be hidden."""
+        if secret and secret not in self.was_read:
+            self.was_read.append(secret)
+            del self.was_read[:-READ_KEPT]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Url:
     """A server's address.
@@ -93,6 +127,8 @@ class Url:
     """The path without its slash: MySQL's default schema, Redis' number, embedded's folder."""
     options: tuple[tuple[str, str], ...] = ()
     """``(("ssl-mode", "disabled"),)``"""
+    secret: SecretSource | None = None
+    """Where the password is; None: in `password`, if there is one."""
 
     @property
     def host(self) -> str:
@@ -193,16 +229,43 @@ class Url:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be printed: the password, or the token without a user."""
-        secret = self.user if self._has_token else self.password
-        return (secret, quote(secret, safe="")) if secret else ()
+        own = self.user if self._has_token else self.password
+        known = [own, *(self.secret.was_read if self.secret else ())]
+        return tuple(form for one in known if one for form in (one, quote(one, safe="")))
+
+    @property
+    def _is_nats(self) -> bool:
+        return self.scheme in ("nats", "tls")
 
     @property
     def _has_token(self) -> bool:
-        return self.scheme in ("nats", "tls") and not self.password
+        return self._is_nats and not self.password and self.secret is None
+
+    @property
+    def login_fix(self) -> str:
+        """What to look at where a login is refused: ``check user and password in …``."""
+        if self.secret is not None:
+            return (
+                f"check user and password; the password is read from {self.secret}\n"
+                "at each connection"
+            )
+        if self.option("creds"):
+            return "check the file of ?creds= in the NATS URL; it is read at each connection"
+        name = {"mysql": "MYSQL", "nats": "NATS", "tls": "NATS"}.get(self.scheme, "REDIS")
+        what = "user and password (or token)" if self._is_nats else "user and password"
+        variables = f"CDC_{name}_URL,\nCDC_{name}_PASSWORD_FILE"
+        return f"check {what} in the {name.lower()} setting ({variables})"
 
     def with_password(self, password: str) -> Self:
-        """Return the same address with this password."""
-        return replace(self, password=password)
+        """Return the same address with this password; of NATS without a user it is the token."""
+        if self._is_nats and not self.user:
+            return replace(self, user=password, password="", secret=None)
+        return replace(self, password=password, secret=None)
+
+    def with_secret(self, secret: SecretSource) -> Self:
+        """Return the same address with a password that is read at each connection."""
+        user = "" if self._has_token and secret.holds_url else self.user
+        return replace(self, user=user, password="", secret=secret)
 
     def with_database(self, database: str) -> Self:
         """Return the same address with this database."""
@@ -215,7 +278,7 @@ class Url:
     def __str__(self) -> str:
         if self._has_token and self.user:
             return replace(self, user="")._text("").replace("://", "://***@", 1)
-        return self._text("***" if self.password else "")
+        return self._text("***" if self.password or (self.secret and self.user) else "")
 
     def __repr__(self) -> str:
         return f"<Url {self}>"

@@ -17,10 +17,11 @@ from functools import partial
 
 import msgspec
 
-from cdc.errors import FencedError, PositionLostError, UnavailableError
+from cdc.errors import CdcError, FencedError, PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
 from cdc.mysql.connection import translated
+from cdc.network.secret import LOGIN_PAUSE_MAX_S
 from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.table import Table
@@ -65,7 +66,7 @@ async def run(
 ) -> None:
     """Publish every change of `tables` until `stop` is set; then drain and return.
 
-    A server that goes away is waited for, with a log line.
+    A server that goes away, or refuses a login that it took, is waited for, with a log line.
 
     Raises:
         CdcError: resuming would lose or guess; nothing was skipped.
@@ -85,12 +86,16 @@ async def run(
             write = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
             write("reading the stream's end again", why=error.seen)
             await _pause(stop, BACKOFF_FIRST_S * random.uniform(0.5, 1.0))
-        except UnavailableError as error:
+        except CdcError as error:
+            # Every server took its login when it was checked: one is refused until it is changed.
+            if not error.heals_by_waiting:
+                raise
             if time.monotonic() - began_s > 2 * BACKOFF_MAX_S:
                 pause_s = BACKOFF_FIRST_S
-            log.warning("waiting for a server", why=error.seen, again_in_s=round(pause_s, 1))
+            words = "waiting for a login" if error.is_login else "waiting for a server"
+            log.warning(words, why=error.seen, again_in_s=round(pause_s, 1), fix=error.login_fix)
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            pause_s = min(pause_s * 2, LOGIN_PAUSE_MAX_S if error.is_login else BACKOFF_MAX_S)
 
 
 async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> None:
@@ -236,7 +241,7 @@ async def _attach(
 ) -> AsyncIterator[Attached]:
     """Connect to both servers and find where to resume; close everything at the end."""
     nc = await stream.connect(
-        settings.nats.reveal(), name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
+        settings.nats, name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
     )
     source: Source | None = None
     chunks: ChunkReader | None = None

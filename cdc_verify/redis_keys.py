@@ -18,6 +18,7 @@ from redis.retry import Retry
 from cdc import own_keys
 from cdc.errors import CdcError, PermissionDenied, PreflightError, UnavailableError
 from cdc.network.redis_options import has_tls, naming, redis_options
+from cdc.network.secret import with_secret
 from cdc.network.tls_probe import explained_by_asking
 from cdc.table import Model
 from cdc.url import Url
@@ -71,7 +72,7 @@ class RedisKeys:
             raise
 
     def _open(self) -> None:
-        self._connection = _connection(self._url)
+        self._connection = _connection(with_secret(self._url))
         try:
             self._connection.connect()  # type: ignore[no-untyped-call]  # in redis-py
             packed = _pack(naming(self._name))
@@ -145,7 +146,12 @@ class RedisKeys:
 
     def _in_words(self, error: Exception) -> CdcError:
         text = str(error).partition("\n")[0]
-        if isinstance(error, AuthenticationError | NoPermissionError):
+        if isinstance(error, AuthenticationError):
+            return PermissionDenied(
+                f"Redis at {self.address} refuses the login: {text[:120]}",
+                fix=self._url.login_fix,
+            )
+        if isinstance(error, NoPermissionError):
             return PermissionDenied(
                 f"Redis at {self.address} refuses: {text[:120]}",
                 fix="rights that verify needs: docs/operations.md, least privilege",

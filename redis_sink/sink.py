@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cdc.errors import FencedError, PermissionDenied, PositionLostError, UnavailableError
+from cdc.errors import CdcError, FencedError, PermissionDenied, PositionLostError, UnavailableError
 from cdc.jetstream.consumer import Consumer
 from cdc.jetstream.list_lookup import listed_at
 from cdc.jetstream.own_messages import OwnMessages
@@ -162,17 +162,16 @@ class _Sink:
                     await self._apply_changes(attached, waiting)
             except FencedError as error:
                 await waiting.after(error.seen, STANDBY_PAUSE_S)
-            except UnavailableError as error:
+            except CdcError as error:
+                # Every server took its login when it was checked: a secret was changed.
+                is_right = self._begun and isinstance(error, PermissionDenied)
+                if not (error.heals_by_waiting or is_right):
+                    raise
                 if isinstance(error, Full):
                     # What frees memory may come after what needs it.
                     self._reads = min(self._reads * 4, MOST_READS)
                 self._sink_report.waits = error.seen
-                await waiting.after(error.seen)
-            except PermissionDenied as error:
-                if not self._begun:
-                    raise
-                self._sink_report.waits = error.seen
-                await waiting.after(error.seen)
+                await waiting.after_error(error)
 
     async def _apply_changes(self, a: Attached, waiting: Backoff) -> None:
         while not self._stop.is_set():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cdc.errors import UsageError
-from cdc.setting import Spec, nearest
+from cdc.setting import Program, Spec, nearest
 from cdc.setting_groups import EXCLUDE_HELP, SHOWN, TABLES_HELP, grouped
 from cdc.settings import SPECS
 from cdc.table_settings import MODELS, TABLE_HELP, TABLE_SHARED
@@ -228,6 +228,8 @@ def completing(words: Iterable[str]) -> Any:
 def _metavar(spec: Spec) -> str:
     if spec.kind is Url:
         return "URL"
+    if spec.kind is Program:
+        return "COMMAND"
     if isinstance(spec.kind, tuple):
         return "|".join(spec.kind)
     if spec.unit:

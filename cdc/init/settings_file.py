@@ -69,7 +69,7 @@ def _lines(inventory: Inventory, settings: Settings) -> Iterator[str]:
 
 
 def _servers(settings: Settings) -> Iterator[str]:
-    hidden = [name for name in SERVERS if getattr(settings, name).secrets]
+    hidden = [name for name in SERVERS if _is_hidden(getattr(settings, name))]
     if hidden:
         yield from _comment(
             "Passwords are not in this file.  Give each in a file of its own, or in the",
@@ -86,16 +86,24 @@ def _servers(settings: Settings) -> Iterator[str]:
             yield f"#{name} = {_toml(value)}"
 
 
+def _is_hidden(url: Url) -> bool:
+    # A program that prints it is a setting of the file.
+    return bool(url.secret.file if url.secret else url.secrets)
+
+
 def _secret_variable(name: str, settings: Settings) -> str:
-    if getattr(settings, name).password:
+    url = getattr(settings, name)
+    if url.secret:
+        return f"{url.secret.setting}={url.secret.file}"
+    if url.password:
         return f"CDC_{name.upper()}_PASSWORD_FILE=/run/secrets/{name}"
     return f"CDC_{name.upper()}_URL_FILE=/run/secrets/{name}_url"
 
 
 def _without_secret(url: Url) -> Url:
     # A token of NATS is in the place of the user.
-    is_token = url.scheme in ("nats", "tls") and not url.password
-    return replace(url, password="", user="" if is_token else url.user)
+    is_token = url.scheme in ("nats", "tls") and not (url.password or url.secret)
+    return replace(url, password="", user="" if is_token else url.user, secret=None)
 
 
 def _heading(*lines: str) -> Iterator[str]:
@@ -127,7 +135,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, str | Url):
-        quoted = json.dumps(str(value), ensure_ascii=False)
+        # Its secret is gone: a user of NATS who is left alone is no token that has to be hidden.
+        text = value.reveal() if isinstance(value, Url) else value
+        quoted = json.dumps(text, ensure_ascii=False)
         return _NOT_PLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
     items: Iterable[Any] = value
     return f"[{', '.join(map(_toml, items))}]"

@@ -24,9 +24,11 @@ from cdc.errors import (
     PermissionDenied,
     SettingsError,
     UnavailableError,
+    logging_in,
 )
 from cdc.jetstream.login import read_credentials
 from cdc.jetstream.refusal import refusal
+from cdc.network.secret import with_secret
 from cdc.url import Url, parse_url
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class Warns(Protocol):
 
 
 async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Warns) -> Connection:
-    """Return a connection to NATS.
+    """Return a connection to NATS, with password, certificates and credentials as they are now.
 
     Args:
         url: ``nats://user:password@host:4222``; ``tls://`` insists on TLS.
@@ -134,6 +136,11 @@ async def connect(url: Url | str, *, name: str, inbox_prefix: str, log: Warns) -
         PermissionDenied: the login or the certificate is refused.
     """
     url = _read(url) if isinstance(url, str) else url
+    with logging_in():
+        return await _connect_to_one(url, name, inbox_prefix, log)
+
+
+async def _connect_to_one(url: Url, name: str, inbox_prefix: str, log: Warns) -> Connection:
     # Here, because nats-py gives up at the first silent server where it must not reconnect.
     places = url.address.split(",")
     *others, last = random.sample(places, len(places))
@@ -159,7 +166,7 @@ async def _connect(
             for call in nc.on_denied:
                 call()
 
-    login = _login(nc, url)
+    login = _login(nc, await asyncio.to_thread(with_secret, url) if url.secret else url)
     try:
         async with asyncio.timeout(timeout_s):
             await nc.connect(

@@ -29,10 +29,9 @@ def refusal(
     for cause in (error, *reversed(seen)):
         text = str(cause).lower()
         if isinstance(cause, nats.errors.Error) and "auth" in text:
-            login = "the file of ?creds=" if url.option("creds") else "user and password (or token)"
             return PermissionDenied(
                 f"NATS at {url.address} refuses the login: {one_line(str(cause))}",
-                fix=f"check {login} in the NATS URL",
+                fix=url.login_fix,
             )
         is_other = isinstance(cause, ValueError) and not isinstance(cause, ssl.SSLError)
         if "expecting info" in text or is_other:

@@ -21,9 +21,11 @@ from cdc.errors import (
     PermissionDenied,
     UnavailableError,
     UsageError,
+    logging_in,
 )
 from cdc.mysql.session import ISOLATION_SQL, SESSION_SQL
 from cdc.network.no_connection import chain, explained
+from cdc.network.secret import with_secret
 from cdc.printable import one_line
 from cdc.url import Url, redact
 
@@ -37,7 +39,8 @@ CLEARTEXT_PLUGINS = ("mysql_clear_password", "dialog", "mysql_old_password")
 Any server may ask for them, also a man in the middle."""
 _PLUGIN_UNKNOWN = 2059
 _PLUGIN = re.compile(r"plugin '(?:b')?([A-Za-z0-9_]+)'")
-_LOGIN_REFUSED = {1045, 1130, 1820, 1862, 3118, 4151}
+_LOGIN_REFUSED = {1045, 1130, 1820, 1862, 3118, 3955, 4150, 4151}
+"""The account's password has expired, or it is locked, count as well."""
 STATEMENT_REFUSED = {1045, 1227}
 """A statement needs a right that this login has not."""
 _RIGHT_MISSING = {1044, 1141, 1142, 1143, 1227, 1370}
@@ -76,11 +79,13 @@ def connection_settings(url: Url) -> dict[str, Any]:
     """Return what PyMySQL and mysql-replication need to connect to a server.
 
     TLS as `Url.tls_mode` says; never the silent fallback to plain text that PyMySQL has.  The
-    session is as `cdc.mysql.session` says, whatever the server's defaults are.
+    session is as `cdc.mysql.session` says, whatever the server's defaults are.  Password and
+    certificates are read now, for this one connection; blocking.
 
     Raises:
-        SettingsError: a certificate file cannot be used.
+        SettingsError: a password or a certificate cannot be read.
     """
+    url = with_secret(url)
     settings: dict[str, Any] = {
         "host": url.host,
         "port": url.port,
@@ -111,9 +116,10 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
         PermissionDenied: login or certificate refused.
         UnavailableError: no server answers.
         UsageError: there is no such database.
-        SettingsError: a certificate file cannot be used.
+        SettingsError: a password or a certificate cannot be read.
     """
-    arguments = connection_settings(url) | {"autocommit": True, **options}
+    with logging_in():
+        arguments = connection_settings(url) | {"autocommit": True, **options}
     if url.database:
         arguments.setdefault("database", url.database)
     lasting = arguments["read_timeout"]
@@ -123,10 +129,11 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
         connection.query(ISOLATION_SQL)
         return connection
     except pymysql.MySQLError as error:
-        raise translated(error, url) from None
+        raise of_login(error, url) from None
     except OSError as error:
         # A server that is being killed can close in the middle of the handshake.
-        raise explained(url, error) from None
+        with logging_in():
+            raise explained(url, error) from None
     except (struct.error, IndexError, ValueError, TypeError) as error:
         # PyMySQL parses any greeting.
         raise _not_mysql(url) from error
@@ -144,6 +151,16 @@ def current_user(connection: Connection[Any]) -> tuple[str, str]:
     user, _, host = str(account).rpartition("@")
     quoted = [name.replace("\\", "\\\\").replace("'", "''") for name in (user, host)]
     return user, f"'{quoted[0]}'@'{quoted[1]}'"
+
+
+def of_login(error: BaseException, url: Url) -> CdcError:
+    """Return an error of a connection that begins as `translated`, marked as one of its login.
+
+    Not where a right is missing, such as that to the database of the URL.
+    """
+    found = translated(error, url)
+    found.is_login = isinstance(found, PermissionDenied) and _parts(error)[0] not in _RIGHT_MISSING
+    return found
 
 
 def translated(error: BaseException, url: Url) -> CdcError:
@@ -165,8 +182,7 @@ def translated(error: BaseException, url: Url) -> CdcError:
     if number in _LOGIN_REFUSED:
         return PermissionDenied(
             f"MySQL at {url.address} refuses the login of {url.user!r}: {text} ({number})",
-            fix="check user and password in the mysql setting (CDC_MYSQL_URL,\n"
-            "CDC_MYSQL_PASSWORD_FILE), and from which hosts MySQL lets that user in"
+            fix=f"{url.login_fix}, and from which hosts MySQL lets that user in"
             + ("; one with REQUIRE SSL\nneeds ?ssl-mode=required or better" if plain else ""),
         )
     if number in _RIGHT_MISSING:

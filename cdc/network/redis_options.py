@@ -25,6 +25,9 @@ def naming(name: str) -> tuple[str, ...]:
 def redis_options(url: Url) -> dict[str, Any]:
     """Return the arguments of redis-py's `Connection`, of `SSLConnection` where `has_tls`.
 
+    Args:
+        url: with its password, as `cdc.network.secret.with_secret` returns it.
+
     Raises:
         SettingsError: a certificate file cannot be used; redis-py would blame the server.
     """

@@ -202,18 +202,20 @@ def _first_line(error: BaseException) -> str:
 def to_json(error: CdcError) -> bytes:
     """Return an error as it goes up to the parent."""
     seen = error.seen[:WORDS_LONGEST]
-    said = [error.exit_code, seen, error.safe, error.fix, error.heals_by_refresh]
-    return json.dumps(said).encode()
+    heals = [error.heals_by_refresh, error.is_login]
+    return json.dumps([error.exit_code, seen, error.safe, error.fix, *heals]).encode()
 
 
 def from_json(text: bytes) -> CdcError | None:
     """Return the child's error; None: it left without a word."""
     try:
-        exit_code, seen, safe, fix, heals = json.loads(text)
+        exit_code, seen, safe, fix, heals, is_login = json.loads(text)
     except ValueError:
         return None
     kind = EXIT_CODES.get(exit_code, InternalError)
-    return kind(seen, safe=safe, fix=fix, heals_by_refresh=heals)
+    error = kind(seen, safe=safe, fix=fix, heals_by_refresh=heals)
+    error.is_login = is_login
+    return error
 
 
 def main() -> None:

@@ -180,7 +180,7 @@ class _Healing:
             self.in_a_row = self.in_a_row + 1 if since_s < STEADY_S else 1
             refresh = replace(keeper.job, role="refresh", name="refresh", entry_point=REFRESH)
             exit_code, refusal = await keeper.once(refresh)
-            if refusal is not None and not refusal.retryable:
+            if refusal is not None and not refusal.heals_by_waiting:
                 raise refusal
             if exit_code == 0:
                 self.announced_s = time.monotonic()
@@ -235,8 +235,9 @@ class _Keeper:
             stopping.cancel()
 
     def _raise_lasting(self, error: CdcError | None) -> None:
-        if error is not None and not error.retryable and not isinstance(error, InternalError):
-            raise error
+        if error is None or error.heals_by_waiting or isinstance(error, InternalError):
+            return
+        raise error
 
     def _say(self, exit_code: int, error: CdcError | None, pause_s: float) -> None:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"

@@ -23,8 +23,13 @@ import pymysql
 from pymysql.connections import Connection
 from pymysqlreplication import BinLogStreamReader
 
-from cdc.errors import UnavailableError
-from cdc.mysql.connection import HANDSHAKE_TIMEOUT_S, connection_settings, translated
+from cdc.errors import UnavailableError, logging_in
+from cdc.mysql.connection import (
+    HANDSHAKE_TIMEOUT_S,
+    connection_settings,
+    of_login,
+    translated,
+)
 from cdc.position import MySqlGtidSet, Position
 from cdc.url import Url
 from cdc_reader.binlog.packet import PacketReader
@@ -47,10 +52,17 @@ raises, also where half a record has come.  Source: Python, ssl, "Notes on non-b
 class DumpConnection(Connection):
     """A PyMySQL connection that sends our dump command in place of the library's."""
 
-    def __init__(self, *, dump_command: bytes | None, **options: Any) -> None:
-        """Connect; `dump_command` None leaves the library's own."""
+    def __init__(self, *, url: Url, dump_command: bytes | None, **options: Any) -> None:
+        """Connect; `dump_command` None leaves the library's own.
+
+        Raises:
+            PermissionDenied: the login is refused.
+        """
         self._dump_command = dump_command
-        super().__init__(**options)
+        try:
+            super().__init__(**options)
+        except pymysql.MySQLError as error:
+            raise of_login(error, url) from None
         with self.cursor() as cursor:
             cursor.execute(CHECKSUM_SQL)
 
@@ -221,10 +233,11 @@ def _connect(
     command: bytes | None = None
     if by_gtid and not mariadb:
         command = gtid_dump_command(server_id, MySqlGtidSet.parse(position.gtid_set or ""))
+    with logging_in():
+        login = connection_settings(url)
     reader = BinLogStreamReader(
         # The timeout is that of the session's set-up; what comes after it, we read ourselves.
-        connection_settings=connection_settings(url)
-        | {"autocommit": True, "read_timeout": HANDSHAKE_TIMEOUT_S},
+        connection_settings=login | {"autocommit": True, "read_timeout": HANDSHAKE_TIMEOUT_S},
         server_id=server_id,
         slave_uuid=str(uuid.uuid4()),
         blocking=waits,
@@ -235,7 +248,7 @@ def _connect(
         is_mariadb=mariadb and by_gtid,
         slave_heartbeat=HEARTBEAT_S,
         enable_logging=False,
-        pymysql_wrapper=functools.partial(DumpConnection, dump_command=command),
+        pymysql_wrapper=functools.partial(DumpConnection, url=url, dump_command=command),
     )
     try:
         reader._BinLogStreamReader__connect_to_stream()

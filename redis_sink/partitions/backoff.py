@@ -7,6 +7,8 @@ import random
 import time
 from contextlib import suppress
 
+from cdc.errors import CdcError
+from cdc.network.secret import LOGIN_PAUSE_MAX_S
 from cdc.telemetry import Log
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
@@ -23,14 +25,17 @@ class Backoff:
         self._since_s = self._said_s = self._last_s = 0.0
         self._for = ""
 
-    async def after(self, seen: str, longest_s: float = LONGEST_PAUSE_S) -> None:
+    async def after(
+        self, seen: str, longest_s: float = LONGEST_PAUSE_S, *, fix: str | None = None
+    ) -> None:
         """Wait after something that time can heal; returns early when `stop` is set."""
         now_s = time.monotonic()
         if now_s - self._last_s > REPEAT_S:
             self._pause_s = FIRST_PAUSE_S
         self._since_s = self._since_s or now_s
         if seen != self._for or now_s - self._said_s >= REPEAT_S:
-            self._log.warning("sink waiting", reason=seen, since_s=round(now_s - self._since_s, 1))
+            since_s = round(now_s - self._since_s, 1)
+            self._log.warning("sink waiting", reason=seen, since_s=since_s, fix=fix)
             self._for, self._said_s = seen, now_s
         with suppress(TimeoutError):
             # Jitter: two sinks that fence each other must not meet again.
@@ -38,6 +43,15 @@ class Backoff:
                 await self._stop.wait()
         self._pause_s *= 2
         self._last_s = time.monotonic()
+
+    async def after_error(self, error: CdcError, of: str = "") -> None:
+        """Wait after an error; longer after a login that is refused, with what to do about it.
+
+        Args:
+            of: what waits, ``leases: ``.
+        """
+        longest_s = (LOGIN_PAUSE_MAX_S,) if error.is_login else ()
+        await self.after(of + error.seen, *longest_s, fix=error.login_fix)
 
     def over(self) -> None:
         """Note that the wait is over."""

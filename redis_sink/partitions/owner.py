@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from cdc.errors import PermissionDenied, UnavailableError
+from cdc.errors import CdcError, PermissionDenied
 from cdc.jetstream.stream import close, connect
 from cdc.process.role import DRAIN_S as ROLE_DRAIN_S
 from cdc.settings import Settings
@@ -89,15 +89,15 @@ class _Sharing:
             try:
                 async with self._leases() as leases:
                     await self._share(leases, waiting)
-            except UnavailableError as error:
-                await self._end_expired()
-                await waiting.after(f"leases: {error.seen}")
-            except PermissionDenied as error:
-                # A follower's own refusal ends the sink, as with one partition.
-                self._raise_failed()
-                if not self.following:
-                    raise
-                await waiting.after(f"leases: {error.seen}")
+            except CdcError as error:
+                if error.heals_by_waiting:
+                    await self._end_expired()
+                else:
+                    # A follower's own refusal ends the sink, as with one partition.
+                    self._raise_failed()
+                    if not (self.following and isinstance(error, PermissionDenied)):
+                        raise
+                await waiting.after_error(error, "leases: ")
 
     @asynccontextmanager
     async def _leases(self) -> AsyncIterator[Leases]:

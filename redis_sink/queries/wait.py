@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from cdc.errors import PreflightError, UnavailableError, UsageError
+from cdc.errors import CdcError, PreflightError, UsageError
 from cdc.own_keys import position_keys
 from cdc.position import MariaDbGtidSet, MySqlGtidSet
 from cdc.settings import Settings
@@ -24,7 +24,7 @@ from redis_sink.plan.applied import Applied, decode
 from redis_sink.store.writer import Writer
 
 POLL_FIRST_S, POLL_LONGEST_S = 0.001, 0.02
-RECONNECT_S = 0.2
+RECONNECT_S, LOGIN_AGAIN_S = 0.2, 1.0
 
 Wanted = MySqlGtidSet | tuple[str, ...]
 """Transactions: a set of MySQL, or one of each domain of MariaDB."""
@@ -100,8 +100,8 @@ def _is_in(wanted: Wanted, applied: Applied) -> bool:
 async def until_shown(settings: Settings, gtids: str, timeout_s: float) -> tuple[bool, list[Any]]:
     """Return whether Redis shows these transactions within a time, and all positions.
 
-    Looks every millisecond at first, every 20 ms later; at least once.  A Redis that is away is
-    waited for.
+    Looks every millisecond at first, every 20 ms later; at least once.  A Redis that is away, or
+    refuses a login that it took, is waited for.
 
     Raises:
         UsageError, PreflightError: as `wanted_of` and `is_shown`.
@@ -114,18 +114,20 @@ async def until_shown(settings: Settings, gtids: str, timeout_s: float) -> tuple
     deadline_s = time.monotonic() + timeout_s
     before: list[bytes | None] = []
     positions: list[Applied | None] = []
-    pause_s, is_open = POLL_FIRST_S, False
+    pause_s, is_open, was_open = POLL_FIRST_S, False, False
     try:
         while True:
             try:
                 if not is_open:
                     await writer.open()
-                    is_open = True
+                    is_open = was_open = True
                 raws = await writer.ask(*(("GET", key) for key in keys))
-            except UnavailableError:
-                if time.monotonic() >= deadline_s:
+            except CdcError as error:
+                # Refused before, it is wrong; refused later, another one is on its way.
+                waits = error.retryable or (error.is_login and was_open)
+                if not waits or time.monotonic() >= deadline_s:
                     raise
-                is_open, pause_s = False, RECONNECT_S
+                is_open, pause_s = False, LOGIN_AGAIN_S if error.is_login else RECONNECT_S
             else:
                 if raws != before or not positions:
                     before = raws

@@ -28,6 +28,7 @@ _DENIED = {
     "NOAUTH": "it wants a login",
     "WRONGPASS": "it refuses the login",
 }
+_OF_THE_LOGIN = ("NOAUTH", "WRONGPASS")
 _UNKNOWN = ("ERR unknown command", "ERR unknown subcommand", "ERR Unknown subcommand")
 _CLUSTER = ("MOVED", "ASK", "CROSSSLOT")
 
@@ -36,8 +37,11 @@ class LacksRight(PermissionDenied):
     """The login is taken, and its ACL lacks a command or a key pattern."""
 
 
-def refusal(address: str, error: str, command: str = "") -> CdcError:
+def refusal(address: str, error: str, command: str = "", *, login_fix: str = "") -> CdcError:
     """Return what an error reply of Redis amounts to.
+
+    Args:
+        login_fix: what to look at where the login is refused: `Url.login_fix`.
 
     >>> type(refusal("127.0.0.1:6379", "OOM command not allowed when …")).__name__
     'UnavailableError'
@@ -50,13 +54,18 @@ def refusal(address: str, error: str, command: str = "") -> CdcError:
     if "max number of clients" in error:
         return UnavailableError(f"{where} has no room for another client (maxclients)")
     if code in _DENIED:
-        kind = LacksRight if code == "NOPERM" else PermissionDenied
-        return kind(
+        is_login = code in _OF_THE_LOGIN
+        kind = PermissionDenied if is_login else LacksRight
+        denied = kind(
             f"{where}: {_DENIED[code]} ({code}{' ' + command if command else ''})",
-            fix="check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
+            fix=login_fix
+            if is_login and login_fix
+            else "check user and password in the Redis URL, and the ACL: +multi +exec +watch\n"
             "+get +set +mset +unlink +hset +sadd +smismember +role +info +scan\n"
             "on the tables' keys and on cdc:PIPELINE:*",
         )
+        denied.is_login = is_login
+        return denied
     if code in _CLUSTER:
         return PreflightError(
             f"{where} is part of a cluster ({code})",

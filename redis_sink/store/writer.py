@@ -26,8 +26,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from cdc.errors import REFRESH, CdcError, FencedError, InternalError, UnavailableError
+from cdc.errors import (
+    REFRESH,
+    CdcError,
+    FencedError,
+    InternalError,
+    UnavailableError,
+    logging_in,
+)
 from cdc.network.redis_options import REPLY_TIMEOUT_S, has_tls, naming, redis_options
+from cdc.network.secret import with_secret
 from cdc.network.tls_probe import explained_by_asking
 from cdc.url import Url
 from redis_sink.plan.batch import Command
@@ -73,14 +81,20 @@ class Writer:
         self._position: bytes | None = None
 
     async def open(self) -> None:
-        """Connect again.
+        """Connect again, with password and certificates as they are now.
 
         Raises:
             UnavailableError: Redis does not answer, or cannot serve now.
             PermissionDenied: the login or a right is refused.
+            SettingsError: a password or a certificate cannot be read.
         """
         self.close()
-        connection = _connection(self.url)
+        with logging_in():
+            await self._open()
+
+    async def _open(self) -> None:
+        url = self.url
+        connection = _connection(await asyncio.to_thread(with_secret, url) if url.secret else url)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         except (RedisError, OSError) as error:
@@ -201,7 +215,7 @@ class Writer:
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 self.close()
-                raise refusal(self.address, str(reply), str(command[0]))
+                raise self._refusal(str(reply), str(command[0]))
         return replies
 
     async def ask_for(self, *command: str) -> Any:
@@ -215,7 +229,7 @@ class Writer:
             if lacking(reply):
                 return None
             self.close()
-            raise refusal(self.address, str(reply), command[0])
+            raise self._refusal(str(reply), command[0])
         return reply
 
     async def refused(self, *commands: Command) -> list[str]:
@@ -285,19 +299,22 @@ class Writer:
             feed(data)
         return out
 
+    def _refusal(self, reply: str, command: str = "") -> CdcError:
+        return refusal(self.address, reply, command, login_fix=self.url.login_fix)
+
     def _cannot_connect(self, error: BaseException) -> CdcError:
         text = str(error)
         kind = type(error).__name__
         if kind in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
             # redis-py takes the code off the reply.
             refused = "username-password" in text
-            return refusal(self.address, "WRONGPASS" if refused else "NOAUTH")
+            return self._refusal("WRONGPASS" if refused else "NOAUTH")
         if kind == "NoPermissionError":
-            return refusal(self.address, "NOPERM")
+            return self._refusal("NOPERM")
         if kind == "BusyLoadingError":
-            return refusal(self.address, "LOADING")
+            return self._refusal("LOADING")
         if kind == "MaxConnectionsError" or "max number of clients" in text:
-            return refusal(self.address, "ERR max number of clients")
+            return self._refusal("ERR max number of clients")
         return explained_by_asking(self.url, error)
 
 

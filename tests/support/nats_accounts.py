@@ -28,20 +28,28 @@ class Operator:
         self._key = _key(nkeys.PREFIX_BYTE_OPERATOR)
         self._account = _key(nkeys.PREFIX_BYTE_ACCOUNT)
         system = _key(nkeys.PREFIX_BYTE_ACCOUNT)
-        operator = _jwt(self._key, self._key, "operator", {"system_account": _name(system)})
+        self._system = system
+        self._operator = _jwt(self._key, self._key, "operator", {"system_account": _name(system)})
+        self._revoked_s = 0
+
+    @property
+    def options(self) -> str:
+        """What nats-server's configuration takes."""
         limits = dict.fromkeys(_UNLIMITED, -1)
+        revoked = {"revocations": {"*": self._revoked_s}} if self._revoked_s else {}
         accounts = [
-            (self._account, {"limits": limits | {"wildcards": True}}),
+            (self._account, {"limits": limits | {"wildcards": True}} | revoked),
             # JetStream is refused in the system's account.
-            (system, {"limits": dict.fromkeys(_UNLIMITED[:7], -1) | {"wildcards": True}}),
+            (self._system, {"limits": dict.fromkeys(_UNLIMITED[:7], -1) | {"wildcards": True}}),
         ]
         preload = "\n".join(
             f"{_name(key)}: {_jwt(self._key, key, 'account', about)}" for key, about in accounts
         )
-        self.options = (
-            f"operator: {operator}\nresolver: MEMORY\nresolver_preload: {{\n{preload}\n}}"
-        )
-        """What nats-server's configuration takes."""
+        return f"operator: {self._operator}\nresolver: MEMORY\nresolver_preload: {{\n{preload}\n}}"
+
+    def revoke(self) -> None:
+        """Revoke every user that was made before this second; `options` are others then."""
+        self._revoked_s = int(time.time()) - 1
 
     def credentials(self, path: Path, *, expires_s: int = 0) -> str:
         """Write the file of a new user; return its text.

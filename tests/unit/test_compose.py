@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from cdc.network.secret import with_secret
 from cdc.settings import SERVERS, SPECS, load
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,8 @@ def test_every_variable_of_cdc_is_one_that_it_reads(
     settings = load({}, env)
 
     assert [table.name for table in settings.tables] == ["shop.your_table"]
-    assert settings.mysql.password == settings.nats.password == settings.redis.password == "secret"
+    for url in (settings.mysql, settings.nats, settings.redis):
+        assert with_secret(url).password == "secret"
 
 
 def parts(port: str) -> list[str]:

@@ -7,7 +7,16 @@ import pickle
 import pytest
 
 from cdc import errors
-from cdc.errors import EXIT_CODES, REFRESH, CdcError, PositionLostError, UnavailableError
+from cdc.errors import (
+    EXIT_CODES,
+    REFRESH,
+    CdcError,
+    PermissionDenied,
+    PositionLostError,
+    SettingsError,
+    UnavailableError,
+    logging_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +92,16 @@ def test_a_refresh_heals_only_what_says_so() -> None:
     """The words of the fix decide nothing; where something else is to be done, it does not."""
     assert PositionLostError("s", fix="", heals_by_refresh=True).heals_by_refresh
     assert not PositionLostError("s", fix=REFRESH).heals_by_refresh
+
+
+@pytest.mark.parametrize("kind", EXIT_CODES.values())
+def test_an_error_of_a_login_heals_by_waiting(kind: type[CdcError]) -> None:
+    """What a server or a file refuses while logging in; no other error becomes one."""
+    with pytest.raises(kind) as caught, logging_in():
+        raise kind("s", fix="f\ng")
+    is_login = kind in (PermissionDenied, SettingsError)
+
+    assert is_login == caught.value.is_login
+    assert caught.value.heals_by_waiting == (is_login or kind is UnavailableError)
+    assert caught.value.login_fix == ("f g" if is_login else None)
+    assert not kind("s").is_login

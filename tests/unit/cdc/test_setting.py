@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.errors import CdcError, SettingsError, UsageError
-from cdc.setting import Problems, nearest, setting, specs_of
+from cdc.setting import Problems, Program, nearest, setting, specs_of
 from cdc.url import Url
 
 
@@ -221,3 +221,28 @@ def test_no_problem_raises_nothing_and_no_problem_shows_a_password() -> None:
         problems.raise_if_any()
 
     assert "secret" not in refused.value.text()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", ()),
+        ("token", ("token",)),
+        (" token  --for 'the sink' a\\ b \"c d\" ", ("token", "--for", "the sink", "a b", "c d")),
+        ("token $HOME | cat", ("token", "$HOME", "|", "cat")),
+        (["token", "--for", "the sink", ""], ("token", "--for", "the sink", "")),
+    ],
+)
+def test_a_program_is_words_that_no_shell_sees(given: object, words: tuple[str, ...]) -> None:
+    """A text has quotes as in a shell and nothing else of it; a list is as it is."""
+    program = Program.parse(given)
+
+    assert program == words
+    assert Program.parse(str(program)) == program
+
+
+@pytest.mark.parametrize("given", [7, ["token", 7], {"token": 1}, "'token", None])
+def test_what_is_no_program_is_refused(given: object) -> None:
+    """Another type, or a quote that is not closed."""
+    with pytest.raises(ValueError, match=r"a list of texts|not closed"):
+        Program.parse(given)

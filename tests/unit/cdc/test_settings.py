@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from cdc.errors import EXIT_CODES, SettingsError, UsageError
+from cdc.setting import Program
 from cdc.settings import SPECS, Settings, load
 from cdc.table_settings import TABLE_HELP, TABLE_SHARED, TableSettings
-from cdc.url import Url
+from cdc.url import SecretSource, Url
 
 ROOT = Path(__file__).parents[3]
 CANARY = "Kanarienvogel"
@@ -88,10 +90,90 @@ def test_secrets_come_from_files(elsewhere: Path) -> None:
     }
     settings = load({}, env)
 
-    assert settings.mysql.password == CANARY
+    assert settings.mysql.secret == SecretSource(setting="CDC_MYSQL_PASSWORD_FILE", file="password")
+    assert str(settings.mysql) == "mysql://cdc:***@db:3306/shop"
     assert settings.nats.address == "n.example:4333"
     assert settings.redis.password == "direct"
     assert CANARY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "hidden"),
+    [
+        (f"mysql://ada:{CANARY}@h", "CDC_MYSQL_URL", "mysql://ada:***@h:3306"),
+        (f"nats://{CANARY}@h", "CDC_NATS_URL", "nats://h:4222"),
+    ],
+)
+def test_a_login_in_the_file_of_a_url_is_read_again(
+    elsewhere: Path, text: str, variable: str, hidden: str
+) -> None:
+    """A password or a token of NATS stays in its file; a flag in its place is as it is."""
+    (elsewhere / "url").write_text(f"{text}\n")
+    env = {f"{variable}_FILE": "url"}
+    name = variable.split("_")[1].lower()
+    url = getattr(load({}, env), name)
+
+    assert url.secret == SecretSource(setting=f"{variable}_FILE", file="url", holds_url=True)
+    assert str(url) == hidden
+    assert CANARY not in url.reveal()
+    assert getattr(load({name: text}, env), name).secret is None
+
+
+def test_a_user_in_the_file_of_a_url_and_a_password_apart(elsewhere: Path) -> None:
+    """The user of a NATS URL is no token where a password comes apart."""
+    (elsewhere / "url").write_text("nats://ada@h\n")
+    (elsewhere / "password").write_text(CANARY)
+    url = load({}, {"CDC_NATS_URL_FILE": "url", "CDC_NATS_PASSWORD_FILE": "password"}).nats
+
+    assert (url.user, url.password) == ("ada", "")
+    assert url.secret == SecretSource(setting="CDC_NATS_PASSWORD_FILE", file="password")
+
+
+def test_a_pipe_is_read_once(elsewhere: Path) -> None:
+    """As a shell gives it: ``CDC_REDIS_PASSWORD_FILE=<(pass show redis)``."""
+    reading, writing = os.pipe()
+    os.write(writing, CANARY.encode())
+    os.close(writing)
+    url = load({}, {"CDC_REDIS_PASSWORD_FILE": f"/dev/fd/{reading}"}).redis
+    os.close(reading)
+
+    assert (url.password, url.secret) == (CANARY, None)
+
+
+def test_a_command_prints_the_password(elsewhere: Path) -> None:
+    """A text is taken apart as a shell would, without one; a list is taken as it is."""
+    toml(elsewhere, 'redis_password_command = ["print token", "$HOME"]')
+    settings = load({"mysql": "mysql://ada@h"}, {"CDC_MYSQL_PASSWORD_COMMAND": "token 'of ada' *"})
+
+    assert settings.mysql_password_command == Program(("token", "of ada", "*"))
+    assert settings.mysql.secret == SecretSource(
+        setting="mysql_password_command", command=("token", "of ada", "*")
+    )
+    assert str(settings.mysql) == "mysql://ada:***@h:3306"
+    assert settings.redis.secret is not None
+    assert settings.redis.secret.command == ("print token", "$HOME")
+    assert str(settings.redis.secret) == "the program print token (redis_password_command)"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"CDC_NATS_URL": "nats://a:b@h"},
+        {"CDC_NATS_PASSWORD": "b"},
+        {"CDC_NATS_URL": "nats://h?creds=/x"},
+    ],
+)
+def test_a_command_beside_another_password_is_refused(given: dict[str, str]) -> None:
+    """It is not known which one is meant."""
+    with pytest.raises(SettingsError, match=r"both give a password; keep one"):
+        load({}, given | {"CDC_NATS_PASSWORD_COMMAND": "token"})
+
+
+@pytest.mark.parametrize("text", ["token 'of", '"token'])
+def test_a_quote_that_is_not_closed_is_refused(text: str) -> None:
+    """Without quoting it."""
+    with pytest.raises(SettingsError, match="has a quote that is not closed"):
+        load({}, {"CDC_NATS_PASSWORD_COMMAND": text})
 
 
 # -- tables ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.url import Url, hide, parse_url, redact
+from cdc.url import SecretSource, Url, hide, parse_url, redact
 
 MYSQL, NATS, REDIS = ("mysql",), ("nats", "tls", "embedded"), ("redis", "rediss")
 CANARY = "Kanarienvogel"
@@ -171,3 +171,40 @@ def test_what_is_not_supported_is_said_to_be_so(text: str, word: str) -> None:
         parse_url(text, ("mysql", "nats", "tls", "redis", "rediss"))
 
     assert "does not support" in str(refused.value)
+
+
+def test_a_password_that_is_elsewhere_is_no_part_of_a_url() -> None:
+    """It is shown as one, and the fix of a refused login names where it is read."""
+    source = SecretSource(setting="CDC_MYSQL_PASSWORD_FILE", file="/run/secrets/mysql")
+    url = parse_url(f"mysql://u:{CANARY}@h", MYSQL).with_secret(source)
+    source.note(CANARY)
+
+    assert str(url) == "mysql://u:***@h:3306"
+    assert CANARY not in url.reveal()
+    assert CANARY in url.secrets
+    assert CANARY not in repr(url) + repr(source)
+    assert "the file /run/secrets/mysql (CDC_MYSQL_PASSWORD_FILE)" in url.login_fix
+    assert url.with_password("x").secret is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("mysql://h", "check user and password in the mysql setting (CDC_MYSQL_URL,"),
+        ("tls://h", "check user and password (or token) in the nats setting (CDC_NATS_URL,"),
+        ("rediss://h", "check user and password in the redis setting (CDC_REDIS_URL,"),
+        ("nats://h?creds=/x", "check the file of ?creds= in the NATS URL"),
+    ],
+)
+def test_the_fix_of_a_refused_login_names_its_setting(text: str, fix: str) -> None:
+    """The variable that a person has to look at."""
+    assert parse_url(text, (*MYSQL, *NATS, *REDIS)).login_fix.startswith(fix)
+
+
+def test_a_password_of_nats_without_a_user_is_its_token() -> None:
+    """With a user it is that one's password."""
+    alone, with_user = (parse_url(f"nats://{user}h", NATS).with_password(CANARY)
+                        for user in ("", "u@"))  # fmt: skip
+
+    assert (alone.user, alone.password) == (CANARY, "")
+    assert (with_user.user, with_user.password) == ("u", CANARY)

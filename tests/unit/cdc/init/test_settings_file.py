@@ -99,3 +99,22 @@ def test_settings_that_were_given_are_written(tmp_path: Path) -> None:
     assert '\n#redis = "redis://127.0.0.1:6379/0"\n' in text
     assert "\nsinks" not in text
     assert "#   GRANT a TO b;\n" in text
+
+
+def test_a_password_that_is_read_again_is_named_where_it_is(tmp_path: Path) -> None:
+    """Its file as the variable that names it, and the program as a setting."""
+    file = tmp_path / "password"
+    file.write_text(SECRET)
+    env = {
+        "CDC_MYSQL_URL": "mysql://ada@h",
+        "CDC_MYSQL_PASSWORD_FILE": str(file),
+        "CDC_NATS_URL": "nats://bob@h",
+        "CDC_NATS_PASSWORD_COMMAND": "token 'of it'",
+    }
+    text = written(settings=load({}, env))
+    found = read(text, tmp_path)
+
+    assert f"#   export CDC_MYSQL_PASSWORD_FILE={file}\n" in text
+    assert (found.mysql.user, found.nats.user) == ("ada", "bob")
+    assert found.nats_password_command == ("token", "of it")
+    assert SECRET not in text

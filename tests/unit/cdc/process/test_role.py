@@ -4,16 +4,18 @@ import pickle
 
 import pytest
 
-from cdc.errors import REFRESH, CdcError, PositionLostError, UnavailableError
+from cdc.errors import REFRESH, CdcError, PermissionDenied, PositionLostError, UnavailableError
 from cdc.jetstream.stream import ApiError
 from cdc.process.role import from_json, to_json
 
 GAP = PositionLostError("purged", safe="nothing was skipped", fix=REFRESH, heals_by_refresh=True)
 OTHER = PositionLostError("no InnoDB", fix="ALTER TABLE t ENGINE = InnoDB;\n" + REFRESH)
 AWAY = UnavailableError("NATS does not answer", fix="start it")
+LOGIN = PermissionDenied("NATS refuses the login", fix="check it")
+LOGIN.is_login = True
 
 
-@pytest.mark.parametrize("error", [GAP, OTHER, AWAY])
+@pytest.mark.parametrize("error", [GAP, OTHER, AWAY, LOGIN])
 def test_an_error_goes_up_to_the_parent_whole(error: CdcError) -> None:
     """The supervisor decides by its class and its fields, never by its words."""
     told = from_json(to_json(error))
@@ -22,7 +24,7 @@ def test_an_error_goes_up_to_the_parent_whole(error: CdcError) -> None:
     assert vars(told) == vars(error)
 
 
-@pytest.mark.parametrize("error", [GAP, OTHER, AWAY, ApiError("no stream", err_code=10059)])
+@pytest.mark.parametrize("error", [GAP, OTHER, AWAY, LOGIN, ApiError("no stream", err_code=10059)])
 def test_an_error_is_pickled_with_all_its_fields(error: CdcError) -> None:
     """Those of its class too."""
     copy = pickle.loads(pickle.dumps(error))

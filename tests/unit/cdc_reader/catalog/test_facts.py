@@ -14,7 +14,7 @@ from cdc.errors import (
     UnavailableError,
     UsageError,
 )
-from cdc.mysql.connection import translated
+from cdc.mysql.connection import of_login, translated
 from cdc.url import parse_url
 from cdc_reader.catalog.source_check import ServerFacts, check_retention, check_source
 
@@ -131,6 +131,18 @@ def test_numbers_of_errors_become_kinds_of_errors(number: int, kind: type[CdcErr
     assert type(error) is kind
     assert "db.example:3306" in error.seen
     assert "Kanarienvogel" not in error.text()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_login"),
+    [
+        *((n, True) for n in (1045, 1130, 1698, 1820, 1862, 2026, 3118, 3159, 3955, 4150, 4151)),
+        *((n, False) for n in (1044, 1142, 1227, 1040, 1049, 2003, 1064)),
+    ],
+)
+def test_another_password_heals_a_login_and_nothing_else(number: int, is_login: bool) -> None:
+    """A right that is missing is none, also where it is that to the database of the URL."""
+    assert of_login(pymysql.err.OperationalError(number, "words"), URL).is_login == is_login
 
 
 def test_a_connection_lost_without_a_number_is_waited_for() -> None:
