@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import shlex
+import stat
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -277,3 +279,23 @@ def file_to_read_again(env: Mapping[str, str], variable: str) -> str:
     """Return the path of the twin; empty: there is none, or it is a pipe that is read once."""
     path = env.get(f"{variable}_FILE", "")
     return path if path and Path(path).is_file() else ""
+
+
+def refuse_of_others(path: Path, *, is_found: bool) -> None:
+    """Refuse a settings file that names a program where another user could have named it.
+
+    Args:
+        is_found: it is in the working folder, and nothing names it; it has to be ours or root's.
+
+    Raises:
+        ValueError: others may write to it, or it is another user's.
+        OSError: it cannot be looked at.
+    """
+    about = path.stat()
+    if about.st_mode & stat.S_IWOTH:
+        raise ValueError(f"names a program, and others may write to the file: chmod o-w {path}")
+    if is_found and about.st_uid not in (0, os.geteuid()):
+        raise ValueError(
+            "names a program, and the file belongs to another user: if it is yours, name it by "
+            f"its whole path: --config {path.absolute()}"
+        )

@@ -22,6 +22,7 @@ from cdc.setting import (
     Values,
     file_to_read_again,
     nearest,
+    refuse_of_others,
     setting,
     specs_of,
     text_or_file,
@@ -349,7 +350,9 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
             continue
         try:
             values[name] = (f"{where}: {name}", SPECS[name].checked(value))
-        except ValueError as error:
+            if SPECS[name].kind is Program and value:
+                refuse_of_others(path, is_found=where == "cdc.toml")
+        except (ValueError, OSError) as error:
             problems.add(f"{where}: {name}", str(error))
     return sections
 

@@ -21,7 +21,7 @@ from tests.support.certificates import Authority
 from tests.support.commands import cdc
 from tests.support.nats_accounts import Operator
 from tests.support.ordeal import ordeal
-from tests.support.pipeline import Process, wait_for
+from tests.support.pipeline import Process, descendants, wait_for
 from tests.support.tally import seeded
 
 pytestmark = pytest.mark.timeout(200)
@@ -183,13 +183,33 @@ def process_of(kept: Kept) -> Process:
 
 
 def test_a_password_of_mariadb_is_changed(on_mariadb: Kept) -> None:
-    """As MySQL's."""
+    """As MySQL's; a role that is killed meanwhile waits for it again."""
+
+    def mend() -> None:
+        for child in descendants(process_of(on_mariadb).pid):
+            os.kill(child, signal.SIGKILL)
+        wait_for("both roles", lambda: process_of(on_mariadb).text().count(" restarting") == 2)
+        on_mariadb.write("mysql", SECOND)
+
     heals(
         on_mariadb,
         lambda: on_mariadb.change("mysql", SECOND),
-        lambda: on_mariadb.write("mysql", SECOND),
+        mend,
         "(1045)",
         "CDC_MYSQL_PASSWORD_FILE",
+    )
+
+
+@pytest.mark.parametrize("server", ["nats", "redis"])
+def test_a_password_is_changed_under_partitions(kept: Kept, server: str) -> None:
+    """Every partition waits, and so do the leases of both sinks."""
+    kept.bench.pipeline.environment |= {"CDC_PARTITIONS": "4", "CDC_SINKS": "2"}
+    heals(
+        kept,
+        lambda: kept.change(server, SECOND),
+        lambda: kept.write(server, SECOND),
+        "leases: " if server == "nats" else "(WRONGPASS)",
+        f"CDC_{server.upper()}_PASSWORD_FILE",
     )
 
 
@@ -273,6 +293,9 @@ def test_certificates_are_replaced(
         kept.cut()
 
     def mend() -> None:
+        # As files are for a moment that are not replaced whole.
+        of_client[1].write_bytes(b"")
+        wait_for("a word of it", lambda: "hold no certificate" in process_of(kept).text())
         if is_server:
             put(of_client, client, other)
         else:

@@ -169,6 +169,28 @@ def test_a_command_beside_another_password_is_refused(given: dict[str, str]) -> 
         load({}, given | {"CDC_NATS_PASSWORD_COMMAND": "token"})
 
 
+def test_a_program_of_another_user_is_not_run(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is found in a folder of a stranger runs nothing; one that is named may be."""
+    path = toml(elsewhere, 'nats_password_command = "token"')
+    assert load({}, {}).nats_password_command == ("token",)
+    path.chmod(0o646)
+    with pytest.raises(SettingsError, match="others may write to the file: chmod o-w"):
+        load({}, {"CDC_CONFIG": str(path)})
+    path.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(path, 1, 1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(SettingsError, match=f"belongs to another user.*--config {path}"):
+        load({}, {})
+    assert load({}, {}, path).nats_password_command == ("token",)
+    assert load({}, {"CDC_NATS_PASSWORD_COMMAND": "x"}, path).nats_password_command == ("x",)
+    toml(elsewhere, 'stream = "HERE"')
+    assert load({}, {}).stream == "HERE"
+
+
 @pytest.mark.parametrize("text", ["token 'of", '"token'])
 def test_a_quote_that_is_not_closed_is_refused(text: str) -> None:
     """Without quoting it."""
