@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "nats_password_command",
         "redis_password_command",
     ),
-    "tables": ("tables", "exclude_tables"),
+    "tables": ("tables", "exclude_tables", "new_tables_every_s"),
     "pipeline": ("pipeline", "stream", "subject_prefix", "partitions", "sinks"),
     "behaviour": ("snapshot", "adopt", "bare_messages", "on_schema_change", "on_gap"),
     "stream": ("stream_max_bytes", "stream_max_age_s", "stream_keep_s", "stream_replicas"),
@@ -249,4 +249,4 @@ def grouped(shown: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     if set(shown) < {*SPECS, *_TABLES}:
         return {"Connection and tables": tuple(shown)}
     titles = {name.capitalize(): members for name, members in GROUPS.items()}
-    return titles | {"Tables": _TABLES}
+    return titles | {"Tables": (*_TABLES, "new_tables_every_s")}

@@ -127,6 +127,13 @@ class Settings:
     on_gap: Literal["stop", "refresh"] = setting(
         "stop", "What to do when changes are missing: stop with exit code 65, or refresh."
     )
+    new_tables_every_s: float = setting(
+        0.0,
+        "How often to look for new tables that patterns match; 0: only at a start.",
+        unit="s",
+        low=0,
+        high=86_400,
+    )
     server_id: int = setting(
         0,
         "Replica server ID, which must be unique; 0: random, above 2^31.",
@@ -279,17 +286,15 @@ def load(
     if settings.sinks > settings.partitions:
         where, _ = values.get("sinks", ("--sinks", None))
         problems.add(where, f"must be at most partitions, which is {settings.partitions}")
-    database, partitions = settings.mysql.database, settings.partitions
+    about: dict[str, Any] = {"database": settings.mysql.database, "partitions": settings.partitions}
     named = replace(
         settings,
-        tables=tables_of(sections, values, problems, database=database, partitions=partitions),
-        sections=patterned_sections(
-            sections, values, problems, database=database, partitions=partitions
-        ),
+        tables=tables_of(sections, values, problems, **about),
+        sections=patterned_sections(sections, values, problems, **about),
         exclude_tables=values.get("exclude_tables", ("", ()))[1],
         mask_key=_mask_key(env, problems),
     )
-    check_excluded(values, problems, database=database)
+    check_excluded(values, problems, database=settings.mysql.database)
     problems.raise_if_any()
     return named
 
@@ -346,7 +351,8 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
         values["exclude_tables"] = (f"{where}: exclude_tables", tuple(excluded))
     for name, value in content.items():
         if name not in SPECS:
-            problems.add(where, f"has an unknown setting {name!r}{_nearest_setting(name)}")
+            near = nearest(name, [*SPECS, *_LIST_FLAGS])
+            problems.add(where, f"has an unknown setting {name!r}{near}")
             continue
         try:
             values[name] = (f"{where}: {name}", SPECS[name].checked(value))
@@ -355,10 +361,6 @@ def _from_toml(source: tuple[str, Path] | None, values: Values, problems: Proble
         except (ValueError, OSError) as error:
             problems.add(f"{where}: {name}", str(error))
     return sections
-
-
-def _nearest_setting(name: str) -> str:
-    return nearest(name, [*SPECS, "tables", "exclude_tables"])
 
 
 def _from_env(env: Mapping[str, str], values: Values, problems: Problems) -> None:

@@ -157,6 +157,21 @@ async def named_tables(settings: Settings) -> tuple[Table, ...]:
     return sink_tables(settings)
 
 
+def matched_names(settings: Settings) -> frozenset[str]:
+    """Return the tables and views that the settings name or match now, fit or not.
+
+    Raises:
+        CdcError: MySQL refuses, or does not answer.
+    """
+    from cdc_reader.catalog.tables import selected_names
+
+    report = Report()
+    found = _with_mysql(settings, report, lambda connection: selected_names(connection, settings))
+    if found is None:
+        raise together([finding.error() for finding in report.errors])
+    return found
+
+
 def _ask_names(settings: Settings, report: Report) -> None:
     """Ask MySQL for the tables of a sink that runs alone, whose settings have patterns."""
     settings = _named_in_catalog(settings, report)

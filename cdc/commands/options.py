@@ -117,14 +117,21 @@ def _section(
 
 @contextlib.contextmanager
 def prepared(
-    config: str | None, debug: bool, role: str, flags: dict[str, Any], *, joins: bool = True
+    config: str | None,
+    debug: bool,
+    role: str,
+    flags: dict[str, Any],
+    *,
+    joins: bool = True,
+    known: tuple[Settings, Log] | None = None,
 ) -> Iterator[tuple[Settings, Log, list[Coroutine[Any, Any, None]]]]:
     """Load the settings, begin the log, start an embedded NATS and its watcher.
 
     Args:
         joins: use the embedded NATS of a running `cdc run`.
+        known: what `settled` returned before, not to be loaded again.
     """
-    settings, log = settled(config, debug, role, flags)
+    settings, log = known or settled(config, debug, role, flags)
     with contextlib.ExitStack() as stack:
         companions = []
         if joins:

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,13 +91,19 @@ def loaded(entry_point: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
+def run_here(
+    job: Job,
+    tables: Awaitable[tuple[Table, ...]],
+    log: Log,
+    beside: Iterable[Coroutine[Any, Any, None]] = (),
+) -> int:
     """Run a role in this process until SIGTERM or SIGINT; return 0 after the drain.
 
     A second signal leaves at once.
 
     Args:
         tables: gives the captured tables once every check has passed.
+        beside: what runs beside the role; the first that ends has it drain.
 
     Raises:
         CdcError: of `tables`, or the role cannot continue.
@@ -107,8 +113,15 @@ def run_here(job: Job, tables: Awaitable[tuple[Table, ...]], log: Log) -> int:
         checked = replace(job, tables=await tables)
         stop = asyncio.Event()
         stop_on_signals(stop, log)
+        others = [asyncio.ensure_future(one) for one in beside]
+        for other in others:
+            other.add_done_callback(lambda _: stop.set())
         try:
             await within_drain(perform(checked, log, stop), stop)
+            for other in others:
+                if other.done():
+                    other.result()
+                other.cancel()
         except CdcError as error:
             # A reader that runs alone need not know the Redis that is named by default.
             if job.role != "reader":

@@ -117,6 +117,19 @@ def _none_left(left_out: Sequence[LeftOut]) -> PreflightError:
     )
 
 
+def selected_names(connection: Connection[Any], settings: Settings) -> frozenset[str]:
+    """Return the names of all that the settings name or match, ``shop.users``, fit or not.
+
+    One statement lists the catalog, so it may be asked from time to time.
+
+    Raises:
+        pymysql.MySQLError: as `find_tables`.
+    """
+    database, folds = settings.mysql.database, names_fold(connection)
+    catalog = Catalog(entries_of(connection), database, folds=folds)
+    return frozenset(one.entry.qualified for one in select(catalog, settings).tables)
+
+
 def _unfit(entry: Entry) -> list[Finding]:
     """Return why no table of that kind or engine can be captured."""
     if (error := no_base_table(entry)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -109,3 +110,56 @@ def test_a_sink_alone_asks_mysql_for_the_names(bench: Bench) -> None:
         assert refused.returncode == 69
         named = environment | {"CDC_MYSQL_URL": away, "CDC_TABLES": "shop.users"}
         assert cdc(named, "check", "--role", "sink").returncode == 0
+
+
+@pytest.mark.parametrize("bench", [MySQL], indirect=True)
+def test_a_table_that_is_created_joins_while_it_runs(bench: Bench) -> None:
+    """With its rows and every later change; what cannot be captured is told and stops nothing."""
+    environment = bench.pipeline.environment
+    environment["CDC_NEW_TABLES_EVERY_S"] = "0.3"
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        wait_for("the rows", lambda: has(bench, "od*d:2", "marks:1", "users:99"))
+        bench.execute("CREATE TABLE no_key_either (id INT)")
+        wait_for("the warning", lambda: "shop.no_key_either" in process.text())
+        assert "new tables: restarting" not in process.text()
+        bench.execute("CREATE TABLE later (id INT PRIMARY KEY, n INT)")
+        numbers = itertools.count(1)
+
+        def is_written() -> bool:
+            bench.execute(
+                f"INSERT INTO later VALUES ({next(numbers)}, 0)", "UPDATE later SET n = n + 1"
+            )
+            return has(bench, "later:1")
+
+        wait_for("the new table", is_written)
+        bench.execute("DELETE FROM later WHERE id = 1", "UPDATE later SET n = -1 WHERE id = 2")
+        wait_for("the delete", lambda: not bench.client.exists("later:1"))
+        wait_for("a change", lambda: b'"n":-1' in (bench.client.get("later:2") or b""))
+        assert "new tables: restarting" in process.text()
+        assert cdc(environment, "verify").returncode == 0
+        assert cdc(environment, "dead", "list").stdout.startswith("no ")
+        bench.execute("CREATE TABLE one_more (id INT PRIMARY KEY)")
+        wait_for("two restarts", lambda: process.text().count("new tables: restarting") == 2)
+        wait_for("the start", lambda: process.text().count('"streaming"') == 3)
+        assert process.stop() == 0, process.text()
+        assert [line for line in process.text().splitlines() if line[:1] != "{"] == []
+
+
+@pytest.mark.parametrize("bench", [MariaDB], indirect=True)
+def test_a_new_table_joins_a_sink_before_its_rows_come(bench: Bench) -> None:
+    """Reader and sink apart: no change of it becomes a dead letter."""
+    environment = bench.pipeline.environment
+    environment["CDC_NEW_TABLES_EVERY_S"] = "2"
+    with bench.pipeline as pipeline:
+        sink, reader = pipeline.run("--role", "sink"), pipeline.run("--role", "reader")
+        wait_for("the rows", lambda: has(bench, "od*d:2", "marks:1", "users:99"))
+        bench.execute("CREATE TABLE later (id INT PRIMARY KEY)", "INSERT INTO later VALUES (1)")
+        wait_for("the sink", lambda: "new tables: restarting" in sink.text())
+        assert "new tables: restarting" not in reader.text()
+        wait_for("the new table", lambda: has(bench, "later:1"))
+        assert "new tables: restarting" in reader.text()
+        bench.execute("INSERT INTO later VALUES (2)")
+        wait_for("a change", lambda: has(bench, "later:2"))
+        assert cdc(environment, "dead", "list").stdout.startswith("no ")
+        assert (sink.stop(), reader.stop()) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -52,19 +53,30 @@ def _run(
     from cdc.check import servers
     from cdc.process import role as roles
     from cdc.process import supervisor
+    from cdc.process.new_tables import NewTables
 
+    if as_json and not dry_run:
+        raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
+    # Once: a settings file that is being edited must not count at a restart for a new table.
+    known = settled(config, debug, role, flags)
     if dry_run:
         from cdc.commands.start.dry_run import run
 
-        settings, _ = settled(config, debug, role, flags)
+        settings, _ = known
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
-    if as_json:
-        raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
-    with prepared(config, debug, role, flags, joins=False) as (settings, log, companions):
-        tables = servers.check(settings, role, log)
-        jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
-        if len(jobs) > 1:
-            code = supervisor.supervise(jobs, tables, log, companions)
-        else:
-            code = roles.run_here(jobs[0], tables, log)
-    raise click.exceptions.Exit(code)
+    is_again = False
+    while True:
+        prepared_run = prepared(config, debug, role, flags, joins=False, known=known)
+        with prepared_run as (settings, log, companions):
+            new = NewTables(settings, role, log, is_restart=is_again)
+            tables = new.captured(partial(servers.check, settings, role, log))
+            jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
+            if len(jobs) > 1:
+                beside = [*companions, *new.beside()]
+                code = supervisor.supervise(jobs, tables, log, beside)
+            else:
+                code = roles.run_here(jobs[0], tables, log, new.beside())
+        is_again = new.found
+        if not is_again:
+            raise click.exceptions.Exit(code)
+        new.release()

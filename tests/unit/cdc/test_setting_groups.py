@@ -108,7 +108,7 @@ def test_no_secret_is_listed(url: str) -> None:
         ("Stream-Keep-S", ["stream_keep_s"]),
         ("log", ["report_every_s", "log_format", "log_level"]),
         ("ttl", ["ttl_s"]),
-        ("table", ["tables", "exclude_tables", *TABLE_HELP]),
+        ("table", ["tables", "exclude_tables", "new_tables_every_s", *TABLE_HELP]),
     ],
 )
 def test_a_word_chooses(word: str, found: list[str]) -> None:
