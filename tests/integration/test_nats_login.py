@@ -10,6 +10,7 @@ import pytest
 from cdc.demo.servers import Nats
 from cdc.errors import CdcError, PermissionDenied, SettingsError
 from cdc.jetstream.stream import api, close, connect
+from cdc.url import SecretSource, Url, parse_url
 from tests.conftest import NewNats
 from tests.support.certificates import Authority, nats_options
 from tests.support.checking import QUIET
@@ -18,7 +19,7 @@ from tests.support.nats_accounts import Operator
 SEED = "-----BEGIN USER NKEY SEED-----"
 
 
-async def ask(url: str) -> None:
+async def ask(url: Url | str) -> None:
     """Log in and ask something that needs the login."""
     nc = await connect(url, name="test", inbox_prefix="_INBOX_test", log=QUIET)
     try:
@@ -27,7 +28,7 @@ async def ask(url: str) -> None:
         await close(nc)
 
 
-def refused(url: str) -> CdcError:
+def refused(url: Url | str) -> CdcError:
     """Return why it does not come to that."""
     with pytest.raises(CdcError) as caught:
         asyncio.run(ask(url))
@@ -57,6 +58,31 @@ def test_a_credentials_file_logs_in(new_nats: NewNats, tmp_path: Path) -> None:
         error = refused(f"nats://{place}?creds={tmp_path / name}")
         assert type(error) is PermissionDenied
         assert "creds" in error.fix
+
+
+def test_a_token_is_read_at_each_connection(new_nats: NewNats, tmp_path: Path) -> None:
+    """From a file or a program; with the user's name it would be that one's password."""
+    path = tmp_path / "token"
+    path.write_text("first")
+    nats = new_nats('authorization { token: "first" }')
+    url = parse_url(nats.url, ("nats",))
+    of_file = url.with_secret(SecretSource(setting="CDC_NATS_PASSWORD_FILE", file=str(path)))
+    of_program = url.with_secret(
+        SecretSource(setting="nats_password_command", command=("cat", str(path)))
+    )
+    asyncio.run(ask(of_file))
+    asyncio.run(ask(of_program))
+    path.write_text("second")
+    for one, where in ((of_file, f"the file {path}"), (of_program, "the program cat")):
+        error = refused(one)
+        assert type(error) is PermissionDenied
+        assert error.is_login
+        assert where in error.fix
+    nats.stop()
+    nats.options = 'authorization { token: "second" }'
+    nats.start()
+    asyncio.run(ask(of_file))
+    asyncio.run(ask(of_program))
 
 
 async def _heard(url: str) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from cdc.errors import (
     PreflightError,
     UnavailableError,
 )
-from cdc.url import Url, parse_url
+from cdc.url import SecretSource, Url, parse_url
 from redis_sink.plan.batch import Command
 from redis_sink.store.preflight import check_server
 from redis_sink.store.writer import Full, Writer
@@ -254,6 +255,31 @@ async def test_refused_login(new_redis: NewRedis) -> None:
         assert "geheim" not in caught.value.text()
     async with a_writer(redis, password="right") as writer:
         await writer.apply([], b"p1")
+
+
+@in_a_loop
+async def test_a_password_of_all_is_read_at_each_connection(redis: Redis, tmp_path: Path) -> None:
+    """That of ``requirepass``: set first at the server or first in the file; and taken away."""
+    path, seen = tmp_path / "password", client(redis)
+    source = SecretSource(setting="CDC_REDIS_PASSWORD_FILE", file=str(path))
+
+    async def refused(why: str) -> None:
+        with pytest.raises(PermissionDenied, match=why) as caught:
+            async with a_writer(redis, secret=source):
+                pass
+        assert caught.value.is_login
+        assert f"the file {path} (CDC_REDIS_PASSWORD_FILE)" in caught.value.fix
+
+    path.write_text("first")
+    await refused("NOAUTH")
+    for password in ("first", "second"):
+        seen.config_set("requirepass", password)
+        if password != "first":
+            await refused("WRONGPASS")
+        path.write_text(password)
+        async with a_writer(redis, secret=source) as writer:
+            await writer.apply([], password.encode())
+        assert seen.get(KEY) == password
 
 
 @in_a_loop
