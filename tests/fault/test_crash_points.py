@@ -65,7 +65,7 @@ def test_each_step_of_both_loops_may_be_the_last(bench: Bench) -> None:
     junk = Application(bench.nats.url, 50, subject="mysql.insert", body=b"not the contract")
     with bench.pipeline as pipeline:
         todo = {role: points(role, chance) for role in ("reader", "sink")}
-        with ordeal(bench, chance, pause_s=0.01) as writer, ThreadPoolExecutor(2) as threads:
+        with ordeal(bench, chance, pause_s=0.03) as writer, ThreadPoolExecutor(2) as threads:
             for done in [threads.submit(die_at_each, bench, r, p) for r, p in todo.items()]:
                 done.result()
             last: list[Process] = [

@@ -15,12 +15,17 @@ import pytest
 
 LONGEST = (
     "test_crash_points.py",
+    "test_verify.py",
+    "test_lost_writes.py",
     "test_backfill.py",
     "test_restarts.py",
     "test_links.py",
     "test_clocks.py",
     "test_cluster.py",
     "test_partitions.py",
+    "test_main_job.py",
+    "test_readme.py",
+    "test_far.py",
     "test_config.py",
     "test_managed_redis.py",
 )
