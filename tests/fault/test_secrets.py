@@ -393,3 +393,26 @@ def test_a_wait_outlasts_a_new_password_of_redis(kept: Kept) -> None:
             assert waiting.wait() == 0, waiting.text()
             assert process.stop() == 0
     bench.wait_until_equal()
+
+
+def test_all_passwords_are_changed_while_cdc_run_verifies(kept: Kept) -> None:
+    """Those of all three servers at once; the next verify logs in with the new ones."""
+    bench, pipeline = kept.bench, kept.bench.pipeline
+    pipeline.environment["CDC_VERIFY_EVERY_S"] = "0.5"
+
+    def equal() -> int:
+        return process.text().count("verified: equal")
+
+    with pipeline:
+        process = bench.caught_up()
+        wait_for("a verify of both tables", lambda: equal() >= 2)
+        for server in bench.servers:
+            kept.change(server, SECOND)
+        wait_for("a verify that is refused", lambda: '"verify failed"' in process.text())
+        for server in bench.servers:
+            kept.write(server, SECOND)
+        bench.recovered("all passwords that were changed")
+        seen = equal()
+        wait_for("another verify of both tables", lambda: equal() >= seen + 2)
+        assert process.stop() == 0, process.text()
+    bench.wait_until_equal()
