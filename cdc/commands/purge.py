@@ -26,7 +26,8 @@ matches the table's template, has its type, and cannot belong to another capture
 table that a running cdc run captures is refused; keys of an older template (--key) can be
 removed while it runs.
 
-Give it the settings of cdc run, so that it knows which keys to keep.  MySQL is not used.
+Give it the settings of cdc run, so that it knows which keys to keep.  MySQL is used only if
+these have patterns.
 """
 
 

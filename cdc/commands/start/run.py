@@ -14,6 +14,7 @@ ROLES = ("both", "reader", "sink")
 EXAMPLES = """\
   cdc run --table your_table
   cdc run --table shop.users --table shop.orders --mysql mysql://cdc@db.example/shop
+  cdc run --table 'shop.*' --exclude-table 'shop.tmp_*'
   cdc run --table your_table --key '{your_key}' --value your_column
   cdc run --table your_table --dry-run      print what would happen; write nothing
   cdc run --config cdc.toml
