@@ -10,7 +10,7 @@ import pytest
 
 from cdc.demo.servers import MariaDB
 from tests.conftest import NewMySQL, NewNats, NewRedis
-from tests.support.bench import Bench
+from tests.support.bench import SOURCES, Bench
 from tests.support.models import Models
 
 
@@ -31,7 +31,7 @@ def proxied(
     bench.close()
 
 
-@pytest.fixture(params=["mysql", "mysql without gtids", "mariadb"])
+@pytest.fixture(params=SOURCES)
 def source(
     request: pytest.FixtureRequest,
     new_mysql: NewMySQL,

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from cdc.demo.servers import MariaDB
-from tests.support.bench import ROWS, TABLE, Bench
-from tests.support.depth import by_depth
+from tests.support.bench import ROWS, SOURCES, TABLE, Bench
+from tests.support.depth import by_depth, variants
 from tests.support.pipeline import Process, wait_for
 from tests.support.truth import Observer
 from tests.support.writer import Writer
@@ -64,7 +64,9 @@ def lose_the_binlog(bench: Bench, how: str) -> None:
     wait_for("the purge", is_purged)
 
 
-@pytest.mark.parametrize("how", ["purge", "reset"])
+@pytest.mark.parametrize(
+    ("source", "how"), variants(SOURCES, ("purge", "reset")), indirect=["source"]
+)
 def test_a_binlog_that_is_gone(source: Bench, how: str) -> None:
     """What changed unseen is read from the tables; keys of rows that went are removed."""
     with source.pipeline:
@@ -77,8 +79,7 @@ def test_a_binlog_that_is_gone(source: Bench, how: str) -> None:
         assert source.caught_up().stop() == 0
 
 
-@pytest.mark.parametrize("partitions", ["1", "3"])
-@pytest.mark.parametrize("how", ["delete", "purge"])
+@pytest.mark.parametrize(("how", "partitions"), variants(("delete", "purge"), ("1", "3")))
 def test_a_stream_that_is_gone(bench: Bench, how: str, partitions: str) -> None:
     """Deleted or purged before the sink had it: the sink resumed at the refresh."""
     flags = ("--partitions", partitions)
@@ -154,8 +155,7 @@ def test_a_table_that_was_truncated(bench: Bench) -> None:
         assert process.stop() == 0, process.text()
 
 
-@pytest.mark.parametrize("partitions", ["1", "3"])
-@pytest.mark.parametrize("how", ["all", "only"])
+@pytest.mark.parametrize(("how", "partitions"), variants(("all", "only"), ("1", "3")))
 def test_under_load_and_kills_nothing_alive_disappears(
     bench: Bench, partitions: str, how: str
 ) -> None:

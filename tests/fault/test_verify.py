@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ROWS, TABLE, Bench
-from tests.support.depth import by_depth
+from tests.support.depth import by_depth, variants
 from tests.support.pipeline import Process, wait_for
 from tests.support.writer import Writer
 
@@ -24,8 +24,6 @@ STEADY = range(1000, 4000)
 """Ids of rows that no writer writes to."""
 UNDER_LOAD = STEADY[: by_depth(500, full=3000)]
 """Of these, rows that are compared while others are written at full speed."""
-CHUNKS_AND_PARTITIONS = (("7", "3"), ("5000", "1"), ("7", "1"), ("5000", "3"))
-"""The first two have each size and each number once; the others are repetitions."""
 CORRUPTED = 1000
 EQUAL, DIFFERENT, NOT_STARTED, UNAVAILABLE, INTERRUPTED = 0, 1, 3, 69, 130
 KINDS = ("missing", "stale", "orphan", "wrong_type")
@@ -169,7 +167,7 @@ def flipping(bench: Bench) -> Iterator[None]:
         thread.join(30)
 
 
-@pytest.mark.parametrize(("chunk_rows", "partitions"), CHUNKS_AND_PARTITIONS[: by_depth(2, full=4)])
+@pytest.mark.parametrize(("chunk_rows", "partitions"), variants(("7", "5000"), ("1", "3")))
 def test_nothing_is_reported_that_is_on_its_way(
     bench: Bench, chunk_rows: str, partitions: str
 ) -> None:

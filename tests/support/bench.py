@@ -24,6 +24,8 @@ from tests.support.truth import CREATE, assert_exactly_once, wait_until_equal
 TABLE = "shop.users"
 MARKS = "shop.marks"
 """One row, which tells how long a change takes after a fault."""
+SOURCES = ("mysql", "mysql without gtids", "mariadb")
+"""Kinds of the fixture `source` of the fault tests."""
 ROWS = 200
 """Ids that a writer draws from; half of the rows stand there before the first start."""
 

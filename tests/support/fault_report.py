@@ -6,12 +6,13 @@ processes, each hands its counts to the one that prints.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.depth import VARIABLE, by_depth, depth
+from tests.support.depth import VARIABLE, VARIANTS, by_depth, depth
 from tests.support.tally import TALLY
 
 FOLDER = Path(__file__).parents[1] / "fault"
@@ -29,8 +30,8 @@ _TALLY = "tally"
 
 
 def pytest_report_header() -> str:
-    """Print how deep the run is."""
-    return f"{VARIABLE}={depth()}"
+    """Print how deep the run is, and the seed of its combinations."""
+    return f"{VARIABLE}={depth()} {VARIANTS}={os.environ[VARIANTS]}"
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
