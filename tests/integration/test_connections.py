@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from cdc.demo.servers import (
 from cdc.errors import CdcError, PermissionDenied, SettingsError, UnavailableError, UsageError
 from cdc.jetstream.stream import close, connect
 from cdc.mysql import connection as mysql_connection
-from cdc.url import parse_url
+from cdc.url import SecretSource, parse_url
 from cdc_verify.redis_keys import RedisKeys
 from redis_sink.store.writer import Writer
 from tests.support.certificates import Authority, mysql_options, nats_options, redis_options
@@ -374,3 +375,27 @@ def test_logins_of_mariadb() -> None:
     assert "1045" in wrong.seen
     assert type(socket_alone) is PermissionDenied
     assert "unix_socket" in socket_alone.fix
+
+
+def test_a_password_of_mysql_is_read_at_each_connection(
+    any_server: MySQL | MariaDB, tmp_path: Path
+) -> None:
+    """On every kind of server: refused with the old one, taken with the new one."""
+    path, name = tmp_path / "password", f"u_{uuid.uuid4().hex[:8]}"
+    source = SecretSource(setting="CDC_MYSQL_PASSWORD_FILE", file=str(path))
+    url = parse_url(f"mysql://{name}@127.0.0.1:{any_server.port}", ("mysql",)).with_secret(source)
+    with any_server.connect() as root, root.cursor() as cursor:
+        cursor.execute(f"CREATE USER {name}@localhost IDENTIFIED BY 'first'")
+        try:
+            path.write_text("first")
+            mysql_connection.connect(url).close()
+            cursor.execute(f"ALTER USER {name}@localhost IDENTIFIED BY 'second'")
+            with pytest.raises(PermissionDenied, match="refuses the login") as caught:
+                mysql_connection.connect(url)
+            path.write_text("second")
+            mysql_connection.connect(url).close()
+        finally:
+            cursor.execute(f"DROP USER {name}@localhost")
+
+    assert caught.value.is_login
+    assert f"the file {path} (CDC_MYSQL_PASSWORD_FILE)" in caught.value.fix
