@@ -45,7 +45,14 @@ class CdcError(Exception):
     retryable = False
 
     def __init__(
-        self, seen: str, *, safe: str = "", fix: str = "", heals_by_refresh: bool = False
+        self,
+        seen: str,
+        *,
+        safe: str = "",
+        fix: str = "",
+        heals_by_refresh: bool = False,
+        table: str = "",
+        position: str = "",
     ) -> None:
         super().__init__(seen)
         self.seen = seen
@@ -53,6 +60,10 @@ class CdcError(Exception):
         self.fix = fix
         self.heals_by_refresh = heals_by_refresh
         """Whether `cdc refresh` is enough to resume: of a `PositionLostError`."""
+        self.table = table
+        """``shop.users``: the one captured table that it concerns; empty: more than one."""
+        self.position = position
+        """Where in the binlog that was met, ``binlog.000012:4711``; empty: nowhere in it."""
         self.is_login = False
         """Whether another password, certificate or file with one heals it; see `logging_in`."""
 

@@ -144,6 +144,20 @@ class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rows in all, as the server estimated at the start; 0: not started."""
 
 
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a table is set aside: its changes are skipped, its keys are not exact."""
+
+    reason: str
+    """``shop.users has no column 'id' in the binlog``"""
+    fix: str = ""
+    position: str
+    """Where that was met: ``binlog.000012:4711``."""
+    since: int
+    """Microseconds since 1970."""
+    removed: bool = False
+    """Its keys are removed."""
+
+
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the snapshot of one table has come."""
 
@@ -163,6 +177,8 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """`cdc_reader.snapshot.form.form_of` the table; absent: of a cdc that did not say."""
     has_older_forms: bool | msgspec.UnsetType = msgspec.UNSET
     """The form changed since the table was begun to be read; absent: it did not."""
+    aside: Aside | msgspec.UnsetType = msgspec.UNSET
+    """Absent: it is captured."""
 
     @property
     def open_ranges(self) -> tuple[KeyRange, ...]:
@@ -248,6 +264,8 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     """``schema.table`` of those that are read again as a whole."""
     ranges_of: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     """Tables of which ranges of keys are read, as the boundary has them; absent: none."""
+    keys: dict[str, tuple[str, ...]] | msgspec.UnsetType = msgspec.UNSET
+    """Columns that tell the rows of tables apart from here on, where the schema changed."""
     gap: bool
     """Changes before it may be missing, of any table: nothing before it is needed."""
     boundary: Heartbeat

@@ -24,7 +24,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "tables": ("tables", "exclude_tables", "new_tables_every_s"),
     "pipeline": ("pipeline", "stream", "subject_prefix", "partitions", "sinks"),
-    "behaviour": ("snapshot", "adopt", "bare_messages", "on_schema_change", "on_gap"),
+    "behaviour": (
+        "snapshot",
+        "adopt",
+        "bare_messages",
+        "on_schema_change",
+        "on_set_aside",
+        "on_gap",
+    ),
     "stream": ("stream_max_bytes", "stream_max_age_s", "stream_keep_s", "stream_replicas"),
     "reader": (
         "server_id",

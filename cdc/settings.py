@@ -1,8 +1,7 @@
 """All settings, with types, units and help, and where their values come from.
 
 Order of precedence: flag, environment, ``cdc.toml``, default.  `load` reports all problems
-together.  Secrets are only in `Url`, whose repr and str hide them, or where its `SecretSource`
-says: a file or a program's output, which is read at each connection.
+together.  Secrets are in `Url`, which hides them, or read at each connection: `SecretSource`.
 """
 
 from __future__ import annotations
@@ -121,8 +120,11 @@ class Settings:
     bare_messages: Literal["apply", "quarantine"] = setting(
         "apply", "What to do with a bare {key, value} published by an application."
     )
-    on_schema_change: Literal["stop", "continue"] = setting(
-        "stop", "What to do on TRUNCATE, DROP, RENAME or ALTER of a captured table."
+    on_schema_change: Literal["refresh", "stop", "continue"] = setting(
+        "refresh", "What to do on TRUNCATE, DROP, RENAME or ALTER of a captured table."
+    )
+    on_set_aside: Literal["keep", "remove"] = setting(
+        "keep", "What to do with the keys of a table that cannot be captured any more."
     )
     on_gap: Literal["stop", "refresh"] = setting(
         "stop", "What to do when changes are missing: stop with exit code 65, or refresh."

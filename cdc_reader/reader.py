@@ -1,8 +1,7 @@
 """The reader: MySQL's binlog into the stream.
 
 `_stream_changes` is the loop; its numbered steps are those of docs/architecture.md and of
-the fault tests.  Every connection begins with `_attach`, which reads from the stream where
-to resume: no state is kept anywhere else (invariants 1 and 2).
+the fault tests.  Every connection begins with `cdc_reader.attached.attach`.
 """
 
 from __future__ import annotations
@@ -10,55 +9,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AsyncExitStack, suppress
 
-import msgspec
-
-from cdc.errors import CdcError, FencedError, PositionLostError, UnavailableError
-from cdc.jetstream import stream
-from cdc.message import Heartbeat, TableProgress, encode
-from cdc.mysql.connection import translated
+from cdc.errors import CdcError, FencedError
 from cdc.network.secret import LOGIN_PAUSE_MAX_S
 from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc.table_list import Naming
 from cdc.telemetry import Log, Meter
-from cdc_reader.binlog.source import SILENCE_S, Source
-from cdc_reader.messages.chains import Run
-from cdc_reader.publish.beat import Beat
-from cdc_reader.publish.publisher import Publisher
-from cdc_reader.publish.retention import Retention
-from cdc_reader.publish.transaction import Assembler
-from cdc_reader.resume.failover import ask_server_log, follow_to
-from cdc_reader.resume.resume import (
-    ServerLog,
-    Tail,
-    initial_progress,
-    is_by_gtid,
-    parsed_gtid_set,
-    resume_from,
-)
-from cdc_reader.resume.stream_end import read_tail
-from cdc_reader.rows.shape import target_of
-from cdc_reader.snapshot.backpressure import Sinks
-from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
-from cdc_reader.snapshot.form import form_of
-from cdc_reader.snapshot.pace import Pace
-from cdc_reader.snapshot.report import SnapshotReport
-from cdc_reader.snapshot.snapshot import Snapshot
+from cdc_reader.attached import Attached, attach
+from cdc_reader.current_tables import CurrentTables
+from cdc_reader.schema.change import SchemaChanged
 
-READ_TIMEOUT_S = 0.25
-SNAPSHOT_READ_TIMEOUT_S = 0.05
-CHUNK_READ_TIMEOUT_S = 0.005
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 3.0
 FENCED_OFTEN_S = 2.0
 """A reader that is fenced sooner than this has a rival."""
-LIST_KEEP_US = 3_600_000_000
-"""A list of tables is written again after this, so that what is before it can be removed."""
 
 
 async def run(
@@ -67,17 +32,21 @@ async def run(
     """Publish every change of `tables` until `stop` is set; then drain and return.
 
     A server that goes away, or refuses a login that it took, is waited for, with a log line.
+    With ``on_schema_change = "refresh"`` what concerns one table alone sets that one aside or
+    reads it again.
 
     Raises:
         CdcError: resuming would lose or guess; nothing was skipped.
     """
+    captured = CurrentTables.of(settings, tables, log)
     pause_s = BACKOFF_FIRST_S
     while not stop.is_set():
         began_s = time.monotonic()
         try:
+            await captured.settle()
             async with AsyncExitStack() as connections:
                 # Nothing is published before: the timeouts of a silent server hold up no end.
-                attaching = connections.enter_async_context(_attach(settings, tables, log))
+                attaching = connections.enter_async_context(attach(captured, log))
                 attached = await until_stopped(attaching, stop)
                 if attached is not None:
                     await _stream_changes(attached, stop, meter)
@@ -86,7 +55,12 @@ async def run(
             write = log.warning if time.monotonic() - began_s < FENCED_OFTEN_S else log.info
             write("reading the stream's end again", why=error.seen)
             await _pause(stop, BACKOFF_FIRST_S * random.uniform(0.5, 1.0))
+        except SchemaChanged as change:
+            captured.met = change
         except CdcError as error:
+            if error.table and settings.on_schema_change == "refresh":
+                captured.met = error
+                continue
             # Every server took its login when it was checked: one is refused until it is changed.
             if not error.heals_by_waiting:
                 raise
@@ -111,7 +85,7 @@ async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> Non
         # 4. Add the transaction boundary that a restart begins at.
         runs, a.assembler.runs = a.assembler.runs, []
         heartbeat = None
-        if a.heartbeat_due(bool(runs), len(data)):
+        if refused is not None or a.heartbeat_due(bool(runs), len(data)):
             await a.list_tables()
             heartbeat = a.heartbeat()
         # 5. Publish, fenced; the flush before is stored when this returns.
@@ -122,310 +96,6 @@ async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> Non
         if refused is not None:
             raise refused
     await a.publisher.settle()
-
-
-@dataclass(slots=True, kw_only=True)
-class Attached:
-    """The three connections of one attempt, and what is known of each."""
-
-    source: Source
-    assembler: Assembler
-    snapshot: Snapshot
-    publisher: Publisher
-    report: SnapshotReport
-    epoch: int
-    server: str
-    began: int
-    """When the stream's first reader began, microseconds since 1970."""
-    naming: Naming
-    list_keep_us: int = LIST_KEEP_US
-    silent_since_s: float = 0.0
-    quiet_us: int = 0
-    """When MySQL had nothing more for us, microseconds since 1970."""
-    beat: Beat
-
-    def take(self, data: bytes) -> PositionLostError | None:
-        """Take what came in; return why the first event that cannot be carried is refused.
-
-        What is before it is published first, as its error promises.
-        """
-        assembler = self.assembler
-        try:
-            for event in self.source.packets.feed(data, assembler.take_usual, assembler.needs):
-                assembler.take(event)
-        except PositionLostError as error:
-            return error
-        return None
-
-    def read_timeout_s(self) -> float:
-        """Return how long a read may wait: short while a chunk is on its way."""
-        longest_s = SNAPSHOT_READ_TIMEOUT_S if self.snapshot.active else READ_TIMEOUT_S
-        if self.snapshot.window is not None:
-            longest_s = CHUNK_READ_TIMEOUT_S
-        return min(longest_s, self.beat.due_in_s())
-
-    def watch_silence(self, something_came: bool) -> None:
-        """Notice a half-open connection: even an idle server sends heartbeats.
-
-        Raises:
-            UnavailableError: nothing came for `SILENCE_S`.
-        """
-        now_s = time.monotonic()
-        if something_came:
-            self.silent_since_s = now_s
-            return
-        if now_s - self.silent_since_s > SILENCE_S:
-            raise UnavailableError(f"MySQL has been silent for {SILENCE_S:.0f} s")
-        self.quiet_us = time.time_ns() // 1000
-
-    def heartbeat_due(self, changed: bool, read_bytes: int) -> bool:
-        """Return whether a boundary is published now: see `cdc_reader.publish.beat`."""
-        chunks, boundary = self.snapshot.chunks, self.assembler.boundary
-        return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
-
-    async def list_tables(self) -> None:
-        """Store a list of all tables where the next heartbeat would have to name too many.
-
-        It counts from the heartbeat on that names it: rows that are in line before that one may
-        still be on their way.
-        """
-        progress = self.snapshot.progress
-        self.naming.moved(self.snapshot.moved)
-        now_us = time.time_ns() // 1000
-        if self.naming.needs_list(len(progress), now_us=now_us, keep_us=self.list_keep_us):
-            self.naming.is_listed(await self.publisher.list_tables(progress), progress)
-            self.snapshot.moved.clear()
-
-    def heartbeat(self) -> Heartbeat:
-        """Return the heartbeat that follows everything taken until now."""
-        position, chains = self.assembler.position, self.assembler.chains
-        self.naming.moved(self.snapshot.moved)
-        self.snapshot.moved.clear()
-        heartbeat = Heartbeat(
-            epoch=self.epoch,
-            server=self.server,
-            began=self.began,
-            file=position.file,
-            offset=position.offset,
-            gtid_set=position.gtid_set,
-            last=self.assembler.last,
-            partitions=chains.partitions if chains else 1,
-            last_of=tuple(chains.last_of) if chains else (),
-            snapshot=self.naming.of(self.snapshot.progress),
-            listed=self.naming.at,
-            # Of a transaction that is open, a part may be missing still.
-            upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
-            paused=self.snapshot.paused or msgspec.UNSET,
-            ts=time.time_ns() // 1000,
-        )
-        self.beat.sent(
-            self.snapshot.chunks,
-            self.assembler.boundary,
-            size_bytes=len(encode(heartbeat)),
-            in_transaction=self.assembler.in_transaction,
-        )
-        return heartbeat
-
-    def count(self, runs: list[Run], meter: Meter) -> None:
-        """Tell the meter what was published, and its lag."""
-        rows = sum(run.rows for run in runs)
-        if rows:
-            meter.count("published", rows)
-            if self.assembler.event_us:
-                meter.lag(max(0.0, time.time() - self.assembler.event_us / 1e6))
-
-
-@asynccontextmanager
-async def _attach(
-    settings: Settings, tables: tuple[Table, ...], log: Log
-) -> AsyncIterator[Attached]:
-    """Connect to both servers and find where to resume; close everything at the end."""
-    nc = await stream.connect(
-        settings.nats, name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
-    )
-    source: Source | None = None
-    chunks: ChunkReader | None = None
-    retention: Retention | None = None
-    try:
-        state = await stream.declare_stream(nc, settings)
-        tail = await read_tail(
-            nc, settings.stream, settings.subject_prefix, settings.partitions, log=log
-        )
-        server, next_event = await asyncio.to_thread(ask_server_log, settings, tail.heartbeat)
-        published = None
-        if is_by_gtid(tail, server):
-            server, published = await follow_to(nc, settings, tail, server)
-        resume = resume_from(tail, server, next_event, published)
-        if tail.heartbeat and tail.heartbeat.server != server.server:
-            log.warning(
-                "another server: resuming there by GTID, in a new epoch",
-                server=server.server,
-                before=tail.heartbeat.server,
-                epoch=resume.epoch,
-            )
-        publisher = _publisher(nc, settings, tail, state, log)
-        sinks = _sinks(settings, tables, tail, publisher)
-        await sinks.listen(nc, settings.stream)
-        assembler = Assembler(
-            resume=resume,
-            gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
-            targets={table.qualified: target_of(table) for table in tables},
-            mariadb=server.mariadb,
-            on_schema_change=settings.on_schema_change,
-        )
-        chunks = _chunks(settings, server)
-        snapshot = _snapshot(settings, tables, tail, server, chunks, sinks)
-        naming = tail.naming
-        naming.begin(snapshot.progress)
-        source = await Source.open(
-            settings.mysql,
-            resume.position,
-            mariadb=server.mariadb,
-            server_id=settings.server_id,
-        )
-        attached = Attached(
-            source=source,
-            assembler=assembler,
-            snapshot=snapshot,
-            publisher=publisher,
-            report=SnapshotReport(log),
-            epoch=resume.epoch,
-            server=server.server,
-            began=tail.heartbeat.began if tail.heartbeat else time.time_ns() // 1000,
-            naming=naming,
-            list_keep_us=_list_keep_us(settings),
-            silent_since_s=time.monotonic(),
-            beat=Beat(
-                heartbeat_s=settings.heartbeat_s,
-                idle_s=settings.heartbeat_idle_s,
-                early_bytes_per_s=settings.heartbeat_early_bytes,
-            ),
-        )
-        retention = _retention(nc, settings, tail, state, attached, sinks, log)
-        await attached.list_tables()
-        await publisher.open(attached.heartbeat())
-        retention.begin()
-        _say_older_forms(snapshot.progress, log)
-        log.info("streaming", position=str(resume.position), after=resume.last or None)
-        yield attached
-    finally:
-        if source is not None:
-            source.close()
-        if chunks is not None:
-            chunks.close()
-        if retention is not None:
-            retention.end()
-        await stream.close(nc)
-
-
-def _list_keep_us(settings: Settings) -> int:
-    """Return how old a list of tables gets: what is removed by its age is long after it."""
-    age_us = settings.stream_max_age_s * 1_000_000
-    return min(LIST_KEEP_US, age_us // 4) if age_us else LIST_KEEP_US
-
-
-def _say_older_forms(progress: Mapping[str, TableProgress], log: Log) -> None:
-    for table, read in progress.items():
-        if read.has_older_forms is True:
-            log.warning(
-                "the settings of a table changed: rows that did not change since keep their form",
-                table=table,
-                fix=f"cdc refresh --only {table}",
-            )
-
-
-def _publisher(
-    nc: stream.Connection, settings: Settings, tail: Tail, state: stream.StreamState, log: Log
-) -> Publisher:
-    return Publisher(
-        nc,
-        stream=settings.stream,
-        prefix=settings.subject_prefix,
-        sequence=tail.sequence,
-        seal=state.seal,
-        ours_at=tail.ours_at,
-        fast_ingest=bool(state.config.get("allow_batched", False)),
-        flush_max_messages=settings.flush_max_messages,
-        flush_max_bytes=settings.flush_max_bytes,
-        log=log,
-    )
-
-
-def _sinks(
-    settings: Settings, tables: tuple[Table, ...], tail: Tail, publisher: Publisher
-) -> Sinks:
-    names = [table.qualified for table in tables]
-    return Sinks(
-        max_lag_messages=settings.snapshot_max_lag_messages,
-        max_memory_percent=settings.snapshot_max_memory_percent,
-        sequence=lambda: publisher.sequence,
-        added=[n for n in names if tail.heartbeat and n not in tail.heartbeat.snapshot],
-    )
-
-
-def _retention(
-    nc: stream.Connection,
-    settings: Settings,
-    tail: Tail,
-    state: stream.StreamState,
-    attached: Attached,
-    sinks: Sinks,
-    log: Log,
-) -> Retention:
-    publisher = attached.publisher
-
-    def restart_seq(presses: bool) -> int:
-        return (publisher.heartbeat_seq or tail.heartbeat_at) if presses else publisher.boundary_seq
-
-    def has_room(room_bytes: int) -> None:
-        publisher.room_bytes = room_bytes
-
-    has_room(max(0, int(state.config.get("max_bytes", -1))))
-    retention = Retention(
-        nc,
-        settings,
-        restart_seq=restart_seq,
-        lists=attached.naming.starts_from,
-        wants_list=attached.naming.expire,
-        heard=sinks.applied,
-        has_room=has_room,
-        log=log,
-    )
-    publisher.make_room = partial(retention.look, is_full=True)
-    return retention
-
-
-def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:
-    return ChunkReader(
-        lambda: chunk_connection(settings),
-        mariadb=server.mariadb,
-        gtid=server.newest.gtid_set is not None,
-        translate=lambda error: translated(error, settings.mysql),
-    )
-
-
-def _snapshot(
-    settings: Settings,
-    tables: tuple[Table, ...],
-    tail: Tail,
-    server: ServerLog,
-    chunks: ChunkReader,
-    sinks: Sinks,
-) -> Snapshot:
-    known = tail.heartbeat.snapshot if tail.heartbeat else {}
-    forms = {table.qualified: form_of(table) for table in tables}
-    return Snapshot(
-        tables,
-        initial_progress(forms, known, snapshot=settings.snapshot),
-        chunks,
-        mariadb=server.mariadb,
-        pace=Pace(
-            max_rows=settings.snapshot_chunk_rows,
-            target_s=settings.snapshot_chunk_ms / 1000,
-            rows_per_s=settings.snapshot_rows_per_s,
-            held_back=sinks.held_back,
-        ),
-    )
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

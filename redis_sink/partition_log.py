@@ -28,9 +28,15 @@ class Meter(Protocol):
 class PartitionLog:
     """Log lines and counters of one partition."""
 
-    def __init__(self, log: Log, meter: Meter, dead_subject: str) -> None:
-        """Args: dead_subject: where dead letters go, ``cdc.dead.default``."""
+    def __init__(self, log: Log, meter: Meter, dead_subject: str, *, keeps_rows: bool) -> None:
+        """Set what is logged.
+
+        Args:
+            dead_subject: where dead letters go, ``cdc.dead.default``.
+            keeps_rows: a table that changed as a whole is not read again.
+        """
         self._log, self._meter, self._dead_subject = log, meter, dead_subject
+        self._keeps_rows = keeps_rows
 
     def start(self, start: Start) -> None:
         """Log where the sink starts; a warning where the stream lost messages."""
@@ -74,7 +80,7 @@ class PartitionLog:
                 tables=names_text(batch.lost_refreshes),
                 fix="cdc refresh --only TABLE",
             )
-        if batch.barrier is not None:
+        if batch.barrier is not None and self._keeps_rows:
             self._log.warning(
                 "table changed as a whole; its rows in Redis are as before",
                 table=batch.barrier.table,

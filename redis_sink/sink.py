@@ -145,7 +145,10 @@ class _Sink:
         self._sink_report = SinkReport(
             state_subject(settings.stream, settings.pipeline, partition), tables
         )
-        self._report = PartitionLog(log, meter, dead_letter_subject(settings))
+        keeps_rows = settings.on_schema_change == "continue"
+        self._report = PartitionLog(
+            log, meter, dead_letter_subject(settings), keeps_rows=keeps_rows
+        )
         self._sweeper = Sweeper(settings, tables, self._planner.live_keys, partition, log)
 
     def wake(self) -> None:
@@ -237,6 +240,8 @@ class _Sink:
     async def _write(self, a: Attached, batch: Batch) -> Applied:
         """Write a batch; return the position that is in Redis now."""
         await refuse_other_kinds(self._writer, batch.shared)
+        if batch.refresh is not None:
+            await self._sweeper.learn(self._writer, batch.refresh)
         commands = [*batch.commands, *batch.counts.commands(self._counts_key)]
         position = marked(batch.applied, a.consumer.stored_ns(batch.applied.seq))
         await self._writer.apply(commands, encode(position))

@@ -7,8 +7,10 @@ when it is asked.  What takes long (counting, scanning) is only done by ``cdc ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cdc.check.finding import Finding, Report, of_error, together
@@ -23,7 +25,7 @@ from cdc.errors import (
 from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
 from cdc.settings import Settings
 from cdc.table import Index, Table
-from cdc.table_pattern import means
+from cdc.table_pattern import means, parse_pattern
 from cdc.table_settings import SectionsOfTables, TableSettings
 from cdc.telemetry import Log, names_text
 
@@ -48,13 +50,15 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
     Raises:
         CdcError: all problems in one, of the class of the first: MySQL's, NATS', Redis'.
     """
-    report = await _passed(settings, role)
+    report, aside = await _passed(settings, role)
     for finding in report.warnings:
         log.warning(finding.sentence(), fix=finding.fix.text() or None)
     for one in report.left_out[:LEFT_OUT_LOGGED]:
         log.warning("table not captured", table=one.table, pattern=one.pattern, why=one.why)
     if (others := len(report.left_out) - LEFT_OUT_LOGGED) > 0:
         log.warning("more tables not captured", number=others, fix="cdc check lists all of them")
+    for name, why in aside.items():
+        log.warning("a table cannot be captured now", table=name, why=why)
     log.info(
         "starting",
         tables=names_text([table.qualified for table in report.tables]),
@@ -62,7 +66,7 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
         nats=settings.nats.address,
         redis=settings.redis.address,
     )
-    return report.tables
+    return (*report.tables, *(_by_name(settings, name) for name in aside))
 
 
 async def captured_tables(settings: Settings) -> tuple[Table, ...]:
@@ -71,14 +75,55 @@ async def captured_tables(settings: Settings) -> tuple[Table, ...]:
     Raises:
         CdcError: as `check`.
     """
-    return (await _passed(settings, "reader")).tables
+    return (await _passed(settings, "reader"))[0].tables
 
 
-async def _passed(settings: Settings, role: str) -> Report:
+async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]]:
+    """Return what was found, and tables that the reader sets aside, each with why.
+
+    A table that the stream knows stops nothing: it was captured, and may be again.
+    """
     report = await ask(settings, role)
-    if report.errors:
-        raise together([finding.error() for finding in report.errors])
-    return report
+    lost = {one.table: one.why for one in report.left_out}
+    lost |= {finding.table: finding.seen for finding in report.errors}
+    aside: dict[str, str] = {}
+    if lost and "" not in lost:
+        for name in await _known_tables(settings):
+            if why := lost.get(name) or lost.get(name.partition(".")[2]):
+                aside[name] = why
+    if errors := [one for one in report.errors if one.seen not in aside.values()]:
+        raise together([finding.error() for finding in errors])
+    return report, aside
+
+
+def _by_name(settings: Settings, name: str) -> Table:
+    """Return a table that the catalog does not show now, as the settings have it."""
+    schema, _, table = name.partition(".")
+    database = settings.mysql.database
+    exact = (w for w in settings.tables if not w.is_pattern and w.name in (name, table))
+    patterns = (w for w in settings.tables if w.is_pattern)
+    matching = (w for w in patterns if parse_pattern(w.name, database).matches(schema, table))
+    sections = SectionsOfTables(settings.sections, database, folds=False)
+    wanted = sections.of(schema, table, next(chain(exact, matching)))
+    return _sink_table(schema, table, wanted)
+
+
+async def _known_tables(settings: Settings) -> Collection[str]:
+    """Return the tables of the stream's newest boundary; none where it cannot be asked."""
+    from cdc.check.nats_rights import Refusals
+    from cdc.jetstream import stream
+    from cdc_reader.resume.stream_end import newest_boundary
+
+    with contextlib.suppress(CdcError):
+        nc = await stream.connect(
+            settings.nats, name="cdc-preflight", inbox_prefix="_INBOX_reader", log=Refusals()
+        )
+        try:
+            boundary = await newest_boundary(nc, settings.stream, settings.subject_prefix)
+            return boundary.snapshot if boundary else ()
+        finally:
+            await stream.close(nc)
+    return ()
 
 
 async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:

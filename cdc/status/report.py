@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import to_builtins
+
 from cdc.check.estimate import bytes_text
 from cdc.jetstream.kept import Held, Holder
 from cdc.message import OPERATIONS, SNAPSHOT, Heartbeat, TableProgress, parse_id
@@ -294,8 +296,10 @@ def _tables(
         for op in (*OPERATIONS, SNAPSHOT):
             about[op] = counts.get(f"{name}:{op}", 0) if sink else None
         about["estimated_rows"] = source.rows.get(name) if source else None
-        about["reading"] = _reading(snapshot.get(name))
-        about["older_forms"] = _has_older_forms(snapshot.get(name))
+        progress = snapshot.get(name)
+        about["reading"] = _reading(progress)
+        about["older_forms"] = progress.has_older_forms is True if progress else None
+        about["aside"] = to_builtins(progress.aside) if progress and progress.aside else None
         about["dead_letters"] = dead.get(name, 0) if stream else None
         about["verify"] = dict(verified[name]) if name in verified else None
         out.append(about)
@@ -310,10 +314,6 @@ def _reading(progress: TableProgress | None) -> dict[str, Any] | None:
         "after": list(progress.after),
         "ranges": len(progress.open_ranges),
     }
-
-
-def _has_older_forms(progress: TableProgress | None) -> bool | None:
-    return None if progress is None else progress.has_older_forms is True
 
 
 def _retention(
@@ -426,6 +426,8 @@ def _check(out: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         found.append((WARNING, f"{of} (cdc dead list)"))
     if older := [t["table"] for t in out["tables"] if t["older_forms"]]:
         found.append((WARNING, f"{OLDER_FORMS}: {', '.join(older)} (cdc refresh --only)"))
+    if aside := [t["table"] for t in out["tables"] if t["aside"]]:
+        found.append((WARNING, f"set aside: {', '.join(aside)} (cdc status)"))
     wrong = [t["table"] for t in out["tables"] if differences(t["verify"])]
     if wrong:
         found.append((WARNING, f"cdc verify found differences in {', '.join(wrong)}"))

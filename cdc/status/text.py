@@ -121,6 +121,8 @@ def _tables(said: Mapping[str, Any]) -> list[str]:
     for table in said["tables"]:
         reading = table["reading"]
         done = "-" if reading is None else "done" if reading["done"] else _after(reading)
+        if table["aside"]:
+            done = "set aside"
         rows.append(
             (
                 table["table"],
@@ -176,6 +178,8 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
             else (f"{said['dead_letters']} dead letters of no table are kept")
         )
         out += [of, "  fix:  cdc dead list"]
+    for table in said["tables"]:
+        out += _aside(table, said["ts"]) if table["aside"] else []
     if older := [t["table"] for t in said["tables"] if t["older_forms"]]:
         only = "".join(f" --only {table}" for table in older)
         out += [f"{OLDER_FORMS}: {', '.join(older)}", f"  fix:  cdc refresh{only}"]
@@ -187,6 +191,16 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
         if error.get("fix"):
             out.append("  fix:  " + str(error["fix"]).splitlines()[0])
     return ["", *out] if out else []
+
+
+def _aside(table: Mapping[str, Any], now_us: int) -> list[str]:
+    """Return why a table is set aside, and what brings it back."""
+    aside = table["aside"]
+    keys = "removed" if aside["removed"] else "kept, not exact"
+    about = f"set aside {_age(now_us, str(aside['since']))} ago at {aside['position']}"
+    lines = textwrap.wrap(f"{about}, keys {keys}: {table['table']}: {aside['reason']}", WIDTH)
+    fix = aside["fix"].splitlines()[:1]
+    return [*lines, *(f"  fix:  {line}" for line in fix)]
 
 
 def seconds(value: float) -> str:

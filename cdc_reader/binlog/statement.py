@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 UNSURE = "\ufffd"
@@ -264,6 +264,17 @@ def changed_tables(
         for table in captured
         if table.lower() in names or any(one.fullmatch(table.lower()) for one in unsure)
     ]
+
+
+def made_tables(statement: Statement, wanted: Collection[str]) -> list[str]:
+    """Return which of some tables a statement may make, change or remove.
+
+    >>> made_tables(parse_statement("CREATE TABLE users (id INT)", "shop"), ["shop.users"])
+    ['shop.users']
+    """
+    if statement.kind == "CREATE TABLE" and not statement.temporary:
+        statement = replace(statement, kind="ALTER TABLE")
+    return [] if is_dml(statement) else changed_tables(statement, wanted, wanted)
 
 
 def may_name(names: Collection[str], wanted: str) -> bool:

@@ -75,6 +75,11 @@ class TableMap:
         """``schema.table``."""
         return f"{self.schema}.{self.table}"
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the server writes the columns' names."""
+        return all(column.name is not None for column in self.columns)
+
     def require_columns(self) -> None:
         """Make sure that every column is known with its name; for captured tables.
 
@@ -87,7 +92,7 @@ class TableMap:
                 safe="nothing of this table was published from here on",
                 fix="capture the table without that column's type, or use a newer cdc",
             )
-        if any(column.name is None for column in self.columns):
+        if not self.is_named:
             raise PositionLostError(
                 f"the binlog does not name the columns of {self.qualified}",
                 safe="nothing of this table was published from here on",

@@ -180,6 +180,15 @@ def entries_of(connection: Connection[Any]) -> list[Entry]:
     ]
 
 
+def visible_tables(connection: Connection[Any]) -> frozenset[str]:
+    """Return all tables and views that a login may see, as ``schema.table``.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
+    """
+    return frozenset(entry.qualified for entry in entries_of(connection))
+
+
 def names_fold(connection: Connection[Any]) -> bool:
     """Return whether upper and lower case of names are one.
 

@@ -39,6 +39,7 @@ def row_too_large(run: Run, *, max_payload: int) -> PositionLostError:
         fix="in nats-server.conf: max_payload: "
         f"{_next_mib(len(body) + HEADERS_BYTES)}MB, then start cdc again; "
         "or leave large columns out with --value COLUMN",
+        table=run.table,
     )
 
 

@@ -8,11 +8,11 @@ stream already has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal
 
 from cdc.compiled import native
-from cdc.errors import FIRST, REFRESH, PositionLostError
+from cdc.errors import PositionLostError
 from cdc.message import Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader.binlog import event as ev
@@ -20,37 +20,25 @@ from cdc_reader.binlog.coordinates import Coordinates
 from cdc_reader.binlog.engine import refusal_of
 from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.payload import expand_payload
-from cdc_reader.binlog.statement import changed_tables, control_of, parse_statement
+from cdc_reader.binlog.statement import (
+    Statement,
+    changed_tables,
+    control_of,
+    is_dml,
+    made_tables,
+    parse_statement,
+)
 from cdc_reader.binlog.table_map import parse_table_map
 from cdc_reader.messages.chains import WHOLE, Chains, Run, snapshot_run
+from cdc_reader.publish.followed import Followed
+from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
+from cdc_reader.schema.change import End, changed_by
 
 _native = native("cdc_reader")
-
-
-class Followed(NamedTuple):
-    """Where the compiled path stopped, in the order of `follow_answer` in native/follow.c."""
-
-    at: int
-    """In the buffer: before the first packet that it left."""
-    end: int
-    in_transaction: bool
-    begun: bool
-    messages: int
-    event_us: int
-    gtid: str
-    context: str
-    suffix: str
-    last: str
-    committed: int
-    """Newest boundary in the file; -1: none was passed."""
-    commits: list[str | tuple[str, int, int]]
-    """GTIDs, or of one server a range of them: ``(uuid, first, last + 1)``."""
-    runs: list[tuple[str, str, list[bytes], list[bytes] | None]]
-    """Operation, table, bodies, addresses."""
 
 
 class Assembler:
@@ -63,13 +51,17 @@ class Assembler:
         gtid_set: GtidSet | None,
         targets: Mapping[str, Target],
         mariadb: bool,
-        on_schema_change: Literal["stop", "continue"],
+        on_schema_change: Literal["refresh", "stop", "continue"],
+        aside: Collection[str] = (),
+        passed: Collection[End] = (),
     ) -> None:
         """Begin at `resume`.
 
         Args:
             gtid_set: the parsed ``resume.position.gtid_set``; owned from now on.
             targets: ``{"shop.users": Target(...)}``: what is captured.
+            aside: tables that are set aside: statements that name them are looked at.
+            passed: statements that were looked at.
         """
         self.runs: list[Run] = []
         self.last = resume.last
@@ -87,6 +79,8 @@ class Assembler:
         self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
         self._mariadb = mariadb
         self._stop_at_schema_change = on_schema_change == "stop"
+        self._looks_at_schema_change = on_schema_change == "refresh"
+        self._aside, self._passed = aside, passed
         self._gtid_set = gtid_set
         self._gtid: str | None = None
         self._at = Coordinates(resume.position)
@@ -269,11 +263,7 @@ class Assembler:
 
     def _rollback(self, control: str) -> None:
         if self._transaction_messages:
-            raise self._refuse(
-                f"the binlog holds a {control.upper()} after changes of a captured table "
-                "(a transaction over transactional and other tables)",
-                "make the table InnoDB;\n" + FIRST + REFRESH,
-            )
+            raise self._refuse(*refusal_of_rollback(control))
         if control == "rollback":
             self._commit()
 
@@ -293,6 +283,9 @@ class Assembler:
         statement = readings[0]
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
+        if self._looks_at_schema_change and not is_dml(statement):
+            self._look_at(readings, tables)
+            return
         refusal = refusal_of(statement, sorted(tables), is_servers=query.is_servers)
         if refusal is not None:
             raise self._refuse(*refusal)
@@ -301,6 +294,23 @@ class Assembler:
             if refused := refusal_of_statements(readings, table, identity, stops=stops):
                 raise self._refuse(*refused)
             self._schema_change(statement.kind, table, row)
+
+    def _look_at(self, readings: Sequence[Statement], tables: set[str]) -> None:
+        """Pass a statement whose tables were looked at.
+
+        Raises:
+            SchemaChanged: they were not.
+        """
+        concerned = tables.union(*(made_tables(reading, self._aside) for reading in readings))
+        end = End(self._gtid or "", self._at.file_number, self._at.end)
+        published = self._published
+        is_known = (self._epoch, *end[1:], 0) <= self._skip[:4] or (
+            published is not None and any(published.skip(self._gtid, one, 0) for one in tables)
+        )
+        if concerned and end not in self._passed and not is_known:
+            raise changed_by(readings, concerned, end, self.position_text())
+        for row, table in enumerate(sorted(tables)):
+            self._schema_change(readings[0].kind, table, row)
 
     def _schema_change(self, kind: str, table: str, row: int) -> None:
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
@@ -340,7 +350,9 @@ class Assembler:
         try:
             return RowCodec(table_map, target, self.chains.partitions if self.chains else 1)
         except PositionLostError as error:
-            raise self._placed(error) from None
+            # Names that are missing are a setting of the server, whatever the table.
+            only = target.table if table_map.unreadable or table_map.is_named else ""
+            raise self._placed(error, only) from None
 
     def _rows(self, event: Event) -> None:
         op = ev.ROWS[event.kind]
@@ -375,11 +387,7 @@ class Assembler:
             skip_rows = published.skip(self._gtid, table, first_row, self.chains)
         # Published now, these rows could still be rolled back later.
         if self._xa:
-            raise self._refuse(
-                f"{codec.target.table} is changed in an XA transaction, whose outcome is not known "
-                "yet when its rows are in the binlog",
-                "let the application commit these changes without XA;\n" + FIRST + REFRESH,
-            )
+            raise self._refuse(*refusal_of_xa(codec.target.table))
         at = ev.rows_at(event)
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
@@ -402,7 +410,7 @@ class Assembler:
                 addresses=run.addresses,
             )
         except PositionLostError as error:
-            raise self._placed(error) from None
+            raise self._placed(error, table) from None
         # What a ROLLBACK would have to take back, which it cannot: see `_rollback`.
         self._transaction_messages += len(run.bodies) - before
         # Skipped rows count as well: numbers are those of the event's rows.
@@ -421,30 +429,22 @@ class Assembler:
     # -- refusals -------------------------------------------------------------------
 
     def _unknown(self, event: Event) -> None:
-        if event.kind == ev.INCIDENT:
-            raise self._refuse(
-                "MySQL reports: events were lost here (INCIDENT)", REFRESH, heals_by_refresh=True
-            )
-        if event.kind == ev.PARTIAL_UPDATE_ROWS:
-            if self._by_id.get(event.buffer[event.start : event.start + 6]) is None:
-                return
-            raise self._refuse(
-                "a partial JSON update of a captured table",
-                "SET PERSIST binlog_row_value_options = '';\n" + FIRST + REFRESH,
-            )
-        if not event.flags & ev.IGNORABLE_FLAG:
-            raise self._refuse(
-                f"a binlog event of type {event.kind}, which this version cannot read",
-                "look for a newer version of binlog-cdc",
-            )
+        partial = event.kind == ev.PARTIAL_UPDATE_ROWS
+        codec = self._by_id.get(event.buffer[event.start : event.start + 6]) if partial else None
+        if refusal := refusal_of_event(event, is_captured=codec is not None):
+            raise self._refuse(*refusal, table=codec.target.table if codec else "")
 
-    def _refuse(self, seen: str, fix: str, heals_by_refresh: bool = False) -> PositionLostError:
+    def _refuse(
+        self, seen: str, fix: str, heals_by_refresh: bool = False, table: str = ""
+    ) -> PositionLostError:
         return PositionLostError(
             f"{seen} (at {self.position_text()})",
             safe="all changes before it were published; nothing was skipped",
             fix=fix,
             heals_by_refresh=heals_by_refresh,
+            table=table,
+            position=f"{self._at.file}:{self._at.end}",
         )
 
-    def _placed(self, error: PositionLostError) -> PositionLostError:
-        return self._refuse(error.seen, error.fix, error.heals_by_refresh)
+    def _placed(self, error: PositionLostError, table: str) -> PositionLostError:
+        return self._refuse(error.seen, error.fix, error.heals_by_refresh, table)

@@ -32,6 +32,9 @@ from cdc_reader.snapshot.key_range import chunk_columns, estimate_of, select_of
 _DEFINITION_CHANGED = {1054, 1146, 1412}
 """ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_TABLE_DEF_CHANGED."""
 
+_SELECT_DENIED = {1142, 1143}
+"""ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
@@ -131,9 +134,12 @@ class ChunkReader:
                 safe="what was read before was published; nothing was skipped",
                 fix="start cdc again: it reads the table's definition again and resumes\n"
                 "where it was; name other tables or columns if these are gone",
+                table=table.qualified,
             )
         if number and self._translate is not None:
-            return self._translate(error)
+            found = self._translate(error)
+            found.table = table.qualified if number in _SELECT_DENIED else ""
+            return found
         return UnavailableError(f"reading {table.qualified}: MySQL error {number or error}")
 
     def _read(

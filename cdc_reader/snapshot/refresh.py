@@ -11,14 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pymysql
 
 from cdc.errors import FencedError, UnavailableError, UsageError
 from cdc.jetstream import stream
-from cdc.message import Heartbeat, KeyRange, Refresh, TableProgress, parse_id
+from cdc.message import Aside, Heartbeat, KeyRange, Refresh, TableProgress, parse_id
 from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
@@ -68,12 +68,19 @@ async def announce(
         await asyncio.to_thread(ask_for_ranges, settings, tables, ranges)
     deadline_s = time.monotonic() + CLAIM_S
     names = [table.qualified for table in tables]
+    is_in_line = bool(only) or ranges is not None
+
+    def plan(tail: Tail, server: ServerLog | None, *, number: int, now_us: int) -> Refresh:
+        if ranges is not None:
+            return plan_ranges(tail, ranges, number=number, now_us=now_us)
+        return plan_refresh(tail, server, names, only, number=number, now_us=now_us)
+
     while True:
         nc = await stream.connect(
             settings.nats, name="cdc-refresh", inbox_prefix="_INBOX_reader", log=log
         )
         try:
-            return await _announce(nc, settings, names, only, ranges, log)
+            return await _announce(nc, settings, plan, log, is_in_line=is_in_line)
         except FencedError:
             if time.monotonic() > deadline_s:
                 raise UnavailableError(
@@ -83,6 +90,32 @@ async def announce(
                 ) from None
         finally:
             await stream.close(nc)
+
+
+async def announce_changes(
+    settings: Settings, read: Sequence[Table], aside: Mapping[str, Aside], log: Log
+) -> None:
+    """Store that tables are read again and others are set aside, at the stream's newest boundary.
+
+    Args:
+        read: the tables as they are now.
+        aside: by name, ``{"shop.users": Aside(…)}``.
+
+    Raises:
+        CdcError: a server refuses, or does not answer; a reader that runs was quicker.
+    """
+    nc = await stream.connect(
+        settings.nats, name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
+    )
+    try:
+
+        def plan(tail: Tail, server: ServerLog | None, *, number: int, now_us: int) -> Refresh:
+            assert server is None  # in line: no newer position is asked for
+            return plan_changes(tail, read, aside, number=number, now_us=now_us)
+
+        await _announce(nc, settings, plan, log)
+    finally:
+        await stream.close(nc)
 
 
 async def read_to_the_end(
@@ -147,14 +180,20 @@ def is_done(refresh: Refresh, snapshot: Mapping[str, TableProgress]) -> bool:
     )
 
 
+class _Plan(Protocol):
+    def __call__(
+        self, tail: Tail, server: ServerLog | None, *, number: int, now_us: int
+    ) -> Refresh: ...
+
+
 async def _announce(
-    nc: stream.Connection,
-    settings: Settings,
-    tables: Collection[str],
-    only: Collection[str],
-    ranges: Ranges | None,
-    log: Log,
+    nc: stream.Connection, settings: Settings, plan: _Plan, log: Log, *, is_in_line: bool = True
 ) -> tuple[Refresh, int]:
+    """Store the announcement.
+
+    Args:
+        is_in_line: it follows the stream's newest boundary; False: the binlog's newest position.
+    """
     state = await stream.declare_stream(nc, settings)
     tail = await read_tail(
         nc,
@@ -162,7 +201,7 @@ async def _announce(
         settings.subject_prefix,
         settings.partitions,
         log=log,
-        needs_heartbeat=bool(only) or ranges is not None,
+        needs_heartbeat=is_in_line,
     )
     publisher = Publisher(
         nc,
@@ -181,14 +220,10 @@ async def _announce(
         await publisher.open(claim(tail, tail.heartbeat))
     before = await newest_refresh(nc, settings.stream, settings.subject_prefix)
     # The place is asked for after the stream's end: nothing in the stream lies after it.
-    is_in_line = bool(only) or ranges is not None
     server = None if is_in_line else (await asyncio.to_thread(ask_server_log, settings, None))[0]
     now_us = time.time_ns() // 1000
     number = max(now_us, before[1].number + 1 if before else 0)
-    if ranges is not None:
-        refresh = plan_ranges(tail, ranges, number=number, now_us=now_us)
-    else:
-        refresh = plan_refresh(tail, server, tables, only, number=number, now_us=now_us)
+    refresh = plan(tail, server, number=number, now_us=now_us)
     refresh = await _listing(publisher, tail, refresh)
     if tail.heartbeat is not None:
         return refresh, await publisher.announce(refresh)
@@ -252,6 +287,50 @@ def plan_refresh(
         )
     boundary = msgspec.structs.replace(boundary, last=tail.last, last_of=tail.last_of, ts=now_us)
     return Refresh(number=number, tables=wanted, gap=server is not None, boundary=boundary)
+
+
+def plan_changes(
+    tail: Tail, read: Sequence[Table], aside: Mapping[str, Aside], *, number: int, now_us: int
+) -> Refresh:
+    """Return the announcement that tables are read again and others are set aside.
+
+    The rows of a table whose keys are removed are read to their end with it: it has none.
+
+    Raises:
+        UsageError: the stream is new.
+    """
+    heartbeat = _of_now(tail)
+    snapshot = dict(heartbeat.snapshot)
+    keys = {table.qualified: table.identity for table in read}
+    for name in keys:
+        snapshot[name] = TableProgress(refresh=number)
+    for name, why in aside.items():
+        before = snapshot.get(name, TableProgress())
+        snapshot[name] = msgspec.structs.replace(
+            TableProgress(refresh=number, done=True) if why.removed else before,
+            ranges=msgspec.UNSET,
+            aside=_since_before(why, before),
+        )
+    removed = [name for name, why in aside.items() if why.removed]
+    boundary = msgspec.structs.replace(
+        heartbeat, snapshot=snapshot, last=tail.last, last_of=tail.last_of, ts=now_us
+    )
+    return Refresh(
+        number=number,
+        tables=(*keys, *removed),
+        keys=keys or msgspec.UNSET,
+        gap=False,
+        boundary=boundary,
+    )
+
+
+def _since_before(why: Aside, before: TableProgress) -> Aside:
+    """Return why a table is set aside, with since when where it was already."""
+    held = before.aside
+    if held is msgspec.UNSET:
+        return why
+    position = why.position or held.position
+    return msgspec.structs.replace(why, since=held.since, position=position)
 
 
 def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refresh:

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from cdc.errors import CdcError, UsageError
+from cdc.errors import CdcError, PositionLostError, UsageError
 from cdc.message import OPERATIONS, KeyRange, TableProgress
 from cdc.position import Watermark
 from cdc.table import WHOLE_TABLE_MAX_ROWS, Table, too_many_rows
@@ -198,8 +198,13 @@ class Snapshot:
             raise UsageError(
                 too_many_rows(table),
                 fix="add a primary key, or run with --no-snapshot",
+                table=table.qualified,
             )
-        rows = window.codec.rows(chunk.rows)
+        try:
+            rows = window.codec.rows(chunk.rows)
+        except PositionLostError as error:
+            error.table = table.qualified
+            raise
         if window.touched:
             rows = [row for row in rows if _decode_keys(row).place not in window.touched]
         if rows:

@@ -7,13 +7,15 @@ swept them; with several partitions one for each.  A login that may not keep it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
 from cdc.errors import CdcError
-from cdc.key import parse_template
+from cdc.key import KeyTemplate, parse_template
 from cdc.table import Table
 from redis_sink.plan.state import Ground, Kind, grounds_of
 from redis_sink.store.writer import Writer
@@ -21,14 +23,40 @@ from redis_sink.store.writer import Writer
 Form = tuple[Kind | None, str]
 """``("set", "orders:of:{user_id}")``; None: a key for each row."""
 
+_PK = re.compile(r"(?<!{){pk}(?!})")
 _decode = msgspec.json.Decoder(list[Form]).decode
 Older = dict[str, list[Ground]]
 """Table -> grounds that its settings do not name any more."""
 
 
 def forms_of(table: Table) -> list[Form]:
-    """Return a table's forms by its current settings."""
-    return [(ground.kind, ground.template.text) for ground in grounds_of(table)]
+    """Return a table's forms by its current settings and key.
+
+    ``{pk}`` of two columns is ``{pk1}:{pk2}``: keys of another number of columns are others.
+    """
+    columns = range(1, len(table.identity) + 1)
+    key = ":".join(f"{{pk{n}}}" for n in columns) if len(columns) > 1 else "{pk}"
+    return [(ground.kind, _PK.sub(key, ground.template.text)) for ground in grounds_of(table)]
+
+
+def with_key(table: Table, columns: Sequence[str]) -> Table:
+    """Return a table whose rows are told apart by other columns now.
+
+    Raises:
+        UsageError: as `parse_template`.
+    """
+
+    def parsed(template: KeyTemplate) -> KeyTemplate:
+        return parse_template(
+            template.text,
+            schema=table.schema,
+            table=table.name,
+            pk=columns,
+            may_be_constant=True,
+        )
+
+    indexes = tuple(replace(index, key=parsed(index.key)) for index in table.indexes)
+    return replace(table, identity=tuple(columns), key=parsed(table.key), indexes=indexes)
 
 
 def merged(

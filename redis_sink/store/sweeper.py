@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from msgspec import UNSET
+
+from cdc.message import Refresh
 from cdc.own_keys import templates_key
 from cdc.settings import Settings
 from cdc.table import Table
@@ -15,7 +18,7 @@ from cdc.telemetry import Log
 from redis_sink.plan.applied import Applied, encode, refreshed
 from redis_sink.plan.batch import Batch
 from redis_sink.plan.state import grounds_of
-from redis_sink.store.older_forms import Older, forget, remember
+from redis_sink.store.older_forms import Older, forget, remember, with_key
 from redis_sink.store.sweep import Sweep
 from redis_sink.store.writer import Writer
 
@@ -46,6 +49,22 @@ class Sweeper:
     async def remember(self, writer: Writer) -> None:
         """Store the templates of now, and learn which older ones tables' keys were made by."""
         self._older = await remember(writer, self._templates_key, self._tables)
+
+    async def learn(self, writer: Writer, refresh: Refresh) -> None:
+        """Store the templates of tables that have another key from a refresh on.
+
+        Raises:
+            CdcError: Redis does not answer.
+        """
+        keys = {} if refresh.keys is UNSET else refresh.keys
+        changed = [
+            with_key(table, keys[table.qualified])
+            for table in self._tables
+            if keys.get(table.qualified, table.identity) != table.identity
+        ]
+        if changed:
+            await remember(writer, self._templates_key, changed)
+            await self.remember(writer)
 
     def stop(self) -> None:
         """Leave the sweep; the next connection begins it again."""

@@ -109,7 +109,7 @@ def test_what_stands_before_a_refused_change_is_published(bench: Bench) -> None:
         before = len(messages(bench.nats.url))
         bench.execute(f"UPDATE {TABLE} SET ver = ver + 1", f"ALTER TABLE {TABLE} ADD extra INT")
         bench.execute(f"ALTER TABLE {TABLE} DROP extra", f"UPDATE {TABLE} SET ver = ver + 1")
-        process = pipeline.run()
+        process = pipeline.run("--on-schema-change", "stop")
         assert process.wait() == POSITION_LOST
         assert "ALTER TABLE of the captured table shop.users" in process.text()
         assert "all changes before it were published" in process.text()

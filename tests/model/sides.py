@@ -32,11 +32,11 @@ from cdc.own_keys import PREFIX as OWN
 from cdc.position import MySqlGtidSet, Watermark
 from cdc.table import Table
 from cdc.table_list import Naming
+from cdc_reader.attached import Attached
 from cdc_reader.binlog.event import Event
 from cdc_reader.messages.flush import Message, parts
 from cdc_reader.publish.beat import Beat
 from cdc_reader.publish.transaction import Assembler
-from cdc_reader.reader import Attached
 from cdc_reader.resume.resume import Resume, initial_progress, parsed_gtid_set
 from cdc_reader.rows.select_codec import SelectCodec, SelectedRow
 from cdc_reader.snapshot.chunk import Chunk, chunk_of
@@ -247,6 +247,7 @@ class ReaderSide:
         naming = Naming()
         naming.begin(snapshot.progress)
         attached = Attached(
+            captured=cast("Any", None),
             naming=naming,
             source=cast("Any", None),
             assembler=assembler,

@@ -84,6 +84,15 @@ def test_the_container_drains_when_it_is_stopped(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
+def test_a_signal_before_the_process_has_a_number_is_not_lost(tmp_path: Path) -> None:
+    """The script is stopped where it has started cdc and does not know its number yet."""
+    command, *arguments = script(tmp_path, "trap 'exit 0' TERM; while :; do sleep 0.01; done")
+    arguments[-1] = arguments[-1].replace("cdc run &", "cdc run &\nkill -TERM $$", 1)
+    assert "kill -TERM $$\n" in arguments[-1]
+
+    assert subprocess.run([command, *arguments], timeout=10).returncode == 0
+
+
 def script(folder: Path, cdc: str) -> list[str]:
     """Return the container's command, with another program called cdc on PATH."""
     (folder / "cdc").write_text(f"#!/bin/sh\n{cdc}\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdc.message import Heartbeat, TableProgress
+from cdc.message import Aside, Heartbeat, TableProgress
 from cdc.status.report import (
     CRITICAL,
     OK,
@@ -41,6 +41,7 @@ BEAT = Heartbeat(
     epoch=1, server="s", file="b.000003", offset=900, gtid_set=f"{U}:1-9", last="1.3.800.0",
     snapshot={"shop.users": TableProgress(done=True)}, upto=s_ago(1), ts=s_ago(1),
 )  # fmt: skip
+ASIDE = Aside(reason="no key", fix="ALTER TABLE …", position="b.000001:4", since=7)
 STREAM = Stream(
     name="MYSQL", messages=90, size_bytes=9000, last_seq=100, heartbeat=BEAT, heartbeat_seq=100,
     newest_id="", dead={},
@@ -137,6 +138,8 @@ def test_the_reader_is_behind_by_bytes_over_files_and_by_what_it_has_read_up_to(
         ({"sink": replace(SINK, positions=[replace(AT, reading=("shop.users",))])}, "snapshot", OK),
         ({"source": replace(SOURCE, logs=[("b.000004", 9)])}, "stopped", CRITICAL),
         ({"stream": replace(STREAM, dead={"shop.users": 1})}, "streaming", WARNING),
+        ({"stream": beat(snapshot={"shop.users": TableProgress(aside=ASIDE)})},
+         "streaming", WARNING),
         ({"sink": replace(SINK, verified={"shop.users": {"stale": "1"}})}, "streaming", WARNING),
         ({"sink": replace(SINK, verified={"shop.users": {"stale": "0"}})}, "streaming", OK),
         ({"stream": beat(file="b.000001", offset=4, upto=s_ago(20)),

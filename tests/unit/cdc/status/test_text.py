@@ -32,7 +32,7 @@ SAID: dict[str, Any] = {
         {
             "table": "shop.users", "insert": 1, "update": 2, "delete": 3, "snapshot": 4,
             "estimated_rows": None, "reading": None, "verify": None, "dead_letters": 0,
-            "older_forms": False,
+            "older_forms": False, "aside": None,
         }
     ],
     "dead_letters": 0,
@@ -118,6 +118,10 @@ def test_each_place_has_its_row(
         ({"reading": {"done": True}}, "done     never"),
         ({"reading": {"done": False, "ranges": 3, "after": []}}, "3 ranges  never"),
         ({"reading": {"done": False, "ranges": 0, "after": ["7", "x"]}}, "after 7,x  never"),
+        (
+            {"aside": {"reason": "r", "fix": "", "position": "", "since": 0, "removed": False}},
+            "set aside  never",
+        ),
         ({"verify": {"stale": "0", "ts": str(NOW_US - 3_000_000)}}, "equal, 3.0 s ago"),
         ({"verify": {"stale": "2", "ts": str(NOW_US // 10**6 - 75)}}, "2 differ, 1 min 15 s ago"),
         ({"verify": {"stale": "0", "ts": "soon"}}, "equal"),
@@ -139,6 +143,12 @@ def test_a_table_ends_with_its_snapshot_and_its_last_verify(
         (said(), []),
         (table(dead_letters=2) | {"dead_letters": 2}, ["shop.users (2)", "cdc dead list"]),
         (said(dead_letters=3), ["3 dead letters", "cdc dead list"]),
+        (table(aside={"reason": "r " * 60, "fix": "do it\nnow", "position": "b.1:4",
+                      "since": NOW_US - 75_000_000, "removed": False}),
+         ["set aside 1 min 15 s ago at b.1:4, keys kept, not exact: shop.users",
+          "r r", "fix:  do it"]),
+        (table(aside={"reason": "r", "fix": "", "position": "b.1:4", "since": 0, "removed": True}),
+         ["keys removed: shop.users: r"]),
         (table(older_forms=True), ["shop.users", "cdc refresh --only shop.users"]),
         (said(last_error={"ts": NOW_US - 5_000_000, "role": "sink", "exit_code": 65,
                           "seen": "w " * 80, "fix": "do it\nnow"}),

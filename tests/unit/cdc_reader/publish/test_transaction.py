@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import Resume, parsed_gtid_set
 from cdc_reader.rows.shape import Target
+from cdc_reader.schema.change import End, SchemaChanged
 from tests.support.binlog import UUID, Events
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -71,7 +73,9 @@ def assembler(
     gtid_set: str | None = "",
     mariadb: bool = False,
     resume: Resume | None = None,
-    on_schema_change: Literal["stop", "continue"] = "stop",
+    on_schema_change: Literal["refresh", "stop", "continue"] = "stop",
+    aside: Collection[str] = (),
+    passed: Collection[End] = (),
 ) -> Assembler:
     """Return an assembler that captures shop.users and begins at b.000001:1000."""
     key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
@@ -83,6 +87,8 @@ def assembler(
         targets={"shop.users": Target(table="shop.users", key=key, value_column=None)},
         mariadb=mariadb,
         on_schema_change=on_schema_change,
+        aside=aside,
+        passed=passed,
     )
 
 
@@ -250,6 +256,50 @@ def test_a_schema_change_may_be_a_barrier_instead() -> None:
     assert again == got[1:]
 
 
+def test_a_schema_change_is_looked_at_before_it_is_passed() -> None:
+    """With on_schema_change = refresh; once looked at, or where the stream has it, it passes."""
+    log = Log()
+    events = [log.gtid(5), log.query("TRUNCATE users"), *log.transaction(6, 7)]
+    a = assembler(on_schema_change="refresh")
+    with pytest.raises(SchemaChanged) as met:
+        feed(a, *events)
+    change = met.value
+    assert change.end is not None
+    got = feed(assembler(on_schema_change="refresh", passed={change.end}), *events)
+    again = feed(assembler(on_schema_change="refresh", last=got[0]["id"]), *events)
+
+    assert (change.tables, change.kind, change.end.gtid) == (
+        ("shop.users",), "TRUNCATE", f"{UUID}:5",
+    )  # fmt: skip
+    assert a.position.gtid_set == ""
+    assert [m["op"] for m in got] == ["schema", "insert"]
+    assert again == got[1:]
+
+
+@pytest.mark.parametrize(
+    ("statement", "looked_at"),
+    [
+        ("CREATE TABLE orders (id INT)", True),
+        ("RENAME TABLE new TO orders", True),
+        ("ALTER TABLE orders ADD PRIMARY KEY (id)", True),
+        ("CREATE TEMPORARY TABLE orders (id INT)", False),
+        ("CREATE TABLE others (id INT)", False),
+        ("CREATE INDEX orders ON others (id)", False),
+    ],
+)
+def test_what_may_bring_back_a_table_is_looked_at(statement: str, looked_at: bool) -> None:
+    """A table that is set aside has no rows here; a statement that names it has a meaning."""
+    log = Log()
+    a = assembler(on_schema_change="refresh", aside=("shop.orders",))
+    feed(a, log.gtid(5))
+    if not looked_at:
+        assert feed(a, log.query(statement)) == []
+        return
+    with pytest.raises(SchemaChanged) as met:
+        feed(a, log.query(statement))
+    assert met.value.tables == ("shop.orders",)
+
+
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
@@ -260,8 +310,9 @@ def test_a_schema_change_may_be_a_barrier_instead() -> None:
 )
 def test_what_cannot_be_read_stops(kind: int, says: str) -> None:
     """An incident or an unknown event is never skipped (invariant 3)."""
-    with pytest.raises(PositionLostError, match=says):
+    with pytest.raises(PositionLostError, match=says) as refused:
         feed(assembler(), Log().event(kind, b"x"))
+    assert refused.value.table == ""
 
 
 def test_an_unknown_event_that_may_be_ignored_is_ignored() -> None:
@@ -276,8 +327,9 @@ def test_partial_json_stops_for_a_captured_table_only() -> None:
     other = [log.table_map("other", OTHER), log.event(ev.PARTIAL_UPDATE_ROWS, OTHER + b"\1\0")]
 
     assert feed(a, *begin, *other) == []
-    with pytest.raises(PositionLostError, match="partial JSON"):
+    with pytest.raises(PositionLostError, match="partial JSON") as refused:
         feed(a, log.table_map(), log.event(ev.PARTIAL_UPDATE_ROWS, USERS + b"\1\0"))
+    assert refused.value.table == "shop.users"
 
 
 def test_rows_of_an_xa_transaction_stop_and_its_outcome_alone_does_not() -> None:

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from cdc.errors import UnavailableError, UsageError
-from cdc.message import KeyRange, Refresh, TableProgress
+from cdc.message import Aside, KeyRange, Refresh, TableProgress
 from cdc_reader.resume.resume import Tail
-from cdc_reader.snapshot.refresh import claim, is_done, plan_ranges, plan_refresh
+from cdc_reader.snapshot.refresh import claim, is_done, plan_changes, plan_ranges, plan_refresh
+from tests.support.planned import a_table
 from tests.unit.cdc_reader.resume.test_resume import log, tail
 
 TABLES = ("a.x", "a.y")
@@ -51,6 +52,42 @@ def test_one_table_is_read_where_the_reader_is() -> None:
     assert (made.gap, made.tables, made.boundary.epoch) == (False, ("a.y",), 3)
     assert (made.boundary.file, made.boundary.offset) == ("b.000002", 400)
     assert made.boundary.snapshot == {"a.y": TableProgress(refresh=7)}
+
+
+def test_a_reader_announces_what_it_reads_again_and_what_it_sets_aside() -> None:
+    """Where it is; keys that are removed are those of a table that is read and has no row."""
+    kept = Aside(reason="no key", position="b:4", since=5)
+    gone = Aside(reason="dropped", position="b:4", since=5, removed=True)
+    users = a_table()
+    made = plan_changes(tail(), [users], {"a.x": kept, "a.y": gone}, number=7, now_us=9)
+
+    assert (made.gap, made.tables, made.keys) == (
+        False, ("shop.users", "a.y"), {"shop.users": ("id",)},
+    )  # fmt: skip
+    assert (made.boundary.file, made.boundary.offset) == ("b.000002", 400)
+    snapshot = made.boundary.snapshot
+    assert snapshot["shop.users"] == TableProgress(refresh=7)
+    assert snapshot["a.x"] == TableProgress(aside=kept)
+    assert snapshot["a.y"] == TableProgress(refresh=7, done=True, aside=gone)
+
+
+def test_since_when_a_table_is_set_aside_stays() -> None:
+    """Another reason is told, and where the first one was met unless it has a place of its own."""
+    end = tail()
+    assert end.heartbeat is not None
+    first = Aside(reason="no key", position="b:4", since=5)
+    heartbeat = msgspec.structs.replace(
+        end.heartbeat, snapshot={"a.x": TableProgress(done=True, aside=first)}
+    )
+    end = dataclasses.replace(end, heartbeat=heartbeat)
+    then = Aside(reason="gone", position="", since=99)
+    made = plan_changes(end, [], {"a.x": then}, number=7, now_us=9)
+
+    assert made.tables == ()
+    assert made.keys is msgspec.UNSET
+    assert made.boundary.snapshot["a.x"] == TableProgress(
+        done=True, aside=Aside(reason="gone", position="b:4", since=5)
+    )
 
 
 def test_a_new_stream_begins_with_a_refresh_of_all() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cdc.key import parse_template
 from cdc.table import Index, Table
-from redis_sink.store.older_forms import Form, forms_of, merged
+from redis_sink.store.older_forms import Form, forms_of, merged, with_key
 
 USERS = Table(
     schema="shop", name="users", columns=(), identity=("id",), chunk_key=("id",),
@@ -22,6 +22,20 @@ def test_the_forms_of_now_are_kept_before_a_key_is_written() -> None:
 
     assert (anew, older) == ({"shop.users": [(None, "users:{id}")]}, {})
     assert merged(anew, [USERS]) == ({}, {})
+
+
+def test_another_number_of_key_columns_is_another_form() -> None:
+    """Of ``{pk}`` alone: one column's text is as it is, several are told apart by their signs."""
+    one = replace(USERS, key=parse_template("t:{pk}", schema="s", table="t", pk=("id",)))
+    two = with_key(one, ("id", "name"))
+    kept: dict[str, list[Form]] = {"shop.users": forms_of(one)}
+    changed, older = merged(kept, [two])
+
+    assert forms_of(one) == [(None, "t:{pk}")]
+    assert changed == {"shop.users": [(None, "t:{pk}"), (None, "t:{pk1}:{pk2}")]}
+    assert [ground.template.columns for ground in older["shop.users"]] == [("pk",)]
+    assert two.key.render({"id": "7", "name": "a:b"}) == "t:7:a%3Ab"
+    assert forms_of(with_key(USERS, ("id", "name"))) == forms_of(USERS)
 
 
 def test_a_template_and_an_index_that_are_gone_are_older() -> None:

@@ -1,0 +1,232 @@
+"""The captured tables, looked at again when the schema changes.
+
+A reader ends its connections at a statement that changes captured tables, and at a row that one
+of them does not allow.  `CurrentTables.settle` then asks the catalog, announces in the stream
+what is read again and what is set aside, and the reader resumes right before the statement or the
+row.  So no boundary ever passes a change that was not looked at (docs/adr/0028-schema.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pymysql
+from msgspec import UNSET
+
+from cdc.check.finding import Finding, LeftOut
+from cdc.errors import CdcError
+from cdc.message import Aside, TableProgress
+from cdc.mysql.connection import connect, translated
+from cdc.settings import Settings
+from cdc.table import Table
+from cdc.telemetry import Log
+from cdc_reader.catalog.tables import find_tables, visible_tables
+from cdc_reader.schema.change import End, SchemaChanged, Verdict, verdict_of
+from cdc_reader.snapshot.refresh import announce_changes
+
+LOOK_S, LOOK_LONGEST_S = 15.0, 3600.0
+"""How often a table that is set aside is looked at; one that comes back in vain is looked at
+after twice as long each time."""
+GONE = "the table does not exist any more, or this login may not see it"
+GONE_FIX = "nothing, if it was dropped; a table of this name that is created is read"
+OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
+OTHER_KEY_FIX = "name the columns that tell rows apart in the key template, then start cdc again"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the catalog shows now."""
+
+    tables: Mapping[str, Table]
+    findings: Sequence[Finding]
+    left_out: Sequence[LeftOut]
+    visible: Collection[str]
+    """All tables that this login may see."""
+
+    def why_not(self, table: str) -> tuple[str, str]:
+        """Return why a table cannot be captured, and the fix."""
+        name = table.partition(".")[2]
+        for finding in self.findings:
+            if finding.table in (table, name):
+                return finding.seen, finding.fix.text()
+        return next((one.why for one in self.left_out if one.table == table), GONE), GONE_FIX
+
+
+@dataclass(slots=True)
+class CurrentTables:
+    """The tables of one reader, over all its connections."""
+
+    settings: Settings
+    log: Log
+    tables: dict[str, Table]
+    """By ``schema.table``, as their rows are carried now."""
+    names: frozenset[str] = frozenset()
+    """All that the settings name, those too that are set aside."""
+    passed: set[End] = field(default_factory=set)
+    """Statements that were looked at: they do not stop the reader again."""
+    met: SchemaChanged | CdcError | None = None
+    """What ended the connections, and is not settled yet."""
+    _is_current: bool = False
+    _tries: dict[str, int] = field(default_factory=dict)
+    _due_s: dict[str, float] = field(default_factory=dict)
+    _looking: asyncio.Task[Looked] | None = None
+    _due: Sequence[str] = ()
+    """What is looked for."""
+
+    @classmethod
+    def of(cls, settings: Settings, tables: Iterable[Table], log: Log) -> CurrentTables:
+        """Begin with the tables as they were found at the start."""
+        by_name = {table.qualified: table for table in tables}
+        return cls(settings, log, by_name, frozenset(by_name))
+
+    def parted(
+        self, known: Mapping[str, TableProgress]
+    ) -> tuple[tuple[str, ...], tuple[Table, ...]]:
+        """Return the names of the tables that are set aside, and the other tables.
+
+        Args:
+            known: each table's progress in the stream.
+        """
+        aside = tuple(
+            name for name, one in known.items() if one.aside is not UNSET and name in self.names
+        )
+        return aside, tuple(t for name, t in self.tables.items() if name not in aside)
+
+    async def settle(self) -> None:
+        """Announce what follows from what was met; nothing where nothing was.
+
+        Raises:
+            CdcError: a server refuses, or does not answer; ask again.
+        """
+        met = self.met
+        if not self._is_current:
+            await self._begin()
+        if isinstance(met, SchemaChanged):
+            await self._look_at(met)
+        elif met is not None:
+            await self._set_aside(met)
+        self.met = None
+
+    async def _begin(self) -> None:
+        """Look at all tables: the schema may have changed since the process was told of them."""
+        looked = await asyncio.to_thread(look, self.settings)
+        self.tables |= {name: t for name, t in looked.tables.items() if name in self.names}
+        # Known by name alone: what was captured before this start cannot be captured now.
+        if lost := [name for name, table in self.tables.items() if not table.columns]:
+            aside = {name: self._aside(*looked.why_not(name), "", is_gone=False) for name in lost}
+            await announce_changes(self.settings, (), aside, self.log)
+            for name in lost:
+                self._warn(name, aside[name])
+        self._is_current = True
+
+    async def _look_at(self, change: SchemaChanged) -> None:
+        looked = await asyncio.to_thread(look, self.settings)
+        read: list[str] = []
+        aside: dict[str, Aside] = {}
+        for name in change.tables:
+            before, after = self.tables.get(name), looked.tables.get(name)
+            verdict = verdict_of(before, after, harmless=name in change.harmless)
+            if verdict is Verdict.ASIDE:
+                why = looked.why_not(name) if after is None else (OTHER_KEY, OTHER_KEY_FIX)
+                is_gone = change.may_remove and name not in looked.visible
+                aside[name] = self._aside(*why, change.where, is_gone=is_gone)
+            elif verdict is Verdict.READ:
+                read.append(name)
+        if read or aside:
+            tables = [looked.tables[name] for name in read]
+            await announce_changes(self.settings, tables, aside, self.log)
+        for name in change.tables:
+            if name not in aside:
+                self.tables[name] = looked.tables[name]
+                self._due_s.pop(name, None)
+        if change.end is not None:
+            self.passed.add(change.end)
+        self._report(change, read, aside)
+
+    async def _set_aside(self, error: CdcError) -> None:
+        """Set the table aside that an error is about."""
+        name = error.table
+        aside = {name: self._aside(error.seen, error.fix, error.position, is_gone=False)}
+        await announce_changes(self.settings, (), aside, self.log)
+        tries = self._tries[name] = self._tries.get(name, 0) + 1
+        self._due_s[name] = time.monotonic() + min(LOOK_S * 2 ** (tries - 1), LOOK_LONGEST_S)
+        self._warn(name, aside[name])
+
+    def _aside(self, reason: str, fix: str, position: str, *, is_gone: bool) -> Aside:
+        return Aside(
+            reason=reason,
+            fix=fix,
+            position=position,
+            since=time.time_ns() // 1000,
+            removed=is_gone or self.settings.on_set_aside == "remove",
+        )
+
+    def returning(self, aside: Collection[str], position: str) -> SchemaChanged | None:
+        """Return which tables may come back; asks the catalog in the background, now and then.
+
+        Args:
+            aside: those that are set aside.
+            position: ``binlog.000012:4711``
+        """
+        if self._looking is not None and self._looking.done():
+            task, self._looking = self._looking, None
+            if not task.cancelled() and task.exception() is None:
+                back = [name for name in aside if self._may_return(name, task.result())]
+                return SchemaChanged(back, position) if back else None
+        now_s = time.monotonic()
+        due = [name for name in aside if self._due_s.setdefault(name, now_s) <= now_s]
+        if due and self._looking is None:
+            self._due_s |= dict.fromkeys(due, now_s + LOOK_S)
+            self._due = due
+            self._looking = asyncio.create_task(asyncio.to_thread(look, self.settings))
+        return None
+
+    def _may_return(self, name: str, looked: Looked) -> bool:
+        before, after = self.tables.get(name), looked.tables.get(name)
+        is_due = name in self._due
+        return is_due and verdict_of(before, after, harmless=False) is Verdict.READ
+
+    def _report(
+        self, change: SchemaChanged, read: Sequence[str], aside: Mapping[str, Aside]
+    ) -> None:
+        what = change.kind or "it can be captured again"
+        for name in change.tables:
+            if name in aside:
+                self._warn(name, aside[name])
+            elif name in read:
+                self.log.info("table is read again", table=name, why=what, position=change.where)
+            else:
+                self.log.info(
+                    "schema change passed: same columns and key", table=name, statement=what
+                )
+
+    def _warn(self, name: str, aside: Aside) -> None:
+        self.log.warning(
+            "table set aside: its changes are skipped until it can be captured again",
+            table=name,
+            why=aside.reason,
+            keys="removed" if aside.removed else "kept, not exact",
+            fix=aside.fix or None,
+        )
+
+
+def look(settings: Settings) -> Looked:
+    """Ask the catalog for all tables that the settings name.
+
+    Raises:
+        CdcError: the server refuses, or does not answer.
+    """
+    try:
+        connection = connect(settings.mysql)
+        try:
+            found = find_tables(connection, settings)
+            visible = visible_tables(connection)
+        finally:
+            connection.close()
+    except (pymysql.MySQLError, OSError) as error:
+        raise translated(error, settings.mysql) from None
+    tables = {table.qualified: table for table in found.tables}
+    return Looked(tables, found.findings, found.left_out, visible)

@@ -1,0 +1,36 @@
+"""Why an event or a transaction cannot be carried exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_reader.binlog import event as ev
+from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
+from tests.unit.cdc_reader.publish.test_transaction import Log
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "is_captured", "says"),
+    [
+        (ev.INCIDENT, 0, False, "events were lost here"),
+        (ev.INCIDENT, ev.IGNORABLE_FLAG, False, "events were lost here"),
+        (ev.PARTIAL_UPDATE_ROWS, 0, True, "partial JSON"),
+        (ev.PARTIAL_UPDATE_ROWS, 0, False, ""),
+        (77, 0, False, "event of type 77"),
+        (77, ev.IGNORABLE_FLAG, False, ""),
+    ],
+)
+def test_an_event_without_a_step_is_passed_only_where_nothing_is_in_it(
+    kind: int, flags: int, is_captured: bool, says: str
+) -> None:
+    """What the server marks as ignorable, and rows of other tables."""
+    refusal = refusal_of_event(Log().event(kind, b"x", flags=flags), is_captured=is_captured)
+
+    assert (says in refusal.seen) if refusal else not says
+    assert refusal is None or refusal.heals_by_refresh == (kind == ev.INCIDENT)
+
+
+def test_rows_of_unknown_outcome_name_what_they_are_of() -> None:
+    """The table of an XA transaction, and which statement takes rows back."""
+    assert "shop.users is changed in an XA transaction" in refusal_of_xa("shop.users").seen
+    assert "holds a ROLLBACK TO after" in refusal_of_rollback("rollback to").seen
