@@ -10,6 +10,7 @@ import functools
 import random
 from collections.abc import Sequence
 
+from cdc.check.servers import captured_tables
 from cdc.errors import CdcError
 from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
@@ -41,19 +42,20 @@ class _Counted:
 
 
 async def run(
-    settings: Settings, tables: Sequence[Table], *, stop: asyncio.Event, log: Log, meter: Meter
+    settings: Settings, _: Sequence[Table], *, stop: asyncio.Event, log: Log, meter: Meter
 ) -> None:
-    """Verify all tables every `verify_every_s` until `stop`.
+    """Verify all tables every `verify_every_s` until `stop`, each time as the catalog has them.
 
     A lost server, or any other end of a verify, is logged; the next one resumes there.
     """
-    await until_stopped(_for_ever(settings, tables, log, meter), stop)
+    await until_stopped(_for_ever(settings, log, meter), stop)
 
 
-async def _for_ever(settings: Settings, tables: Sequence[Table], log: Log, meter: Meter) -> None:
+async def _for_ever(settings: Settings, log: Log, meter: Meter) -> None:
     while True:
         await asyncio.sleep(settings.verify_every_s)
         try:
+            tables = await captured_tables(settings)
             reports = await verify(
                 settings,
                 tables,

@@ -304,3 +304,22 @@ def test_keys_of_a_table_that_is_set_aside_are_removed_where_asked(source: Bench
             assert migrated.found() == {}
             bench.execute("ALTER TABLE t DROP COLUMN p")
             migrated.wait_until_equal(process, "it is back")
+
+
+def test_a_verify_from_time_to_time_takes_the_columns_of_now(source: Bench) -> None:
+    """The role was told of the tables as they were when cdc run began."""
+    migrated, bench = Migrated(source), source
+
+    def verified(process: Process) -> int:
+        lines = process.text().splitlines()
+        return sum('"verified: equal","table":"shop.t"' in line for line in lines)
+
+    with bench.pipeline as pipeline:
+        process = pipeline.run("--verify-every-s", "1")
+        migrated.wait_until_equal(process, "the snapshot")
+        bench.execute("ALTER TABLE t ADD COLUMN c INT NOT NULL DEFAULT 7")
+        migrated.wait_until_equal(process, "the change")
+        before = verified(process)
+        wait_for("two more", lambda: verified(process) > before + 1)
+        assert process.stop() == 0
+        assert "Redis differs" not in process.text()
