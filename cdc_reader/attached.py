@@ -219,7 +219,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         )
         chunks = _chunks(settings, server)
         snapshot = _snapshot(settings, tables, known, server, chunks, sinks)
-        snapshot.progress.update({name: known[name] for name in aside})
+        snapshot.progress.update(aside)
         naming = tail.naming
         naming.begin(snapshot.progress)
         source = await Source.open(
@@ -230,7 +230,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         )
         attached = Attached(
             captured=captured,
-            aside=aside,
+            aside=tuple(aside),
             source=source,
             assembler=assembler,
             snapshot=snapshot,

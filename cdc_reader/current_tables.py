@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import pymysql
 from msgspec import UNSET
 
@@ -65,6 +66,10 @@ class CurrentTables:
     """By ``schema.table``, as their rows are carried now."""
     names: frozenset[str] = frozenset()
     """All that the settings name, those too that are set aside."""
+    aside: frozenset[str] = frozenset()
+    """Those that the stream's newest boundary sets aside."""
+    lost: dict[str, Aside] = field(default_factory=dict)
+    """Tables that could not be captured when the process began, and not since."""
     passed: set[End] = field(default_factory=set)
     """Statements that were looked at: they do not stop the reader again."""
     met: SchemaChanged | CdcError | None = None
@@ -84,15 +89,21 @@ class CurrentTables:
 
     def parted(
         self, known: Mapping[str, TableProgress]
-    ) -> tuple[tuple[str, ...], tuple[Table, ...]]:
-        """Return the names of the tables that are set aside, and the other tables.
+    ) -> tuple[dict[str, TableProgress], tuple[Table, ...]]:
+        """Return the tables that are set aside, by name, and the other tables.
 
         Args:
             known: each table's progress in the stream.
         """
-        aside = tuple(
-            name for name, one in known.items() if one.aside is not UNSET and name in self.names
-        )
+        aside = {
+            name: one
+            for name, one in known.items()
+            if one.aside is not UNSET and name in self.names
+        }
+        for name, why in self.lost.items():
+            progress = known.get(name, TableProgress())
+            aside.setdefault(name, msgspec.structs.replace(progress, aside=why))
+        self.aside = frozenset(aside)
         return aside, tuple(t for name, t in self.tables.items() if name not in aside)
 
     async def settle(self) -> None:
@@ -102,7 +113,7 @@ class CurrentTables:
             CdcError: a server refuses, or does not answer; ask again.
         """
         met = self.met
-        if not self._is_current:
+        if not self._is_current and self.settings.on_schema_change == "refresh":
             await self._begin()
         if isinstance(met, SchemaChanged):
             await self._look_at(met)
@@ -114,12 +125,9 @@ class CurrentTables:
         """Look at all tables: the schema may have changed since the process was told of them."""
         looked = await asyncio.to_thread(look, self.settings)
         self.tables |= {name: t for name, t in looked.tables.items() if name in self.names}
-        # Known by name alone: what was captured before this start cannot be captured now.
-        if lost := [name for name, table in self.tables.items() if not table.columns]:
-            aside = {name: self._aside(*looked.why_not(name), "", is_gone=False) for name in lost}
-            await announce_changes(self.settings, (), aside, self.log)
-            for name in lost:
-                self._warn(name, aside[name])
+        for name in sorted(self.names - looked.tables.keys()):
+            self.lost[name] = self._aside(*looked.why_not(name), "", removes=False)
+            self._warn(name, self.lost[name])
         self._is_current = True
 
     async def _look_at(self, change: SchemaChanged) -> None:
@@ -128,11 +136,13 @@ class CurrentTables:
         aside: dict[str, Aside] = {}
         for name in change.tables:
             before, after = self.tables.get(name), looked.tables.get(name)
-            verdict = verdict_of(before, after, harmless=name in change.harmless)
+            harmless = name in change.harmless and name not in self.aside
+            verdict = verdict_of(before, after, harmless=harmless)
             if verdict is Verdict.ASIDE:
                 why = looked.why_not(name) if after is None else (OTHER_KEY, OTHER_KEY_FIX)
                 is_gone = change.may_remove and name not in looked.visible
-                aside[name] = self._aside(*why, change.where, is_gone=is_gone)
+                removes = is_gone or self.settings.on_set_aside == "remove"
+                aside[name] = self._aside(*why, change.where, removes=removes)
             elif verdict is Verdict.READ:
                 read.append(name)
         if read or aside:
@@ -142,6 +152,7 @@ class CurrentTables:
             if name not in aside:
                 self.tables[name] = looked.tables[name]
                 self._due_s.pop(name, None)
+                self.lost.pop(name, None)
         if change.end is not None:
             self.passed.add(change.end)
         self._report(change, read, aside)
@@ -149,19 +160,21 @@ class CurrentTables:
     async def _set_aside(self, error: CdcError) -> None:
         """Set the table aside that an error is about."""
         name = error.table
-        aside = {name: self._aside(error.seen, error.fix, error.position, is_gone=False)}
+        removes = self.settings.on_set_aside == "remove"
+        aside = {name: self._aside(error.seen, error.fix, error.position, removes=removes)}
         await announce_changes(self.settings, (), aside, self.log)
         tries = self._tries[name] = self._tries.get(name, 0) + 1
         self._due_s[name] = time.monotonic() + min(LOOK_S * 2 ** (tries - 1), LOOK_LONGEST_S)
         self._warn(name, aside[name])
 
-    def _aside(self, reason: str, fix: str, position: str, *, is_gone: bool) -> Aside:
+    @staticmethod
+    def _aside(reason: str, fix: str, position: str, *, removes: bool) -> Aside:
         return Aside(
             reason=reason,
             fix=fix,
             position=position,
             since=time.time_ns() // 1000,
-            removed=is_gone or self.settings.on_set_aside == "remove",
+            removed=removes,
         )
 
     def returning(self, aside: Collection[str], position: str) -> SchemaChanged | None:

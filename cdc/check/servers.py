@@ -87,7 +87,7 @@ async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]
     lost = {one.table: one.why for one in report.left_out}
     lost |= {finding.table: finding.seen for finding in report.errors}
     aside: dict[str, str] = {}
-    if lost and "" not in lost:
+    if lost and "" not in lost and settings.on_schema_change == "refresh":
         for name in await _known_tables(settings):
             if why := lost.get(name) or lost.get(name.partition(".")[2]):
                 aside[name] = why

@@ -262,7 +262,13 @@ def plan_refresh(
         UsageError: a table is not captured, or the stream is new.
     """
     progress: Mapping[str, TableProgress] = tail.heartbeat.snapshot if tail.heartbeat else {}
-    wanted = tuple(only or dict.fromkeys([*tables, *progress]))
+    # What cannot be captured is read when it can be again.
+    held = {
+        name: one
+        for name, one in progress.items()
+        if one.aside is not msgspec.UNSET and name not in tables
+    }
+    wanted = tuple(only or dict.fromkeys([*tables, *(n for n in progress if n not in held)]))
     for name in wanted:
         if only and name not in tables:
             raise UsageError(
@@ -281,7 +287,7 @@ def plan_refresh(
             gtid_set=server.newest.gtid_set,
             last=tail.last,
             partitions=len(tail.last_of) or 1,
-            snapshot=fresh,
+            snapshot=held | fresh,
             began=tail.heartbeat.began if tail.heartbeat else now_us,
             ts=now_us,
         )

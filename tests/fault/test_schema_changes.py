@@ -290,6 +290,26 @@ def test_a_start_passes_a_table_that_is_gone_and_a_new_name_is_refused(source: B
         end_well(bench, process)
 
 
+def test_a_start_passes_a_table_that_cannot_be_captured_any_more(source: Bench) -> None:
+    """Its keys stay as they were, and it returns; nothing is asked of a person."""
+    migrated, chance, bench = Migrated(source), seeded(), source
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        migrated.wait_until_equal(process, "the snapshot")
+        assert process.stop() == 0
+        before = migrated.found()
+        bench.execute("ALTER TABLE t ADD COLUMN p POINT")
+        migrated.write()
+        with ordeal(bench, chance, pause_s=0.02):
+            process = pipeline.run()
+            wait_for("the table aside", lambda: "table set aside" in process.text())
+            bench.passes("another table")
+            assert migrated.found() == before
+            bench.execute("ALTER TABLE t DROP COLUMN p")
+            migrated.wait_until_equal(process, "it is back")
+        end_well(bench, process)
+
+
 def test_keys_of_a_table_that_is_set_aside_are_removed_where_asked(source: Bench) -> None:
     """on_set_aside = "remove": a cache that is empty is better than one that is wrong."""
     migrated, chance, bench = Migrated(source), seeded(), source

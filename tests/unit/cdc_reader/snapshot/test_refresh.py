@@ -45,6 +45,22 @@ def test_tables_that_only_the_stream_knows_of_are_read_too() -> None:
     assert made.boundary.snapshot["a.z"] == TableProgress(refresh=7)
 
 
+def test_a_table_that_is_set_aside_stays_so() -> None:
+    """It cannot be read; nor can it be forgotten, because it returns by itself."""
+    end = tail()
+    assert end.heartbeat is not None
+    aside = TableProgress(aside=Aside(reason="no key", position="b:4", since=5))
+    heartbeat = msgspec.structs.replace(end.heartbeat, snapshot={"a.z": aside, "a.x": aside})
+    known = Tail(sequence=9, heartbeat=heartbeat, last=end.last)
+    made = plan_refresh(known, log(), TABLES, (), number=7, now_us=5)
+
+    assert made.tables == TABLES
+    assert made.boundary.snapshot == {
+        "a.z": aside,
+        **dict.fromkeys(TABLES, TableProgress(refresh=7)),
+    }
+
+
 def test_one_table_is_read_where_the_reader_is() -> None:
     """The boundary and the other tables' progress stay."""
     made = plan_refresh(tail(), None, TABLES, ("a.y",), number=7, now_us=5)
