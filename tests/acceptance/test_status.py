@@ -173,7 +173,7 @@ def test_the_error_that_ended_a_role_is_kept(
     if is_embedded:
         bench.pipeline.environment["CDC_NATS_URL"] = f"embedded:{tmp_path / 'embedded'}"
     with bench.pipeline as pipeline:
-        process = pipeline.run()
+        process = pipeline.run("--on-schema-change", "stop")
         bench.wait_until_equal()
         if is_embedded:
             assert said(bench)["state"] == "streaming"
