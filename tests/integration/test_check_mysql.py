@@ -53,6 +53,8 @@ def odd() -> Iterator[dict[str, SqlServer]]:
                 "CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(90))",
             )
         yield servers
+        for server in servers.values():
+            assert server.is_running, f"{server.name} ended: {server.log_tail(80)}"
 
 
 @pytest.fixture(params=SQL_SERVERS)
