@@ -14,17 +14,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import pymysql
 from msgspec import UNSET
 
 from cdc.check.finding import Finding, LeftOut
 from cdc.errors import CdcError
 from cdc.message import Aside, TableProgress
-from cdc.mysql.connection import connect, translated
+from cdc.mysql.connection import connected
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
-from cdc_reader.catalog.tables import find_tables, visible_tables
+from cdc_reader.catalog.tables import find_tables
 from cdc_reader.schema.change import End, SchemaChanged, Verdict, verdict_of
 from cdc_reader.snapshot.refresh import announce_changes
 
@@ -232,14 +231,7 @@ def look(settings: Settings) -> Looked:
     Raises:
         CdcError: the server refuses, or does not answer.
     """
-    try:
-        connection = connect(settings.mysql)
-        try:
-            found = find_tables(connection, settings)
-            visible = visible_tables(connection)
-        finally:
-            connection.close()
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
+    with connected(settings.mysql) as connection:
+        found = find_tables(connection, settings)
     tables = {table.qualified: table for table in found.tables}
-    return Looked(tables, found.findings, found.left_out, visible)
+    return Looked(tables, found.findings, found.left_out, found.visible)

@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-import pymysql
-
 from cdc.errors import CdcError, PreflightError
 from cdc.jetstream import stream
-from cdc.mysql.connection import connect, global_variables, translated
+from cdc.mysql.connection import connect, connected, global_variables, translated
 from cdc.mysql.server import IDENTITY, MySqlServer, server_of
 from cdc.own_keys import position_keys
 from cdc.settings import Settings
@@ -123,13 +121,8 @@ def mysql_server(settings: Settings) -> MySqlServer:
     Raises:
         CdcError: it refuses or does not answer.
     """
-    connection = connect(settings.mysql, read_timeout=ANSWER_S)
-    try:
+    with connected(settings.mysql, read_timeout=ANSWER_S) as connection:
         return server_of(global_variables(connection, IDENTITY))
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def positions(settings: Settings, redis: RedisKeys) -> list[SinkPosition]:

@@ -246,23 +246,13 @@ def _with_mysql(
     settings: Settings, report: Report, ask: Callable[[Connection[Any]], _T]
 ) -> _T | None:
     """Return what is asked of MySQL; None: it does not answer, which is a finding."""
-    import pymysql
-
-    from cdc.mysql.connection import connect, translated
+    from cdc.mysql.connection import connected
 
     try:
-        connection = connect(settings.mysql)
+        with connected(settings.mysql) as connection:
+            return ask(connection)
     except CdcError as error:
         report.findings.append(_of_mysql(error))
-        return None
-    try:
-        return ask(connection)
-    except CdcError as error:
-        report.findings.append(_of_mysql(error))
-    except (pymysql.MySQLError, OSError) as error:
-        report.findings.append(_of_mysql(translated(error, settings.mysql)))
-    finally:
-        connection.close()
     return None
 
 

@@ -9,7 +9,8 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pymysql
@@ -137,6 +138,25 @@ def connect(url: Url, **options: Any) -> Connection[Any]:
     except (struct.error, IndexError, ValueError, TypeError) as error:
         # PyMySQL parses any greeting.
         raise _not_mysql(url) from error
+
+
+@contextmanager
+def connected(url: Url, **options: Any) -> Iterator[Connection[Any]]:
+    """Connect to ask some questions, and close at the end; errors of the server are in words.
+
+    Args:
+        options: as of `connect`.
+
+    Raises:
+        CdcError: of `connect`, and as `translated`.
+    """
+    connection = connect(url, **options)
+    try:
+        yield connection
+    except (pymysql.MySQLError, OSError) as error:
+        raise translated(error, url) from None
+    finally:
+        connection.close()
 
 
 def current_user(connection: Connection[Any]) -> tuple[str, str]:

@@ -49,6 +49,8 @@ class Captured:
     findings: list[Finding] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     """Matched by a pattern only, and not fit to be captured."""
+    visible: frozenset[str] = frozenset()
+    """All tables and views that the login may see, as ``schema.table``."""
 
 
 def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Table, ...]:
@@ -84,7 +86,9 @@ def find_tables(connection: Connection[Any], settings: Settings) -> Captured:
         )
         made.findings.append(of_error("mysql.table", none))
         return made
-    catalog = Catalog(entries_of(connection), settings.mysql.database, folds=names_fold(connection))
+    entries = entries_of(connection)
+    made.visible = frozenset(entry.qualified for entry in entries)
+    catalog = Catalog(entries, settings.mysql.database, folds=names_fold(connection))
     selection = select(catalog, settings)
     made.findings += [of_error("mysql.table", error, name) for error, name in selection.errors]
     made.findings += selection.warnings
@@ -178,15 +182,6 @@ def entries_of(connection: Connection[Any]) -> list[Entry]:
         Entry(schema=schema, name=name, kind=kind, engine=engine or "")
         for schema, name, kind, engine in rows
     ]
-
-
-def visible_tables(connection: Connection[Any]) -> frozenset[str]:
-    """Return all tables and views that a login may see, as ``schema.table``.
-
-    Raises:
-        pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
-    """
-    return frozenset(entry.qualified for entry in entries_of(connection))
 
 
 def names_fold(connection: Connection[Any]) -> bool:

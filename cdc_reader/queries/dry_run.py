@@ -15,13 +15,12 @@ from itertools import dropwhile
 from typing import Any
 
 import msgspec
-import pymysql
 
 from cdc.check.nats_rights import Refusals
 from cdc.errors import PositionLostError
 from cdc.jetstream import stream
 from cdc.message import KeyRange
-from cdc.mysql.connection import connect, translated
+from cdc.mysql.connection import connected, translated
 from cdc.position import MySqlGtidSet, Position, Watermark, file_number
 from cdc.settings import Settings
 from cdc.table import Table
@@ -128,17 +127,12 @@ async def _begins(settings: Settings, log: ServerLog, files: Sequence[tuple[str,
 
 
 def _asked(settings: Settings) -> tuple[ServerFacts, ServerLog, list[tuple[str, int]]]:
-    connection = connect(settings.mysql)
-    try:
+    with connected(settings.mysql) as connection:
         facts = server_facts(connection)
         log = read_server_log(
             connection, mariadb=facts.mariadb, gtid=facts.gtid, server=facts.server
         )
         return facts, log, binlog_files(connection)
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def _start(newest: Position, files: Sequence[tuple[str, int]]) -> Position | None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pymysql
 from pymysql.connections import Connection
 
 from cdc.check.finding import together
 from cdc.errors import UsageError
 from cdc.init.proposal import Inventory
-from cdc.mysql.connection import connect, current_user, translated
+from cdc.mysql.connection import connected, current_user
 from cdc.settings import Settings
 from cdc_reader.catalog.described import columns_of, keys_of
 from cdc_reader.catalog.dialect import dialect_of
@@ -32,13 +31,8 @@ def inventory(settings: Settings) -> Inventory:
         UsageError: no table is seen, or a name or pattern is wrong.
         CdcError: MySQL refuses, or does not answer.
     """
-    connection = connect(settings.mysql)
-    try:
+    with connected(settings.mysql) as connection:
         return _asked(connection, settings)
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def _asked(connection: Connection[Any], settings: Settings) -> Inventory:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-import pymysql
 from pymysql.connections import Connection
 
 from cdc.errors import PreflightError
-from cdc.mysql.connection import connect, translated
+from cdc.mysql.connection import connected
 from cdc.settings import Settings
 from cdc.status.report import BinlogState
 from cdc_reader.catalog.facts import server_facts
@@ -81,13 +80,8 @@ def source(settings: Settings, tables: Collection[str]) -> BinlogState:
 
 
 def _asked(settings: Settings, ask: Callable[[Connection, ServerFacts], T]) -> T:
-    connection = connect(settings.mysql, read_timeout=READ_TIMEOUT_S)
-    try:
+    with connected(settings.mysql, read_timeout=READ_TIMEOUT_S) as connection:
         return ask(connection, server_facts(connection))
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def _place(connection: Connection, facts: ServerFacts) -> tuple[str, int, str]:

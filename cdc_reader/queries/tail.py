@@ -12,12 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import pymysql
 from pymysql.connections import Connection
 
 from cdc.check.finding import together
 from cdc.errors import PositionLostError, UsageError
-from cdc.mysql.connection import connect, translated
+from cdc.mysql.connection import connected
 from cdc.position import MariaDbGtidSet, MySqlGtidSet, Position
 from cdc.settings import Settings
 from cdc.table import Table
@@ -130,8 +129,7 @@ async def follow(
 
 
 def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, ...], Begin]:
-    connection = connect(settings.mysql)
-    try:
+    with connected(settings.mysql) as connection:
         facts = server_facts(connection)
         found = check_source(facts)
         found += check_rights(connection, facts, settings.mysql)
@@ -139,10 +137,6 @@ def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, 
             raise together(errors)
         tables = resolve_tables(connection, settings)
         return facts, tables, _begin(connection, facts, begin)
-    except (pymysql.MySQLError, OSError) as error:
-        raise translated(error, settings.mysql) from None
-    finally:
-        connection.close()
 
 
 def _begin(connection: Connection[Any], facts: ServerFacts, begin: str) -> Begin:
