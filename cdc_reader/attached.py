@@ -205,7 +205,8 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
                 before=tail.heartbeat.server,
                 epoch=resume.epoch,
             )
-        publisher = _publisher(nc, settings, tail, state, log)
+        fast_ingest = bool(state.config.get("allow_batched", False))
+        publisher = Publisher.after(tail, nc, settings, state, log, fast_ingest=fast_ingest)
         sinks = _sinks(settings, tables, tail, publisher)
         await sinks.listen(nc, settings.stream)
         assembler = Assembler(
@@ -279,23 +280,6 @@ def _say_older_forms(progress: Mapping[str, TableProgress], log: Log) -> None:
                 table=table,
                 fix=f"cdc refresh --only {table}",
             )
-
-
-def _publisher(
-    nc: stream.Connection, settings: Settings, tail: Tail, state: stream.StreamState, log: Log
-) -> Publisher:
-    return Publisher(
-        nc,
-        stream=settings.stream,
-        prefix=settings.subject_prefix,
-        sequence=tail.sequence,
-        seal=state.seal,
-        ours_at=tail.ours_at,
-        fast_ingest=bool(state.config.get("allow_batched", False)),
-        flush_max_messages=settings.flush_max_messages,
-        flush_max_bytes=settings.flush_max_bytes,
-        log=log,
-    )
 
 
 def _sinks(

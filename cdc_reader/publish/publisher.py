@@ -17,7 +17,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from nats.aio.msg import Msg
@@ -25,12 +25,7 @@ from nats.aio.msg import Msg
 from cdc.errors import CdcError, StreamError, UnavailableError
 from cdc.jetstream import connection
 from cdc.jetstream.own_messages import OwnMessages
-from cdc.jetstream.stream import (
-    ApiError,
-    right_refused,
-    stream_state,
-    write_block,
-)
+from cdc.jetstream.stream import ApiError, StreamState, right_refused, stream_state, write_block
 from cdc.jetstream.unacknowledged import unacknowledged
 from cdc.message import (
     HEARTBEAT,
@@ -45,6 +40,7 @@ from cdc.message import (
     subject_for,
 )
 from cdc.seal import Seal
+from cdc.settings import Settings
 from cdc.table_list import listing
 from cdc.telemetry import Log
 from cdc_reader.messages.chains import Run
@@ -64,6 +60,7 @@ from cdc_reader.messages.flush import (
 from cdc_reader.messages.oversize import HEADERS_BYTES, boundary_too_large, row_too_large
 from cdc_reader.publish.fence import check_end
 from cdc_reader.resume.published import ends_at_boundary
+from cdc_reader.resume.resume import Tail
 from cdc_reader.resume.stream_end import end_running_batch
 
 ACK_TIMEOUT_S = 10.0
@@ -142,6 +139,31 @@ class Publisher:
         """Removes what may go from a full stream; reports what holds the rest."""
         self._crowded_flushes = 0
         self._max_body_bytes = nc.max_payload - HEADERS_BYTES
+
+    @classmethod
+    def after(
+        cls,
+        tail: Tail,
+        nc: connection.Connection,
+        settings: Settings,
+        state: StreamState,
+        log: Log,
+        *,
+        fast_ingest: bool,
+    ) -> Self:
+        """Return one that begins after a stream's end."""
+        return cls(
+            nc,
+            stream=settings.stream,
+            prefix=settings.subject_prefix,
+            sequence=tail.sequence,
+            seal=state.seal,
+            ours_at=tail.ours_at,
+            fast_ingest=fast_ingest,
+            flush_max_messages=settings.flush_max_messages,
+            flush_max_bytes=settings.flush_max_bytes,
+            log=log,
+        )
 
     async def open(self, claim: Heartbeat | Refresh) -> None:
         """Claim the stream's end with a boundary; no other reader stores anything after it.

@@ -78,8 +78,7 @@ class Assembler:
         self._targets = targets
         self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
         self._mariadb = mariadb
-        self._stop_at_schema_change = on_schema_change == "stop"
-        self._looks_at_schema_change = on_schema_change == "refresh"
+        self._on_schema_change = on_schema_change
         self._aside, self._passed = aside, passed
         self._gtid_set = gtid_set
         self._gtid: str | None = None
@@ -283,14 +282,14 @@ class Assembler:
         statement = readings[0]
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
-        if self._looks_at_schema_change and not is_dml(statement):
+        if self._on_schema_change == "refresh" and not is_dml(statement):
             self._look_at(readings, tables)
             return
         refusal = refusal_of(statement, sorted(tables), is_servers=query.is_servers)
         if refusal is not None:
             raise self._refuse(*refusal)
         for row, table in enumerate(sorted(tables)):
-            identity, stops = self._targets[table].identity, self._stop_at_schema_change
+            identity, stops = self._targets[table].identity, self._on_schema_change == "stop"
             if refused := refusal_of_statements(readings, table, identity, stops=stops):
                 raise self._refuse(*refused)
             self._schema_change(statement.kind, table, row)

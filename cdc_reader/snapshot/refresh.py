@@ -203,18 +203,7 @@ async def _announce(
         log=log,
         needs_heartbeat=is_in_line,
     )
-    publisher = Publisher(
-        nc,
-        stream=settings.stream,
-        prefix=settings.subject_prefix,
-        sequence=tail.sequence,
-        seal=state.seal,
-        ours_at=tail.ours_at,
-        fast_ingest=False,
-        flush_max_messages=settings.flush_max_messages,
-        flush_max_bytes=settings.flush_max_bytes,
-        log=log,
-    )
+    publisher = Publisher.after(tail, nc, settings, state, log, fast_ingest=False)
     if tail.heartbeat is not None:
         # At once: a reader that runs moves the stream's end on.
         await publisher.open(claim(tail, tail.heartbeat))

@@ -76,6 +76,12 @@ class Migrated:
         url = f"mysql://cdc:secret@127.0.0.1:{self.bench.mysql.port}/shop"
         self.bench.pipeline.environment["CDC_MYSQL_URL"] = url
 
+    def capture(self) -> None:
+        """Run cdc until Redis has the rows, and stop it."""
+        process = self.bench.pipeline.run()
+        self.wait_until_equal(process, "the snapshot")
+        assert process.stop() == 0, process.text()
+
     def write(self, *, is_named: bool = True) -> None:
         """Insert some rows, change one, and remove one; without `n` where that is not there."""
         first, self.next_id = self.next_id, self.next_id + 4
@@ -153,9 +159,7 @@ def test_changes_that_happened_while_it_was_down_are_passed_in_order(migrated: M
     """Rows between several changes of a table, with names that only then were right."""
     bench, chance = migrated.bench, seeded()
     with bench.pipeline as pipeline:
-        process = pipeline.run()
-        migrated.wait_until_equal(process, "the snapshot")
-        assert process.stop() == 0, process.text()
+        migrated.capture()
         for change in CHANGES[:-5]:
             bench.execute(*change.split("; "))
             if "elsewhere" not in change:
@@ -270,9 +274,7 @@ def test_a_start_passes_a_table_that_is_gone_and_a_new_name_is_refused(source: B
     """The stream knows the first, so it is set aside; nothing knows the second: a mistake."""
     migrated, chance, bench = Migrated(source), seeded(), source
     with bench.pipeline as pipeline:
-        process = pipeline.run()
-        migrated.wait_until_equal(process, "the snapshot")
-        assert process.stop() == 0
+        migrated.capture()
         bench.execute("DROP TABLE t")
         bench.pipeline.environment["CDC_TABLES"] += ",shop.never"
         refused = pipeline.run()
@@ -294,9 +296,7 @@ def test_a_start_passes_a_table_that_cannot_be_captured_any_more(source: Bench) 
     """Its keys stay as they were, and it returns; nothing is asked of a person."""
     migrated, chance, bench = Migrated(source), seeded(), source
     with bench.pipeline as pipeline:
-        process = pipeline.run()
-        migrated.wait_until_equal(process, "the snapshot")
-        assert process.stop() == 0
+        migrated.capture()
         before = migrated.found()
         bench.execute("ALTER TABLE t ADD COLUMN p POINT")
         migrated.write()
