@@ -272,7 +272,7 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
         found = find_tables(connection, settings)
         report.tables, report.left_out = tuple(found.tables), found.left_out
         report.findings += found.findings
-        state = server_state(connection, facts)
+        state = server_state(connection, facts, settings.server_id)
         report.findings += check_state(facts, state, report.tables, settings.server_id)
         report.findings += check_tables(connection, settings, report.tables)
         if thorough:

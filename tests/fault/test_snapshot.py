@@ -32,6 +32,7 @@ def test_a_snapshot_killed_under_load_ends_right_and_never_goes_back(bench: Benc
         for _ in range(KILLS):
             bench.wait_for_progress()
             reader.kill_after(chance.uniform(0, 0.15))
+        writer.wait_for_commits(50)  # more rows than the table has, however fast the kills were
         writer.stop()
         bench.wait_until_equal()
         assert [reader.stop(), sink.stop()] == [0, 0], pipeline.logs()

@@ -31,6 +31,8 @@ from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy
 
 SqlServer = MySQL | MariaDB
+NON_BLOCK = 1
+"""BINLOG_DUMP_NON_BLOCK: the server ends the dump at the end of its binlog."""
 UNKNOWN_USER = "mysql://nobody@127.0.0.1:"
 
 
@@ -187,9 +189,16 @@ def test_prepared_xa_transactions(server: SqlServer) -> None:
 
 
 def test_a_number_that_a_replica_has(a_mysql: SqlServer) -> None:
-    """A replica that has registered, and the server itself; without the setting it is gone."""
+    """A replica that has registered, and the server itself; without the setting it is gone.
+
+    The replica leaves as each does, with a dump: one that does not stays a dead pointer in
+    MySQL 8.0.15's list, and the next test that has it listed ends the server.
+    """
     mysql = a_mysql
     with mysql.connect() as replica:
+        replica.cursor().execute(
+            "SET @source_binlog_checksum = 'NONE', @master_binlog_checksum = 'NONE'"
+        )
         raw: Any = replica
         raw._execute_command(
             COMMAND.COM_REGISTER_SLAVE, struct.pack("<IBBBHII", 4711, 0, 0, 0, 0, 0, 0)
@@ -199,6 +208,10 @@ def test_a_number_that_a_replica_has(a_mysql: SqlServer) -> None:
         assert (finding.id, finding.stops) == ("mysql.server-id-taken", True)
         assert list(findings(mysql, server_id=1)) == ["mysql.server-id-taken"]
         assert findings(mysql, server_id=4712) == findings(mysql) == {}
+        raw._execute_command(COMMAND.COM_BINLOG_DUMP, struct.pack("<IHI", 4, NON_BLOCK, 4711))
+        while not raw._read_packet().is_eof_packet():
+            pass
+    assert findings(mysql, server_id=4711) == {}
 
 
 def test_filters_of_a_replica(a_mysql: SqlServer) -> None:
