@@ -17,26 +17,18 @@ from cdc.message import Schema, encode, parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.coordinates import Coordinates
-from cdc_reader.binlog.engine import refusal_of
 from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.payload import expand_payload
-from cdc_reader.binlog.statement import (
-    Statement,
-    changed_tables,
-    control_of,
-    is_dml,
-    made_tables,
-    parse_statement,
-)
+from cdc_reader.binlog.statement import control_of
 from cdc_reader.binlog.table_map import parse_table_map
 from cdc_reader.messages.chains import WHOLE, Chains, Run, snapshot_run
 from cdc_reader.publish.followed import Followed
 from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
+from cdc_reader.publish.statements import Statements
 from cdc_reader.resume.resume import Resume
-from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
-from cdc_reader.schema.change import End, changed_by
+from cdc_reader.schema.change import End
 
 _native = native("cdc_reader")
 
@@ -76,10 +68,14 @@ class Assembler:
         self._published = resume.published
         self._is_position_known = resume.is_position_known
         self._targets = targets
-        self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
+        self._statements = Statements(
+            targets=targets,
+            on_schema_change=on_schema_change,
+            aside=aside,
+            passed=passed,
+            refuse=self._refuse,
+        )
         self._mariadb = mariadb
-        self._on_schema_change = on_schema_change
-        self._aside, self._passed = aside, passed
         self._gtid_set = gtid_set
         self._gtid: str | None = None
         self._at = Coordinates(resume.position)
@@ -278,38 +274,18 @@ class Assembler:
     # -- statements -----------------------------------------------------------------
 
     def _statement(self, query: ev.QueryEvent) -> None:
-        readings = [parse_statement(text, query.schema) for text in query.readings]
-        statement = readings[0]
-        changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
-        tables = {table for tables in changed for table in tables}
-        if self._on_schema_change == "refresh" and not is_dml(statement):
-            self._look_at(readings, tables)
-            return
-        refusal = refusal_of(statement, sorted(tables), is_servers=query.is_servers)
-        if refusal is not None:
-            raise self._refuse(*refusal)
-        for row, table in enumerate(sorted(tables)):
-            identity, stops = self._targets[table].identity, self._on_schema_change == "stop"
-            if refused := refusal_of_statements(readings, table, identity, stops=stops):
-                raise self._refuse(*refused)
-            self._schema_change(statement.kind, table, row)
-
-    def _look_at(self, readings: Sequence[Statement], tables: set[str]) -> None:
-        """Pass a statement whose tables were looked at.
-
-        Raises:
-            SchemaChanged: they were not.
-        """
-        concerned = tables.union(*(made_tables(reading, self._aside) for reading in readings))
         end = End(self._gtid or "", self._at.file_number, self._at.end)
-        published = self._published
-        is_known = (self._epoch, *end[1:], 0) <= self._skip[:4] or (
+        position = self.position_text()
+        kind, tables = self._statements.changed_by(query, end, position, self._is_published)
+        for row, table in enumerate(tables):
+            self._schema_change(kind, table, row)
+
+    def _is_published(self, tables: Collection[str]) -> bool:
+        """Return whether the stream has the statement here, of one of these tables."""
+        here, published = (self._epoch, self._at.file_number, self._at.end, 0), self._published
+        return here <= self._skip[:4] or (
             published is not None and any(published.skip(self._gtid, one, 0) for one in tables)
         )
-        if concerned and end not in self._passed and not is_known:
-            raise changed_by(readings, concerned, end, self.position_text())
-        for row, table in enumerate(sorted(tables)):
-            self._schema_change(readings[0].kind, table, row)
 
     def _schema_change(self, kind: str, table: str, row: int) -> None:
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
