@@ -21,10 +21,11 @@ from cdc_reader.binlog.event import Event
 from cdc_reader.binlog.payload import expand_payload
 from cdc_reader.binlog.statement import control_of
 from cdc_reader.binlog.table_map import parse_table_map
-from cdc_reader.messages.chains import WHOLE, Chains, Run, snapshot_run
+from cdc_reader.messages.chains import Chains, Run, snapshot_run
 from cdc_reader.publish.followed import Followed
 from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
 from cdc_reader.publish.statements import Statements
+from cdc_reader.publish.stored import Stored
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
@@ -64,8 +65,7 @@ class Assembler:
         """Commit time of the newest transaction seen."""
         self.in_transaction = False
         self._epoch = resume.epoch
-        self._skip = parse_id(resume.last)
-        self._published = resume.published
+        self._stored = Stored(resume)
         self._is_position_known = resume.is_position_known
         self._targets = targets
         self._statements = Statements(
@@ -118,8 +118,7 @@ class Assembler:
 
     def is_behind_the_stream(self) -> bool:
         """Return whether the stream has more than was read here, which no SELECT may show yet."""
-        here = (self._epoch, *self._at.boundary)
-        return self._published is not None or bool(self._skip and here < self._skip[:3])
+        return self._stored.is_after((self._epoch, *self._at.boundary))
 
     def has_passed(self, watermark: Watermark) -> bool:
         """Return whether the newest boundary is at or after the watermark: position and GTIDs."""
@@ -148,7 +147,7 @@ class Assembler:
         The compiled path does to this state what `take` would do, event by event, and stops in
         front of the first that is rare or unclear.  See docs/adr/0009-compiled-hot-path.md.
         """
-        if _native is None or self._skip or self._xa or self._published is not None:
+        if _native is None or self._xa or not self._stored.is_past:
             return at
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
         state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
@@ -233,8 +232,7 @@ class Assembler:
         self._is_position_known = True
         if self._gtid and self._gtid_set is not None:
             self._gtid_set.add(self._gtid)
-        if self._published is not None:
-            self._published = self._published.after(self._gtid)
+        self._stored.end_transaction(self._gtid)
         self._at.move_boundary()
 
     def _query(self, event: Event) -> None:
@@ -276,21 +274,18 @@ class Assembler:
     def _statement(self, query: ev.QueryEvent) -> None:
         end = End(self._gtid or "", self._at.file_number, self._at.end)
         position = self.position_text()
-        kind, tables = self._statements.changed_by(query, end, position, self._is_published)
+        kind, tables = self._statements.changed_by(query, end, position, self._is_stored)
         for row, table in enumerate(tables):
             self._schema_change(kind, table, row)
 
-    def _is_published(self, tables: Collection[str]) -> bool:
+    def _is_stored(self, tables: Collection[str]) -> bool:
         """Return whether the stream has the statement here, of one of these tables."""
-        here, published = (self._epoch, self._at.file_number, self._at.end, 0), self._published
-        return here <= self._skip[:4] or (
-            published is not None and any(published.skip(self._gtid, one, 0) for one in tables)
-        )
+        end = (self._epoch, self._at.file_number, self._at.end)
+        return self._stored.has_statement(end, self._gtid, tables)
 
     def _schema_change(self, kind: str, table: str, row: int) -> None:
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
-        known = self._published is not None and self._published.passes_one(self._gtid, table)
-        if known or numbers <= self._skip[:4]:
+        if self._stored.passes_barrier(numbers, self._gtid, table):
             return
         message = Schema(
             table=table,
@@ -341,32 +336,17 @@ class Assembler:
         # Events of a compressed transaction share one position: rows are numbered across them.
         first_row = self._payload_row or 0
         offset = self._at.end - event.size_bytes
-        skip_rows = 0
-        if self._skip:
-            place, newest = (self._epoch, self._at.file_number, offset), self._skip[:3]
-            # Before the newest message's event: all of it is in the stream.
-            if place < newest:
-                return
-            # In that event: the rows up to the newest message are.
-            skip_rows = self._skip[3] + 1 if place == newest else 0
-            if self.chains:
-                # After a row's own message, the delete of its old key may be missing.
-                is_half = place == newest and len(self._skip) == 4
-                self.chains.half = self._skip[3] if is_half else WHOLE
-            # Past it: nothing is skipped any more, and the compiled path may take over.
-            if place > newest:
-                self._skip = ()
-        published, table = self._published, codec.target.table
-        # On another server positions mean nothing: GTIDs and row numbers tell what is published.
-        if published is not None:
-            skip_rows = published.skip(self._gtid, table, first_row, self.chains)
+        place, table = (self._epoch, self._at.file_number, offset), codec.target.table
+        skip_rows = self._stored.first_row(place, self._gtid, table, first_row, self.chains)
+        if skip_rows is None:
+            return
         # Published now, these rows could still be rolled back later.
         if self._xa:
             raise self._refuse(*refusal_of_xa(codec.target.table))
         at = ev.rows_at(event)
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
-        run = self._run(op, codec.target.table)
+        run = self._run(op, table)
         before = len(run.bodies)
         try:
             rows, self.last = codec.messages(
@@ -389,8 +369,7 @@ class Assembler:
         # What a ROLLBACK would have to take back, which it cannot: see `_rollback`.
         self._transaction_messages += len(run.bodies) - before
         # Skipped rows count as well: numbers are those of the event's rows.
-        if published is not None:
-            published.passed(self._gtid, table, rows - first_row)
+        self._stored.passed(self._gtid, table, rows - first_row)
         if self._payload_row is not None:
             self._payload_row = rows
 

@@ -93,6 +93,7 @@ PURE = (
     "cdc_reader.binlog.table_map",
     "cdc_reader.binlog.types",
     "cdc_reader.publish.refusal",
+    "cdc_reader.publish.stored",
     "cdc_reader.publish.transaction",
     "cdc_reader.schema.change",
     "cdc_reader.catalog.unique_key",
