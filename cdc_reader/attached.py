@@ -196,6 +196,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         if is_by_gtid(tail, server):
             server, published = await follow_to(nc, settings, tail, server)
         resume = resume_from(tail, server, next_event, published)
+        captured.reach.begin(server.server)
         known = tail.heartbeat.snapshot if tail.heartbeat else {}
         aside, tables = captured.parted(known)
         if tail.heartbeat and tail.heartbeat.server != server.server:
@@ -217,6 +218,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             on_schema_change=settings.on_schema_change,
             aside=aside,
             passed=captured.passed,
+            reach=captured.reach,
         )
         chunks = _chunks(settings, server)
         snapshot = _snapshot(settings, tables, known, server, chunks, sinks)

@@ -20,16 +20,24 @@ from cdc.check.finding import Finding, LeftOut
 from cdc.errors import CdcError
 from cdc.message import Aside, TableProgress
 from cdc.mysql.connection import connected
+from cdc.position import Position, file_number
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
+from cdc_reader.binlog.ahead import defines_something
+from cdc_reader.catalog.definitions import definitions
 from cdc_reader.catalog.tables import find_tables
+from cdc_reader.resume.server_log import log_status
 from cdc_reader.schema.change import End, SchemaChanged, Verdict, verdict_of
+from cdc_reader.schema.reach import Definitions, Reach, UnknownRows, captured_of, reached
 from cdc_reader.snapshot.refresh import announce_changes
 
 LOOK_S, LOOK_LONGEST_S = 15.0, 3600.0
 """How often a table that is set aside is looked at; one that comes back in vain is looked at
 after twice as long each time."""
+STATEMENTS_S = 600.0
+"""A table that statements change more often than this is set aside in between."""
+ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_format = 'ROW';"
 GONE = "the table does not exist any more, or this login may not see it"
 GONE_FIX = "nothing, if it was dropped; a table of this name that is created is read"
 OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
@@ -71,10 +79,15 @@ class CurrentTables:
     """Tables that could not be captured when the process began, and not since."""
     passed: set[End] = field(default_factory=set)
     """Statements that were looked at: they do not stop the reader again."""
+    reach: Reach = field(default_factory=Reach)
+    """What is known of statements whose rows are not in the binlog."""
     met: SchemaChanged | CdcError | None = None
     """What ended the connections, and is not settled yet."""
     _is_current: bool = False
-    _tries: dict[str, int] = field(default_factory=dict)
+    _tries: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How often a table came back in vain, and when it last did."""
+    _read_s: dict[str, float] = field(default_factory=dict)
+    """When a table was last read again for a statement."""
     _due_s: dict[str, float] = field(default_factory=dict)
     _looking: asyncio.Task[Looked] | None = None
     _due: Sequence[str] = ()
@@ -114,7 +127,9 @@ class CurrentTables:
         met = self.met
         if not self._is_current and self.settings.on_schema_change == "refresh":
             await self._begin()
-        if isinstance(met, SchemaChanged):
+        if isinstance(met, UnknownRows):
+            await self._look_at_rows(met)
+        elif isinstance(met, SchemaChanged):
             await self._look_at(met)
         elif met is not None:
             await self._set_aside(met)
@@ -156,15 +171,64 @@ class CurrentTables:
             self.passed.add(change.end)
         self._report(change, read, aside)
 
+    async def _look_at_rows(self, change: UnknownRows) -> None:
+        """Read tables again that a statement may have changed; set those aside that it did often.
+
+        What is read after this place has everything up to it: later statements there pass.
+        """
+        known, end = await asyncio.to_thread(look_at_definitions, self.settings)
+        tables = set(change.tables)
+        if change.statements:
+            since = Position(file=change.place[0], offset=change.place[1], gtid_set=None)
+            if known is not None and await defines_something(self.settings.mysql, since, end):
+                known = None  # of a later moment
+            self.reach.known = known
+            names = None if known is None else reached(change.statements, known)
+            tables = set(captured_of(names, self.tables))
+        tables -= self.aside
+        now_s = time.monotonic()
+        often = {n for n in tables if self._read_s.get(n, -STATEMENTS_S) > now_s - STATEMENTS_S}
+        read = sorted(tables - often)
+        why = f"{change.kind} is in the binlog without the rows that it changed"
+        removes = self.settings.on_set_aside == "remove"
+        aside = {
+            name: self._aside(why, ROW_FORMAT, change.where, removes=removes)
+            for name in sorted(often)
+        }
+        if tables:
+            await announce_changes(self.settings, [self.tables[n] for n in read], aside, self.log)
+        else:
+            self.log.info(
+                "statement passed: it changes no captured table",
+                statement=change.kind,
+                position=change.where,
+            )
+        self._read_s |= dict.fromkeys(tables, now_s)
+        self.reach.read_after(read, (file_number(end[0]), end[1]))
+        for name in read:
+            self.log.warning(
+                "table is read again", table=name, why=why, position=change.where, fix=ROW_FORMAT
+            )
+        for name, one in aside.items():
+            self._wait_longer(name)
+            self._warn(name, one)
+
     async def _set_aside(self, error: CdcError) -> None:
         """Set the table aside that an error is about."""
         name = error.table
         removes = self.settings.on_set_aside == "remove"
         aside = {name: self._aside(error.seen, error.fix, error.position, removes=removes)}
         await announce_changes(self.settings, (), aside, self.log)
-        tries = self._tries[name] = self._tries.get(name, 0) + 1
-        self._due_s[name] = time.monotonic() + min(LOOK_S * 2 ** (tries - 1), LOOK_LONGEST_S)
+        self._wait_longer(name)
         self._warn(name, aside[name])
+
+    def _wait_longer(self, name: str) -> None:
+        """Look at a table later than the last time, unless that was long ago."""
+        now_s = time.monotonic()
+        tries, last_s = self._tries.get(name, (0, now_s))
+        tries = 1 if now_s - last_s > 2 * LOOK_LONGEST_S else tries + 1
+        self._tries[name] = tries, now_s
+        self._due_s[name] = now_s + min(LOOK_S * 2 ** (tries - 1), LOOK_LONGEST_S)
 
     @staticmethod
     def _aside(reason: str, fix: str, position: str, *, removes: bool) -> Aside:
@@ -223,6 +287,18 @@ class CurrentTables:
             keys="removed" if aside.removed else "kept, not exact",
             fix=aside.fix or None,
         )
+
+
+def look_at_definitions(settings: Settings) -> tuple[Definitions | None, tuple[str, int]]:
+    """Return what the catalog defines, if it is all visible, and the binlog's end after that.
+
+    Raises:
+        CdcError: the server refuses, or does not answer.
+    """
+    with connected(settings.mysql) as connection, connection.cursor() as cursor:
+        found = definitions(connection)
+        file, offset, _ = log_status(cursor)
+    return found, (file, offset)
 
 
 def look(settings: Settings) -> Looked:

@@ -52,6 +52,8 @@ _INDEX_CHANGES = (
 _DML = frozenset(
     ("INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "IMPORT", "SELECT", "DO")
 )
+DEFINE = ("CREATE", "ALTER", "DROP", "RENAME")
+"""How the kind of a statement begins that may define a table, view, trigger or routine."""
 # What a server writes itself when it finds a MEMORY table empty after a restart: seen on MySQL
 # 8.0.15 (DELETE), 9.7 and MariaDB 10.11, 11.8 (TRUNCATE with one of two comments).
 # A session's DELETE may reach any table through a view or trigger: see `QueryEvent.is_servers`.
@@ -64,6 +66,22 @@ _TEMPORARY = re.compile(r"(CREATE|DROP|CREATE OR REPLACE) TEMPORARY\b")
 # MariaDB, and MySQL before 8.1, take ``TRUNCATE .users`` for a table of the default schema.
 _BEFORE_TABLES = frozenset(("TABLE", "TABLES", "TRUNCATE", "EXISTS", "NOWAIT", "TO", "WITH", "ON"))
 _NOISE = frozenset(("TEMPORARY", "ONLINE", "OFFLINE", "IGNORE", "OR"))
+
+
+Name = tuple[str, str]
+"""``("shop", "users")``; lower case."""
+
+_ONE = r"(`(?:[^`]|``)+`|(?:[\w$]|[^\x00-\x7f])+)"
+_WRITES = re.compile(
+    rf"""(?:(?:INSERT|REPLACE)\s+(?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE)\s+)*(?:INTO\s+)?
+      |UPDATE\s+(?:(?:LOW_PRIORITY|IGNORE)\s+)*(?={_ONE}(?:\s*\.\s*{_ONE})?\s+SET\b)
+      |DELETE\s+(?:(?:LOW_PRIORITY|QUICK|IGNORE)\s+)*FROM\s+
+       (?={_ONE}(?:\s*\.\s*{_ONE})?\s*(?:\bWHERE\b|\bORDER\b|\bLIMIT\b|\Z)))
+      (?!(?:INTO|IGNORE|DELAYED|LOW_PRIORITY|HIGH_PRIORITY|QUICK)\b)
+      (?P<first>{_ONE})(?:\s*\.\s*(?P<second>{_ONE}))?(?=[\s(]|\Z)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Statements of which the one table that they write is certain by their first words."""
 
 
 class Clause(NamedTuple):
@@ -82,8 +100,10 @@ class Statement:
     kind: str
     """``ALTER TABLE``, ``TRUNCATE``, ``INSERT`` …; upper case."""
     temporary: bool
-    names: frozenset[tuple[str, str]]
+    names: frozenset[Name]
     """``(schema, name)`` of every identifier, the default schema filled in; lower case."""
+    written: frozenset[Name] = frozenset()
+    """Of DML: those that may be tables that it writes; all, where its words do not tell."""
     empties_memory: bool = False
     """Reads like the server's own on a MEMORY table that a restart has emptied."""
     clauses: tuple[Clause, ...] = ()
@@ -135,7 +155,25 @@ def parse_statement(text: str, default_schema: str) -> Statement:
     # Elsewhere the word, which is not reserved, is the name of a table or column.
     temporary = _TEMPORARY.match(" ".join(words)) is not None
     emptied = bool(_EMPTIED.fullmatch(text.strip()))
-    return Statement(kind, temporary, frozenset(names), emptied, clauses, _engines(text))
+    written = _written(text, default_schema, names) if kind in _DML else ()
+    return Statement(
+        kind, temporary, frozenset(names), frozenset(written), emptied, clauses, _engines(text)
+    )
+
+
+def _written(text: str, default_schema: str, names: Collection[Name]) -> Collection[Name]:
+    """Return the table that a statement writes, or all names where that is not certain."""
+    found = _WRITES.match(text.strip())
+    if found is None or "/*!" in text or "/*M!" in text:
+        return names
+    first, second = _plain(found["first"]), found["second"]
+    return [(default_schema.lower(), first) if second is None else (first, _plain(second))]
+
+
+def _plain(identifier: str) -> str:
+    if identifier.startswith("`"):
+        return identifier[1:-1].replace("``", "`").lower()
+    return identifier.lower()
 
 
 def _engines(text: str) -> frozenset[str]:

@@ -23,13 +23,14 @@ from cdc_reader.binlog.statement import control_of
 from cdc_reader.binlog.table_map import parse_table_map
 from cdc_reader.messages.chains import Chains, Run, snapshot_run
 from cdc_reader.publish.followed import Followed
-from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
+from cdc_reader.publish.refusal import refusal_of_event, refusal_of_xa
 from cdc_reader.publish.statements import Statements
 from cdc_reader.publish.stored import Stored
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
 from cdc_reader.schema.change import End
+from cdc_reader.schema.reach import Reach
 
 _native = native("cdc_reader")
 
@@ -47,6 +48,7 @@ class Assembler:
         on_schema_change: Literal["refresh", "stop", "continue"],
         aside: Collection[str] = (),
         passed: Collection[End] = (),
+        reach: Reach | None = None,
     ) -> None:
         """Begin at `resume`.
 
@@ -55,6 +57,7 @@ class Assembler:
             targets: ``{"shop.users": Target(...)}``: what is captured.
             aside: tables that are set aside: statements that name them are looked at.
             passed: statements that were looked at.
+            reach: what is known of statements that change rows; None: nothing yet.
         """
         self.runs: list[Run] = []
         self.last = resume.last
@@ -73,6 +76,7 @@ class Assembler:
             on_schema_change=on_schema_change,
             aside=aside,
             passed=passed,
+            reach=Reach() if reach is None else reach,
             refuse=self._refuse,
         )
         self._mariadb = mariadb
@@ -80,7 +84,7 @@ class Assembler:
         self._gtid: str | None = None
         self._at = Coordinates(resume.position)
         self._begun = self._xa = False
-        self._transaction_messages = 0
+        self._transaction_rows = 0
         self._context = self._suffix = ""
         self._payload_row: int | None = None
         self._by_id: dict[bytes, RowCodec | None] = {}
@@ -150,7 +154,7 @@ class Assembler:
         if _native is None or self._xa or not self._stored.is_past:
             return at
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
-        state = (self.in_transaction, self._begun, self._transaction_messages, self.event_us)
+        state = (self.in_transaction, self._begun, self._transaction_rows, self.event_us)
         texts = (self._gtid or "", self._context, self._suffix, self.last)
         followed = _native.follow(
             buffer, at, checksum, *where, *state, *texts, self._by_map, self._by_id,
@@ -162,7 +166,7 @@ class Assembler:
         """Take over the state that the compiled path came to."""
         self._at.end = followed.end
         self.in_transaction, self._begun = followed.in_transaction, followed.begun
-        self._transaction_messages, self.event_us = followed.messages, followed.event_us
+        self._transaction_rows, self.event_us = followed.messages, followed.event_us
         self._context, self._suffix = followed.context, followed.suffix
         self._gtid, self.last = followed.gtid or None, followed.last
         for op, table, bodies, addresses in followed.runs:
@@ -221,7 +225,7 @@ class Assembler:
         self._gtid, self.event_us = gtid, commit_us
         self.in_transaction = True
         self._begun = event.kind == ev.MARIADB_GTID and not standalone
-        self._transaction_messages = 0
+        self._transaction_rows = 0
         self._context = f'"gtid":"{gtid}",' if gtid else ""
         self._suffix = f',"ts":{commit_us},"v":1}}'
 
@@ -255,8 +259,9 @@ class Assembler:
             self._rollback(control)
 
     def _rollback(self, control: str) -> None:
-        if self._transaction_messages:
-            raise self._refuse(*refusal_of_rollback(control))
+        if self._transaction_rows:
+            here = (self._at.file, self._at.end)
+            self._statements.roll_back(control, here, self.position_text())
         if control == "rollback":
             self._commit()
 
@@ -273,8 +278,9 @@ class Assembler:
 
     def _statement(self, query: ev.QueryEvent) -> None:
         end = End(self._gtid or "", self._at.file_number, self._at.end)
-        position = self.position_text()
-        kind, tables = self._statements.changed_by(query, end, position, self._is_stored)
+        kind, tables = self._statements.changed_by(
+            query, end, self._at.file, self.position_text(), self._is_stored
+        )
         for row, table in enumerate(tables):
             self._schema_change(kind, table, row)
 
@@ -339,6 +345,7 @@ class Assembler:
         place, table = (self._epoch, self._at.file_number, offset), codec.target.table
         skip_rows = self._stored.first_row(place, self._gtid, table, first_row, self.chains)
         if skip_rows is None:
+            self._transaction_rows += 1
             return
         # Published now, these rows could still be rolled back later.
         if self._xa:
@@ -347,7 +354,6 @@ class Assembler:
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
         run = self._run(op, table)
-        before = len(run.bodies)
         try:
             rows, self.last = codec.messages(
                 op,
@@ -366,8 +372,8 @@ class Assembler:
             )
         except PositionLostError as error:
             raise self._placed(error, table) from None
-        # What a ROLLBACK would have to take back, which it cannot: see `_rollback`.
-        self._transaction_messages += len(run.bodies) - before
+        # What a ROLLBACK would have to take back, also where the stream had it already.
+        self._transaction_rows += rows - first_row
         # Skipped rows count as well: numbers are those of the event's rows.
         self._stored.passed(self._gtid, table, rows - first_row)
         if self._payload_row is not None:

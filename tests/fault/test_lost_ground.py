@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import nats
-import pytest
 
 from cdc.demo.servers import MariaDB
 from tests.support.bench import TABLE, Bench
@@ -57,30 +56,6 @@ def test_a_stream_removed_while_running_is_noticed(bench: Bench) -> None:
         assert process.wait() == POSITION_LOST
         assert "a message is missing in the stream MYSQL" in process.text()
         start_over(bench)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    ["UPDATE a_view SET ver = 9", "INSERT INTO watched VALUES (1)", "SELECT writes()"],
-    ids=["view", "trigger", "function"],
-)
-def test_a_statement_that_reaches_the_table_by_a_detour_stops_the_reader(
-    bench: Bench, statement: str
-) -> None:
-    """In STATEMENT format the binlog does not say whose rows a view or a trigger changes."""
-    update = f"UPDATE {TABLE} SET ver = ver + 1"
-    bench.execute(
-        f"CREATE VIEW a_view AS SELECT * FROM {TABLE}",
-        "CREATE TABLE watched (id INT PRIMARY KEY)",
-        f"CREATE TRIGGER t AFTER INSERT ON watched FOR EACH ROW {update}",
-        f"CREATE FUNCTION writes() RETURNS INT DETERMINISTIC BEGIN {update}; RETURN 1; END",
-    )
-    with bench.pipeline:
-        process = bench.caught_up()
-        bench.execute("SET SESSION binlog_format = 'STATEMENT'", statement)
-
-        assert process.wait() == POSITION_LOST
-        assert "is in the binlog as a statement" in process.text()
 
 
 def test_cascades_that_no_binlog_shows_are_told_at_the_start(source: Bench) -> None:

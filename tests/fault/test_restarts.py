@@ -21,7 +21,6 @@ pytestmark = pytest.mark.timeout(400)
 
 ROUNDS = by_depth(4, full=18)
 """Each restarts NATS and Redis, every second one MySQL too."""
-IMPATIENT = ("tests.support.impatient",)
 FROZEN_S = 18.0
 """Longer than any of our timeouts."""
 FREEZES = by_depth(2, full=6)
@@ -33,10 +32,7 @@ def test_servers_restarted_again_and_again(bench: Bench) -> None:
     """SIGTERM and SIGKILL in turn, in the middle of transactions of 300 rows."""
     chance = seeded()
     with bench.pipeline as pipeline:
-        processes = [
-            pipeline.process("--role", role, name=role, program=IMPATIENT).start()
-            for role in ("reader", "sink")
-        ]
+        processes = pipeline.impatient()
         bench.wait_for_progress()
         with ordeal(bench, chance, *processes, pause_s=0.005, sizes=(1, 5, 300)) as writer:
             for number in range(ROUNDS):

@@ -230,10 +230,10 @@ def test_a_table_that_cannot_be_captured_stands_aside_and_returns(
     if "REVOKE" in breaks:
         migrated.log_in_as_cdc()
     with bench.pipeline as pipeline:
-        process = pipeline.process(program=("tests.support.impatient",)).start()
+        process, sink = pipeline.impatient()
         migrated.wait_until_equal(process, "the snapshot")
         before = migrated.found()
-        with ordeal(bench, chance, process, pause_s=0.02):
+        with ordeal(bench, chance, process, sink, pause_s=0.02):
             bench.execute(*breaks.split("; "))
             wait_for("the table aside", lambda: "table set aside" in process.text())
             migrated.write(is_named="CHANGE n" not in breaks)

@@ -1,4 +1,4 @@
-"""``python -m tests.support.impatient run …``: `cdc`, with the pauses between attempts cut short.
+"""``python -m tests.support.impatient run --role …``: a role, with its pauses cut short.
 
 For tests that count attempts, not how long they take.
 """
@@ -15,6 +15,6 @@ PAUSE_S = 0.2
 
 if __name__ == "__main__":
     reader.BACKOFF_MAX_S = PAUSE_S
-    current_tables.LOOK_S = PAUSE_S
+    current_tables.LOOK_S, current_tables.LOOK_LONGEST_S = PAUSE_S, 10 * PAUSE_S
     Backoff.after.__defaults__ = (PAUSE_S,)
     main(sys.argv[1:])

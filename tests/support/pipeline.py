@@ -181,6 +181,15 @@ class Pipeline:
         """Start `cdc run …`."""
         return self.process(*arguments).start()
 
+    def impatient(self, *arguments: str) -> tuple[Process, Process]:
+        """Start reader and sink with pauses cut short: see `tests.support.impatient`."""
+        program = ("tests.support.impatient",)
+        reader, sink = (
+            self.process("--role", role, *arguments, name=role, program=program).start()
+            for role in ("reader", "sink")
+        )
+        return reader, sink
+
     def refresh(self, *arguments: str) -> dict[str, Any]:
         """Run `cdc refresh` as a person would; return what it says.
 

@@ -424,7 +424,7 @@ def state_of(a: Assembler) -> dict[str, Any]:
     names = ("last", "event_us", "in_transaction", "_begun", "_gtid", "_context", "_suffix")
     at = (a._at.file, a._at.end, a._at.boundary, a._at.boundary_file)
     ends = a.chains.last_of.copy() if a.chains else []
-    more = (a._transaction_messages, at, str(a._gtid_set), a.runs, list(a._by_id), ends)
+    more = (a._transaction_rows, at, str(a._gtid_set), a.runs, list(a._by_id), ends)
     return {name: getattr(a, name) for name in names} | {"more": more}
 
 
