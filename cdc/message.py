@@ -179,6 +179,11 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """The form changed since the table was begun to be read; absent: it did not."""
     aside: Aside | msgspec.UnsetType = msgspec.UNSET
     """Absent: it is captured."""
+    partial: tuple[KeyRange, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Keys whose rows are still to be read, because the binlog has them in part; empty: none now;
+    absent: no row of the table was in part."""
+    refresh_due: bool | msgspec.UnsetType = msgspec.UNSET
+    """The table is to be read again as a whole, because keys of such rows are not known."""
 
     @property
     def open_ranges(self) -> tuple[KeyRange, ...]:
@@ -188,6 +193,16 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     def with_ranges(self, ranges: tuple[KeyRange, ...]) -> TableProgress:
         """Return the same with other ranges."""
         return msgspec.structs.replace(self, ranges=ranges or msgspec.UNSET)
+
+    @property
+    def partial_keys(self) -> tuple[KeyRange, ...]:
+        """Return the keys whose rows the binlog has in part, still to be read."""
+        return () if self.partial is msgspec.UNSET else self.partial
+
+    def begun_again(self, number: int) -> TableProgress:
+        """Return the beginning of a whole reading for a refresh."""
+        partial = msgspec.UNSET if self.partial is msgspec.UNSET else ()
+        return TableProgress(refresh=number, partial=partial)
 
 
 class ListedAt(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +248,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """With several partitions: `id` of the newest message of ours in each of them."""
     snapshot: dict[str, TableProgress]
     """Each table, or with many (`listed`) each that is not as the list has it."""
+    shown: str | msgspec.UnsetType = msgspec.UNSET
+    """As `gtid_set`: of these transactions all rows come before this message; absent: of all.
+    Rows that the binlog has in part come later, when they were read."""
     listed: ListedAt | msgspec.UnsetType = msgspec.UNSET
     """The list that has the other tables; absent: there are none."""
     upto: int = 0

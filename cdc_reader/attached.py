@@ -26,11 +26,13 @@ from cdc.telemetry import Log, Meter
 from cdc_reader.binlog.source import SILENCE_S, Source
 from cdc_reader.current_tables import CurrentTables
 from cdc_reader.messages.chains import Run
+from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.beat import Beat
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.publish.retention import Retention
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.failover import ask_server_log, follow_to
+from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import (
     ServerLog,
     Tail,
@@ -41,10 +43,11 @@ from cdc_reader.resume.resume import (
 )
 from cdc_reader.resume.stream_end import read_tail
 from cdc_reader.rows.shape import target_of
-from cdc_reader.schema.change import SchemaChanged
+from cdc_reader.schema.change import ReadAgain, SchemaChanged
 from cdc_reader.snapshot.backpressure import Sinks
 from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
 from cdc_reader.snapshot.form import form_of
+from cdc_reader.snapshot.key_range import chunk_columns
 from cdc_reader.snapshot.pace import Pace
 from cdc_reader.snapshot.report import SnapshotReport
 from cdc_reader.snapshot.snapshot import Snapshot
@@ -52,6 +55,8 @@ from cdc_reader.snapshot.snapshot import Snapshot
 READ_TIMEOUT_S = 0.25
 SNAPSHOT_READ_TIMEOUT_S = 0.05
 CHUNK_READ_TIMEOUT_S = 0.005
+CURRENT_S = 10.0
+"""A reader whose newest transaction is younger does not lag."""
 LIST_KEEP_US = 3_600_000_000
 """A list of tables is written again after this, so that what is before it can be removed."""
 
@@ -85,14 +90,28 @@ class Attached:
         What is before it is published first, as its error promises.
         """
         if not data and self.aside:
-            return self.captured.returning(self.aside, self.assembler.position_text())
+            where = self.assembler.position_text()
+            return self.captured.returning(self.aside, where) or self._reading_again(is_idle=True)
         assembler = self.assembler
         try:
             for event in self.source.packets.feed(data, assembler.take_usual, assembler.needs):
                 assembler.take(event)
         except (PositionLostError, SchemaChanged) as refused:
             return refused
-        return None
+        return self._reading_again(is_idle=not data)
+
+    def _reading_again(self, *, is_idle: bool) -> ReadAgain | None:
+        """Return which tables are read again as a whole now, if any.
+
+        Not inside a transaction, which would be read again, and not while the reader lags: what it
+        still meets may need the next reading.
+        """
+        due, assembler = self.snapshot.refreshes_due(), self.assembler
+        if not due or assembler.in_transaction:
+            return None
+        if not is_idle and time.time() - assembler.event_us / 1e6 > CURRENT_S:
+            return None
+        return self.captured.reading_again(due, assembler.position_text())
 
     def read_timeout_s(self) -> float:
         """Return how long a read may wait: short while a chunk is on its way."""
@@ -117,8 +136,12 @@ class Attached:
 
     def heartbeat_due(self, changed: bool, read_bytes: int) -> bool:
         """Return whether a boundary is published now: see `cdc_reader.publish.beat`."""
-        chunks, boundary = self.snapshot.chunks, self.assembler.boundary
+        chunks, boundary = self.snapshot.chunks, self._moves()
         return self.beat.due(chunks, boundary, published=changed, read_bytes=read_bytes)
+
+    def _moves(self) -> tuple[object, ...]:
+        """Return what a heartbeat carries that moves."""
+        return *self.assembler.boundary, self.snapshot.windows
 
     async def list_tables(self) -> None:
         """Store a list of all tables where the next heartbeat would have to name too many.
@@ -149,6 +172,7 @@ class Attached:
             partitions=chains.partitions if chains else 1,
             last_of=tuple(chains.last_of) if chains else (),
             snapshot=self.naming.of(self.snapshot.progress),
+            shown=self.snapshot.unread.shown(position.gtid_set),
             listed=self.naming.at,
             # Of a transaction that is open, a part may be missing still.
             upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
@@ -157,7 +181,7 @@ class Attached:
         )
         self.beat.sent(
             self.snapshot.chunks,
-            self.assembler.boundary,
+            self._moves(),
             size_bytes=len(encode(heartbeat)),
             in_transaction=self.assembler.in_transaction,
         )
@@ -210,6 +234,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         publisher = Publisher.after(tail, nc, settings, state, log, fast_ingest=fast_ingest)
         sinks = _sinks(settings, tables, tail, publisher)
         await sinks.listen(nc, settings.stream)
+        unread = _unread(tables, tail, published)
         assembler = Assembler(
             resume=resume,
             gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
@@ -219,9 +244,10 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             aside=aside,
             passed=captured.passed,
             reach=captured.reach,
+            unread=unread,
         )
         chunks = _chunks(settings, server)
-        snapshot = _snapshot(settings, tables, known, server, chunks, sinks)
+        snapshot = _snapshot(settings, tables, known, server, chunks, sinks, unread)
         snapshot.progress.update(aside)
         naming = tail.naming
         naming.begin(snapshot.progress)
@@ -337,6 +363,26 @@ def _chunks(settings: Settings, server: ServerLog) -> ChunkReader:
     )
 
 
+def _unread(tables: tuple[Table, ...], tail: Tail, published: Published | None) -> Unread:
+    """Return the keys that are still to be read.
+
+    After a failover transactions that are whole in the stream are not read again, and keys of rows
+    without a message, which they may have, are in no heartbeat: such tables are read as a whole.
+    """
+    columns = {table.qualified: chunk_columns(table) for table in tables}
+    newest = tail.heartbeat
+    known = newest.snapshot if newest else {}
+    shown = newest.gtid_set if newest else None
+    if newest is not None and newest.shown is not msgspec.UNSET:
+        shown = newest.shown
+    unread = Unread(known, columns=columns, shown=shown)
+    if published is not None and (published.whole or published.newest):
+        for name in columns:
+            if name in known and known[name].partial is not msgspec.UNSET:
+                unread.lose(name)
+    return unread
+
+
 def _snapshot(
     settings: Settings,
     tables: tuple[Table, ...],
@@ -344,6 +390,7 @@ def _snapshot(
     server: ServerLog,
     chunks: ChunkReader,
     sinks: Sinks,
+    unread: Unread,
 ) -> Snapshot:
     forms = {table.qualified: form_of(table) for table in tables}
     return Snapshot(
@@ -351,6 +398,7 @@ def _snapshot(
         initial_progress(forms, known, snapshot=settings.snapshot),
         chunks,
         mariadb=server.mariadb,
+        unread=unread,
         pace=Pace(
             max_rows=settings.snapshot_chunk_rows,
             target_s=settings.snapshot_chunk_ms / 1000,

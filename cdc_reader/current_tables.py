@@ -28,7 +28,7 @@ from cdc_reader.binlog.ahead import defines_something
 from cdc_reader.catalog.definitions import definitions
 from cdc_reader.catalog.tables import find_tables
 from cdc_reader.resume.server_log import log_status
-from cdc_reader.schema.change import End, SchemaChanged, Verdict, verdict_of
+from cdc_reader.schema.change import End, ReadAgain, SchemaChanged, Verdict, verdict_of
 from cdc_reader.schema.reach import Definitions, Reach, UnknownRows, captured_of, reached
 from cdc_reader.snapshot.refresh import announce_changes
 
@@ -38,6 +38,8 @@ after twice as long each time."""
 STATEMENTS_S = 600.0
 """A table that statements change more often than this is set aside in between."""
 ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_format = 'ROW';"
+AGAIN_S = 5.0
+"""A table is not read again as a whole sooner than this after the time before."""
 GONE = "the table does not exist any more, or this login may not see it"
 GONE_FIX = "nothing, if it was dropped; a table of this name that is created is read"
 OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
@@ -89,6 +91,8 @@ class CurrentTables:
     _read_s: dict[str, float] = field(default_factory=dict)
     """When a table was last read again for a statement."""
     _due_s: dict[str, float] = field(default_factory=dict)
+    _again_s: dict[str, float] = field(default_factory=dict)
+    """When a table may be read again as a whole, at the earliest."""
     _looking: asyncio.Task[Looked] | None = None
     _due: Sequence[str] = ()
     """What is looked for."""
@@ -127,7 +131,9 @@ class CurrentTables:
         met = self.met
         if not self._is_current and self.settings.on_schema_change == "refresh":
             await self._begin()
-        if isinstance(met, UnknownRows):
+        if isinstance(met, ReadAgain):
+            await self._read_again(met)
+        elif isinstance(met, UnknownRows):
             await self._look_at_rows(met)
         elif isinstance(met, SchemaChanged):
             await self._look_at(met)
@@ -143,6 +149,25 @@ class CurrentTables:
             self.lost[name] = self._aside(*looked.why_not(name), "", removes=False)
             self._warn(name, self.lost[name])
         self._is_current = True
+
+    async def _read_again(self, met: ReadAgain) -> None:
+        """Announce tables of whose rows not enough is in the binlog."""
+        if met.first:
+            self.log.info(
+                "rows are in the binlog in part: they are read by their keys",
+                table=met.first,
+                position=met.where,
+            )
+        tables = [self.tables[name] for name in met.tables if name not in self.aside]
+        if tables:
+            await announce_changes(self.settings, tables, {}, self.log)
+        for table in tables:
+            self.log.info(
+                "table is read again",
+                table=table.qualified,
+                why="rows are in the binlog in part, without their keys or too many",
+                position=met.where,
+            )
 
     async def _look_at(self, change: SchemaChanged) -> None:
         looked = await asyncio.to_thread(look, self.settings)
@@ -239,6 +264,18 @@ class CurrentTables:
             since=time.time_ns() // 1000,
             removed=removes,
         )
+
+    def reading_again(self, due: Collection[str], position: str) -> ReadAgain | None:
+        """Return which tables are to be read again as a whole now; None: none.
+
+        Args:
+            due: those that are to be read, some time.
+            position: ``binlog.000012:4711``
+        """
+        now_s = time.monotonic()
+        now = [name for name in due if self._again_s.get(name, now_s) <= now_s]
+        self._again_s |= dict.fromkeys(now, now_s + AGAIN_S)
+        return ReadAgain(now, position) if now else None
 
     def returning(self, aside: Collection[str], position: str) -> SchemaChanged | None:
         """Return which tables may come back; asks the catalog in the background, now and then.

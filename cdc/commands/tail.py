@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -124,13 +125,23 @@ def lines(body: bytes, op: str) -> Iterator[str]:
     """
     from cdc.message import SCHEMA, Change, decode_change, decode_schema
 
+    if op == "partial":
+        about = json.loads(body)
+        what = f"rows in part, read by key: {' '.join(about['keys'])}"
+        yield f"{_moment(about['ts'])} PARTIAL {about['table']}  " + (
+            what if about["keys"] else "rows in part, without their keys: read as a whole"
+        )
+        return
     schema = decode_schema(body) if op == SCHEMA else None
     change = schema or decode_change(body)
-    moment = time.strftime("%H:%M:%S", time.localtime(change.ts // 1_000_000))
-    head = f"{moment}.{change.ts // 1000 % 1000:03d} {change.op.upper():6} {change.table}"
+    head = f"{_moment(change.ts)} {change.op.upper():6} {change.table}"
     if not isinstance(change, Change):
         yield f"{head}  {change.statement}"
         return
     key = change.key if change.old_key is None else f"{change.old_key} -> {change.key}"
     value = "" if change.value is None else f"  {change.value}"
     yield f"{head}  {key}{value}".replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _moment(us: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(us // 1_000_000)) + f".{us // 1000 % 1000:03d}"

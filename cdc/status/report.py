@@ -310,9 +310,11 @@ def _reading(progress: TableProgress | None) -> dict[str, Any] | None:
     if progress is None:
         return None
     return {
-        "done": progress.done and not progress.open_ranges,
+        "done": progress.done and not (progress.open_ranges or progress.partial_keys),
         "after": list(progress.after),
         "ranges": len(progress.open_ranges),
+        "partial": len(progress.partial_keys),
+        "refresh_due": progress.refresh_due is True,
     }
 
 

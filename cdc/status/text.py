@@ -147,6 +147,10 @@ def _tables(said: Mapping[str, Any]) -> list[str]:
 def _after(reading: Mapping[str, Any]) -> str:
     if reading["ranges"]:
         return f"{reading['ranges']} ranges"
+    if reading.get("partial"):
+        return f"{reading['partial']} keys"
+    if reading.get("refresh_due"):
+        return "refresh due"
     return "after " + ",".join(str(part) for part in reading["after"])[:12]
 
 

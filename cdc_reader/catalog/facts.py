@@ -54,9 +54,7 @@ a table that may not be read or that MariaDB does not have."""
 _SESSIONS = """
 SELECT DISTINCT t.processlist_id AS id FROM performance_schema.variables_by_thread v
  JOIN performance_schema.threads t ON t.thread_id = v.thread_id
- WHERE (v.variable_name = 'binlog_format' AND v.variable_value <> 'ROW')
- OR (v.variable_name = 'binlog_row_image' AND v.variable_value <> 'FULL')
- OR (v.variable_name = 'binlog_row_value_options' AND v.variable_value <> '')
+ WHERE v.variable_name = 'binlog_format' AND v.variable_value <> 'ROW'
  ORDER BY id"""
 
 

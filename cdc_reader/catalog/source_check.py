@@ -19,7 +19,7 @@ KEPT_LEAST_S = 86_400
 KEPT_WANTED_S = 604_800
 OLDEST = {"MySQL": (8, 0, 1), "MariaDB": (10, 5)}
 """The first with ``binlog_row_metadata``."""
-_OF_SESSIONS = {"binlog_format", "binlog_row_image", "binlog_row_value_options"}
+_OF_SESSIONS = {"binlog_format"}
 """Variables that each session has its own copy of; all others here are only GLOBAL.
 Source: MySQL manual, "Binary Logging Options and Variables"; MariaDB knowledge base, the same."""
 _AGAIN = "then let applications connect again: open sessions keep the old value"
@@ -116,9 +116,7 @@ def _binlog_settings(facts: ServerFacts) -> list[Finding]:
         )
         for variable, wanted in (
             ("binlog_format", "ROW"),
-            ("binlog_row_image", "FULL"),
             ("binlog_row_metadata", "FULL"),
-            ("binlog_row_value_options", ""),
         )
         if found.get(variable, "").upper() != wanted
     ]
@@ -280,8 +278,7 @@ def _sessions(facts: ServerFacts, sessions: Sequence[int]) -> Iterator[Finding]:
     counted = f"{len(sessions)} session{'s have' if len(sessions) > 1 else ' has'}"
     yield Finding(
         id="mysql.sessions",
-        seen=f"{facts.kind}: {counted} a binlog_format, binlog_row_image or "
-        "binlog_row_value_options of its own",
+        seen=f"{facts.kind}: {counted} a binlog_format of its own",
         stops=False,
         fix=Fix(
             sql=tuple(f"KILL {number};" for number in sessions),
@@ -369,6 +366,13 @@ def notes(facts: ServerFacts, state: ServerState, server_id: int) -> list[str]:
     compression = "log_bin_compress" if facts.mariadb else "binlog_transaction_compression"
     if facts.variables.get(compression) == "ON":
         out.append(f"{facts.kind}: {compression} = ON is read as well")
+    for variable, whole in (("binlog_row_image", "FULL"), ("binlog_row_value_options", "")):
+        value = facts.variables.get(variable, whole)
+        if value.upper() != whole:
+            out.append(
+                f"{facts.kind}: {variable} = {value}: rows that the binlog has in part are read\n"
+                "by their keys"
+            )
     if facts.variables.get("basedir", "").startswith(_RDS_BASEDIR):
         out.append(
             f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; shows, not as\n"

@@ -8,19 +8,12 @@ from cdc_reader.binlog.event import Event
 from cdc_reader.rows.identity import Refusal
 
 
-def refusal_of_event(event: Event, *, is_captured: bool) -> Refusal | None:
-    """Return why an event cannot be passed; None: it can.
-
-    Args:
-        is_captured: it has rows of a captured table.
-    """
+def refusal_of_event(event: Event) -> Refusal | None:
+    """Return why an event cannot be passed; None: it can."""
     if event.kind == ev.INCIDENT:
         return Refusal(
             "MySQL reports: events were lost here (INCIDENT)", REFRESH, heals_by_refresh=True
         )
-    if event.kind == ev.PARTIAL_UPDATE_ROWS:
-        fix = "SET PERSIST binlog_row_value_options = '';\n" + FIRST + REFRESH
-        return Refusal("a partial JSON update of a captured table", fix) if is_captured else None
     if event.flags & ev.IGNORABLE_FLAG:
         return None
     return Refusal(

@@ -64,6 +64,17 @@ class Stored:
         if self._published is not None:
             self._published.passed(gtid, table, rows)
 
+    def lose_count(self, gtid: str | None, table: str) -> bool:
+        """Note that rows without a message are among those of an event; nothing more is skipped.
+
+        Returns:
+            Whether rows are counted, as on another server.
+        """
+        if self._published is None:
+            return False
+        self._published.passed(gtid, table, 1 << 62)
+        return True
+
     def has_statement(self, end: Place, gtid: str | None, tables: Collection[str]) -> bool:
         """Return whether the stream has the statement that ends here, of one of these tables."""
         published = self._published

@@ -22,7 +22,9 @@ from cdc_reader.binlog.payload import expand_payload
 from cdc_reader.binlog.statement import control_of
 from cdc_reader.binlog.table_map import parse_table_map
 from cdc_reader.messages.chains import Chains, Run, snapshot_run
+from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.followed import Followed
+from cdc_reader.publish.partial_event import ALL_ROWS, EventAt, PartialEvents
 from cdc_reader.publish.refusal import refusal_of_event, refusal_of_xa
 from cdc_reader.publish.statements import Statements
 from cdc_reader.publish.stored import Stored
@@ -49,6 +51,7 @@ class Assembler:
         aside: Collection[str] = (),
         passed: Collection[End] = (),
         reach: Reach | None = None,
+        unread: Unread | None = None,
     ) -> None:
         """Begin at `resume`.
 
@@ -58,12 +61,15 @@ class Assembler:
             aside: tables that are set aside: statements that name them are looked at.
             passed: statements that were looked at.
             reach: what is known of statements that change rows; None: nothing yet.
+            unread: gets the keys of rows that the binlog has in part.
         """
         self.runs: list[Run] = []
         self.last = resume.last
         """`id` of the newest message, published or in `runs`."""
         self.chains = Chains(list(resume.last_of)) if resume.last_of else None
         """The chains of several partitions; None with one."""
+        self.unread = Unread() if unread is None else unread
+        self._partial_events = PartialEvents(self.unread, self.chains, self._run)
         self.event_us = 0
         """Commit time of the newest transaction seen."""
         self.in_transaction = False
@@ -93,7 +99,7 @@ class Assembler:
             **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
             **dict.fromkeys(ev.GTIDS, self._begin),
             **dict.fromkeys(ev.QUERIES, self._query),
-            **dict.fromkeys(ev.ROWS, self._rows),
+            **dict.fromkeys((*ev.ROWS, ev.PARTIAL_UPDATE_ROWS), self._rows),
             ev.TABLE_MAP: self._table_map,
             ev.XID: self._commit,
             ev.XA_PREPARE: self._commit,
@@ -331,7 +337,7 @@ class Assembler:
             raise self._placed(error, only) from None
 
     def _rows(self, event: Event) -> None:
-        op = ev.ROWS[event.kind]
+        op = ev.ROWS.get(event.kind, "update")
         buffer, start, end = event.buffer, event.start, event.end
         try:
             codec = self._by_id[buffer[start : start + 6]]
@@ -344,36 +350,53 @@ class Assembler:
         offset = self._at.end - event.size_bytes
         place, table = (self._epoch, self._at.file_number, offset), codec.target.table
         skip_rows = self._stored.first_row(place, self._gtid, table, first_row, self.chains)
-        if skip_rows is None:
-            self._transaction_rows += 1
-            return
         # Published now, these rows could still be rolled back later.
-        if self._xa:
+        if self._xa and skip_rows is not None:
             raise self._refuse(*refusal_of_xa(codec.target.table))
         at = ev.rows_at(event)
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
-        run = self._run(op, table)
+        id_prefix = f"{self._epoch}.{self._at.file_number}.{offset}."
         try:
-            rows, self.last = codec.messages(
-                op,
-                buffer,
-                at,
-                end,
-                first_row=first_row,
-                id_prefix=f"{self._epoch}.{self._at.file_number}.{offset}.",
-                prev=self.last,
-                context=self._context,
-                suffix=self._suffix,
-                skip_rows=skip_rows,
-                out=run.bodies,
-                chains=self.chains,
-                addresses=run.addresses,
-            )
+            has_options = event.kind == ev.PARTIAL_UPDATE_ROWS
+            partial = codec.partial(op, buffer, at, has_options=has_options)
+            if partial is not None:
+                made = codec.partial_rows(partial, op, buffer, at, end)
+                # What was noted of rows that the stream has may be in no heartbeat.
+                texts = (id_prefix, self._context, self._suffix)
+                skip = ALL_ROWS if skip_rows is None else skip_rows
+                rows, self.last, count = self._partial_events.take(
+                    made,
+                    EventAt(table, self._gtid, first_row, *texts, skip),
+                    last=self.last,
+                    stored=self._stored,
+                    where=self.position_text(),
+                )
+            elif skip_rows is None:
+                self._transaction_rows += 1
+                return
+            else:
+                run = self._run(op, table)
+                rows, self.last = codec.messages(
+                    op,
+                    buffer,
+                    at,
+                    end,
+                    first_row=first_row,
+                    id_prefix=id_prefix,
+                    prev=self.last,
+                    context=self._context,
+                    suffix=self._suffix,
+                    skip_rows=skip_rows,
+                    out=run.bodies,
+                    chains=self.chains,
+                    addresses=run.addresses,
+                )
+                count = rows - first_row
         except PositionLostError as error:
             raise self._placed(error, table) from None
         # What a ROLLBACK would have to take back, also where the stream had it already.
-        self._transaction_rows += rows - first_row
+        self._transaction_rows += count
         # Skipped rows count as well: numbers are those of the event's rows.
         self._stored.passed(self._gtid, table, rows - first_row)
         if self._payload_row is not None:
@@ -389,10 +412,8 @@ class Assembler:
     # -- refusals -------------------------------------------------------------------
 
     def _unknown(self, event: Event) -> None:
-        partial = event.kind == ev.PARTIAL_UPDATE_ROWS
-        codec = self._by_id.get(event.buffer[event.start : event.start + 6]) if partial else None
-        if refusal := refusal_of_event(event, is_captured=codec is not None):
-            raise self._refuse(*refusal, table=codec.target.table if codec else "")
+        if refusal := refusal_of_event(event):
+            raise self._refuse(*refusal)
 
     def _refuse(
         self, seen: str, fix: str, heals_by_refresh: bool = False, table: str = ""

@@ -27,7 +27,7 @@ from cdc.table import Table
 from cdc_reader.catalog.facts import server_facts
 from cdc_reader.catalog.source_check import ServerFacts
 from cdc_reader.publish.transaction import Assembler
-from cdc_reader.queries.tail import FIRST_EVENT, binlog_files, follow, opened
+from cdc_reader.queries.tail import FIRST_EVENT, PARTIAL, binlog_files, follow, opened
 from cdc_reader.resume.resume import ServerLog
 from cdc_reader.resume.server_log import read_server_log
 from cdc_reader.resume.stream_end import newest_boundary
@@ -156,11 +156,13 @@ async def _changes(
     """Return the messages up to a position; None: an event stops them before a run would begin."""
     end = (file_number(newest.file), newest.offset)
     kept: deque[tuple[str, bytes]] = deque(maxlen=KEPT_MESSAGES)
-    came_s = time.monotonic()
+    came_s, in_part = time.monotonic(), set[str]()
     try:
         async with aclosing(follow(source, assembler)) as runs:
             async for some in runs:
-                kept.extend((run.op, body) for run in some for body in run.bodies)
+                whole = [run for run in some if run.op != PARTIAL]
+                kept.extend((run.op, body) for run in whole for body in run.bodies)
+                in_part.update(run.table for run in some if run.op == PARTIAL)
                 came_s = time.monotonic() if some else came_s
                 if assembler.seen().place >= end or time.monotonic() - came_s > SILENT_S:
                     break
@@ -168,6 +170,10 @@ async def _changes(
         if assembler.seen().place <= (file_number(begins.file), begins.offset):
             return None
         notes.append(f"cdc run would stop at an event ahead of it: {error.seen}")
+    notes.extend(
+        f"rows of {table} are in the binlog in part: cdc run reads them by their keys"
+        for table in sorted(in_part)
+    )
     return list(kept)
 
 

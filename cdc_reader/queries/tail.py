@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 from pymysql.connections import Connection
 
 from cdc.check.finding import together
@@ -26,14 +27,18 @@ from cdc_reader.catalog.facts import check_rights, server_facts
 from cdc_reader.catalog.source_check import ServerFacts, check_source
 from cdc_reader.catalog.tables import resolve_tables
 from cdc_reader.messages.chains import Run
+from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.resume import Resume
 from cdc_reader.resume.server_log import read_server_log
 from cdc_reader.rows.shape import target_of
+from cdc_reader.snapshot.key_range import chunk_columns
 
 READ_TIMEOUT_S = 0.25
 FIRST_EVENT = 4
 """Offset of a file's first event, after its magic number."""
+PARTIAL = "partial"
+"""The operation of rows that the binlog has in part, for people alone: no message has it."""
 NOW, EARLIEST = "now", "earliest"
 _LIST = re.compile(r"\d+-\d+-\d+")
 
@@ -90,6 +95,7 @@ async def opened(
         targets={table.qualified: target_of(table) for table in tables},
         mariadb=facts.mariadb,
         on_schema_change="continue",
+        unread=Unread(columns={table.qualified: chunk_columns(table) for table in tables}),
     )
     source = await Source.open(
         settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id
@@ -120,12 +126,30 @@ async def follow(
                 assembler.take(event)
                 if not is_behind:
                     assembler.runs.clear()
+                    assembler.unread.drained()
         except PositionLostError as error:
             refused = error
         runs, assembler.runs = assembler.runs, []
-        yield runs
+        yield runs + partial_runs(assembler)
         if refused is not None:
             raise refused
+
+
+def partial_runs(assembler: Assembler) -> list[Run]:
+    """Return what a run would read by keys, which the binlog has in part.
+
+    ``{"op":"partial","table":"shop.users","keys":["7","9..12"],"ts":1795414891568123}``; without
+    keys the table is read as a whole.
+    """
+    out = []
+    for table, ranges in assembler.unread.drained():
+        keys = [
+            ",".join(r.first) + (f"..{','.join(r.last)}" if r.last != r.first else "")
+            for r in ranges
+        ]
+        about = {"op": PARTIAL, "table": table, "keys": keys, "ts": assembler.event_us}
+        out.append(Run(PARTIAL, table, [msgspec.json.encode(about)]))
+    return out
 
 
 def _prepare(settings: Settings, begin: str) -> tuple[ServerFacts, tuple[Table, ...], Begin]:

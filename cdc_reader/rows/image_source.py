@@ -222,3 +222,39 @@ class _Run:
         self._source.constant(name, struct.Struct(code).unpack_from)
         names = ", ".join(field.name for _, field in fields)
         self._source.add(f"{names}, = {name}(b, {place})")
+
+
+def images_of(head: bytes, columns: int) -> tuple[frozenset[int], frozenset[int]] | None:
+    """Return the places of the columns that a rows event's images have, before and after.
+
+    Where there is one image both are of it.  None: the event has another number of columns.
+
+    Args:
+        head: what precedes the first row: the number of columns, then a bitmap for each image.
+
+    >>> sorted(images_of(bytes((3, 0b001, 0b011)), 3)[1])
+    [0, 1]
+    """
+    width = (columns + 7) // 8
+    bitmaps = head[len(_count(columns)) :]
+    if head != _count(columns) + bitmaps:
+        return None
+    images = [
+        frozenset(place for place in range(columns) if bits >> place & 1)
+        for bits in (
+            int.from_bytes(bitmaps[at : at + width], "little")
+            for at in range(0, len(bitmaps), width)
+        )
+    ]
+    return images[0], images[-1]
+
+
+def head_bytes(columns: int) -> tuple[int, int]:
+    """Return how many bytes precede the first row: with one bitmap, with two."""
+    width = (columns + 7) // 8
+    return len(_count(columns)) + width, len(_count(columns)) + 2 * width
+
+
+def _count(columns: int) -> bytes:
+    """Return a number of columns, which is at most 4,096, as a length-encoded integer."""
+    return bytes((columns,)) if columns < 251 else b"\xfc" + columns.to_bytes(2, "little")

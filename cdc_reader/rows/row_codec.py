@@ -53,7 +53,8 @@ from cdc_reader.rows.body_source import (
 )
 from cdc_reader.rows.column_source import CONSTANTS
 from cdc_reader.rows.identity import refusal_of_rows
-from cdc_reader.rows.image_source import Image
+from cdc_reader.rows.image_source import Image, head_bytes, images_of
+from cdc_reader.rows.partial_rows import PartialRow, PartialRows, is_whole
 from cdc_reader.rows.row_plan import OPS, row_plan
 from cdc_reader.rows.shape import Target, needed_columns, shown_columns, value_columns
 from cdc_reader.rows.shaped_rows import ShapedRows
@@ -85,8 +86,8 @@ class RowCodec:
         self.target = target
         self._partitions = partitions
         self._map = table_map
-        self._places = {column.name: place for place, column in enumerate(table_map.columns)}
         names = [column.name or "" for column in table_map.columns]
+        self._places = {name: place for place, name in enumerate(names)}
         for name in needed_columns(target, names):
             if name not in self._places:
                 raise _without_column(target.table, name)
@@ -101,9 +102,10 @@ class RowCodec:
         self._values = tuple(self._places[name] for name in value_columns(target, names))
         self._fields = target.fields or tuple((n, n) for n in shown_columns(target, names))
         self._functions: dict[tuple[Op, bytes], _Function] = {}
+        self._partial: dict[tuple[Op, bytes, bool], PartialRows | None] = {}
         self.plans: dict[int, Any] = {}
         """By number of the operation, for the compiled path; the newest head's."""
-        self._head_bytes = _head_bytes(len(table_map.columns))
+        self._head_bytes = head_bytes(len(table_map.columns))
         # Fails here rather than at the first row: an update needs all that the others need.
         self._shaped: ShapedRows | None = None
         if target.shaped is None:
@@ -203,30 +205,71 @@ class RowCodec:
             chains.last_of = last_of
         return row, last
 
+    def partial(
+        self, op: Op, event: bytes, start: int, *, has_options: bool = False
+    ) -> PartialRows | None:
+        """Return what reads a rows event that lacks columns; None: `messages` does.
+
+        Args:
+            event: as of `messages`.
+            has_options: it is a PARTIAL_UPDATE_ROWS.
+
+        Raises:
+            PositionLostError: it does not go with its TABLE_MAP.
+        """
+        head = event[start : start + self._head_bytes[op == "update"]]
+        try:
+            return self._partial[op, head, has_options]
+        except KeyError:
+            before, after = self._images(head)
+            is_partial = has_options or not is_whole(self.target, self._places, op, before, after)
+            made = None
+            if is_partial:
+                made = PartialRows(
+                    self._map, self.target, op, before, after,
+                    null_key=self._null_key, has_options=has_options,
+                )  # fmt: skip
+            self._partial[op, head, has_options] = made
+            return made
+
+    def partial_rows(
+        self, partial: PartialRows, op: Op, event: bytes, start: int, end: int
+    ) -> list[PartialRow]:
+        """Return what becomes of each row of an event that lacks columns.
+
+        Args:
+            partial: what `partial` returned.
+            event: as of `messages`.
+
+        Raises:
+            PositionLostError: the rows cannot be carried exactly.
+        """
+        rows_start = start + self._head_bytes[op == "update"]
+        try:
+            return list(partial.rows(event, rows_start, end))
+        except NotAscii as error:
+            raise self._not_ascii(str(error)) from None
+        except _UNREADABLE as error:
+            raise self._damaged(type(error).__name__) from None
+
+    def _images(self, head: bytes) -> tuple[frozenset[int], frozenset[int]]:
+        found = images_of(head, len(self._map.columns))
+        if found is None:
+            raise self._damaged("another number of columns than its TABLE_MAP")
+        return found
+
     def _generate(self, op: Op, head: bytes) -> _Function:
         """Return the function for the columns that are present according to an event's head.
 
         MariaDB leaves generated columns out of updates and deletes, stored ones too, so that
-        an absent column is no reason to stop unless it is captured.
+        an absent column is no reason to read rows by their keys unless it is captured.
         """
-        count = len(self._map.columns)
-        width = (count + 7) // 8
-        bitmaps = head[len(head) - width * (2 if op == "update" else 1) :]
-        if head != _count(count) + bitmaps:
-            raise self._damaged("another number of columns than its TABLE_MAP")
-        images = [
-            frozenset(place for place in range(count) if bits >> place & 1)
-            for bits in (
-                int.from_bytes(bitmaps[at : at + width], "little")
-                for at in range(0, len(bitmaps), width)
-            )
-        ]
+        before, after = self._images(head)
+        if not is_whole(self.target, self._places, op, before, after):
+            raise self._damaged("rows without columns that are needed")
         if self._shaped is not None:
-            for present, is_before in ((images[0], True), (images[-1], False)):
-                if op != ("insert" if is_before else "delete"):
-                    self._require(present, self._shaped.places_needed(before=is_before))
-            return self._shaped.function(op, images[0], images[-1])
-        source = self.source(op, before=images[0], after=images[-1])
+            return self._shaped.function(op, before, after)
+        source = self.source(op, before=before, after=after)
         self.plans[OPS[op]] = row_plan(
             self._map,
             op=op,
@@ -235,8 +278,8 @@ class RowCodec:
             value_column=self.target.value_column,
             fields=self._fields,
             head=head,
-            before=images[0],
-            after=images[-1],
+            before=before,
+            after=after,
             partitions=self._partitions,
         )
         return source.compile(f"rows of {self.target.table!r}, {op}")
@@ -250,7 +293,7 @@ class RowCodec:
             before, after: places of the columns that the images have; None: all.
 
         Raises:
-            PositionLostError: a column that is needed is not there or not carried.
+            PositionLostError: the type of a column that is needed is not carried.
         """
         several = self._partitions > 1
         source = FunctionSource(_CHAINS_SIGNATURE if several else _SIGNATURE)
@@ -285,16 +328,10 @@ class RowCodec:
     ) -> Image:
         if present is None:
             present = frozenset(range(len(self._map.columns)))
-        self._require(present, (*self._keys, *values))
         nested = self.target.value_column is None
         return Image(
             self._map, source, prefix, present, keys=self._keys, values=values, nested=nested
         )
-
-    def _require(self, present: frozenset[int], places: tuple[int, ...]) -> None:
-        for place in places:
-            if place not in present:
-                raise _partial(self.target.table, self._map.columns[place].name)
 
     def _value_line(self, image: Image, some_null: bool) -> str:
         only = self.target.value_column
@@ -408,25 +445,3 @@ def _without_column(table: str, name: str) -> PositionLostError:
         "a column that it has with --key or --value; if it stops at the same place again:\n"
         + REFRESH,
     )
-
-
-def _partial(table: str, column: str | None) -> PositionLostError:
-    return PositionLostError(
-        f"a row of {table} is in the binlog without its column {column!r}",
-        safe="nothing after the last whole transaction was published",
-        fix="a generated column, which MariaDB leaves out of UPDATE and DELETE: leave it out, "
-        f'exclude = ["{column}"]\nin [tables."{table}"] of cdc.toml; '
-        "any other: SET PERSIST binlog_row_image = 'FULL';\n"
-        "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,
-    )
-
-
-def _count(columns: int) -> bytes:
-    """Return a number of columns, which is at most 4,096, as a length-encoded integer."""
-    return bytes((columns,)) if columns < 251 else b"\xfc" + columns.to_bytes(2, "little")
-
-
-def _head_bytes(columns: int) -> tuple[int, int]:
-    """Return how many bytes precede the first row: with one bitmap, with two."""
-    width = (columns + 7) // 8
-    return len(_count(columns)) + width, len(_count(columns)) + 2 * width

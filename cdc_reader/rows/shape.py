@@ -64,6 +64,8 @@ class Target(NamedTuple):
     """The table's columns as its catalog shows them."""
     identity: Identity = Identity()
     """What tells its rows apart, to be compared with the binlog."""
+    described: Table | None = None
+    """The table itself, for rows that the binlog has in part."""
 
 
 def target_of(table: Table) -> Target:
@@ -77,6 +79,7 @@ def target_of(table: Table) -> Target:
         shaped=table if is_shaped else None,
         known=table.column_names,
         identity=identity_of(table),
+        described=table,
     )
 
 

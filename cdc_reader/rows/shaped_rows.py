@@ -63,10 +63,6 @@ class ShapedRows:
         }  # fmt: skip
         self._shape = RowShaper(target.shaped, shown_columns(target, names), quoted)
 
-    def places_needed(self, *, before: bool) -> tuple[int, ...]:
-        """Return the places of the columns that are read of an image."""
-        return tuple(self._places[n] for n in (self._old_names if before else self._new_names))
-
     def function(self, op: str, before: frozenset[int], after: frozenset[int]) -> Function:
         """Return the function for an operation.
 
@@ -92,7 +88,8 @@ class ShapedRows:
 
     def _write_image(self, source: FunctionSource, prefix: str, present: frozenset[int]) -> str:
         """Write the reading of an image; return the tuple of its texts."""
-        places = self.places_needed(before=prefix == "p")
+        names = self._old_names if prefix == "p" else self._new_names
+        places = tuple(self._places[name] for name in names)
         Image(self._map, source, prefix, present, keys=(), values=places, plain=True).write()
         return "(" + "".join(f"{prefix}{place}, " for place in places) + ")"
 

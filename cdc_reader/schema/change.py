@@ -100,6 +100,24 @@ class SchemaChanged(Exception):
         self.may_remove = may_remove
 
 
+class ReadAgain(SchemaChanged):
+    """Tables are to be read again as a whole, as they are captured; none: only connect again.
+
+    No statement changed them: rows of them are in the binlog in part, and their keys are not
+    known (docs/adr/0030-partial-images.md).
+    """
+
+    def __init__(self, tables: Collection[str], where: str, *, first: str = "") -> None:
+        """Set which.
+
+        Args:
+            where: ``binlog.000012:4711, GTID 7271…:8004``
+            first: a table that has such rows for the first time; the stream tells it from here on.
+        """
+        super().__init__(tables, where)
+        self.first = first
+
+
 def changed_by(
     readings: Sequence[Statement], tables: Collection[str], end: End, where: str
 ) -> SchemaChanged:

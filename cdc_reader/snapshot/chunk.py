@@ -91,20 +91,35 @@ class ChunkReader:
         raw._force_close()
 
     def begin(
-        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
+        self,
+        table: Table,
+        codec: SelectCodec,
+        rows: KeyRange,
+        limit: int,
+        low: Watermark,
+        keys: Sequence[KeyRange] = (),
     ) -> asyncio.Future[Chunk]:
         """Begin to `read` in a thread of the running loop."""
         reading = asyncio.get_running_loop().run_in_executor(
-            None, self.read, table, codec, rows, limit, low
+            None, self.read, table, codec, rows, limit, low, keys
         )
         # The loop may end before anybody asks; asyncio would print the error with its trace.
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return reading
 
     def read(
-        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
+        self,
+        table: Table,
+        codec: SelectCodec,
+        rows: KeyRange,
+        limit: int,
+        low: Watermark,
+        keys: Sequence[KeyRange] = (),
     ) -> Chunk:
         """Return the first rows of a range, all changes up to `low` included.
+
+        Args:
+            keys: all rows of these ranges instead.
 
         Raises:
             UnavailableError: MySQL does not answer or does not get there in time.
@@ -115,7 +130,7 @@ class ChunkReader:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
-                return self._read(cursor, table, codec, rows, limit, low)
+                return self._read(cursor, table, codec, rows, limit, low, keys)
         except (pymysql.MySQLError, OSError) as error:
             self.close()
             raise self._in_words(table, error) from None
@@ -150,10 +165,12 @@ class ChunkReader:
         wanted: KeyRange,
         limit: int,
         low: Watermark,
+        keys: Sequence[KeyRange],
     ) -> Chunk:
         columns = chunk_columns(table)
-        about = 0 if wanted.after else about_rows(cursor.connection, table, wanted)
-        sql, bound = select_of(table, codec, wanted, limit)
+        is_begun = bool(wanted.after or keys)
+        about = 0 if is_begun else about_rows(cursor.connection, table, wanted)
+        sql, bound = select_of(table, codec, wanted, limit, keys)
         if self._mariadb:
             self._consistent_snapshot(cursor, low)
             rows, took_s = _timed(cursor, sql, bound)

@@ -38,14 +38,19 @@ def chunk_columns(table: Table) -> list[Column]:
 
 
 def select_of(
-    table: Table, codec: SelectCodec, rows: KeyRange, limit: int
+    table: Table, codec: SelectCodec, rows: KeyRange, limit: int, keys: Sequence[KeyRange] = ()
 ) -> tuple[str, list[str]]:
-    """Return SQL for PyMySQL and its bound values: `limit` rows of a range, in the key's order."""
+    """Return SQL for PyMySQL and its bound values: `limit` rows of a range, in the key's order.
+
+    Args:
+        keys: all rows of these ranges instead.
+    """
     columns = chunk_columns(table)
-    where, bound = where_of(columns, rows)
+    where, bound = keys_where(columns, keys) if keys else where_of(columns, rows)
     order = " ORDER BY " + ", ".join(map(_compared, columns)) if columns else ""
     what = ", ".join([codec.select_list, *map(_printed, columns)])
-    return f"SELECT {what} FROM {_name(table)}{where}{order} LIMIT {limit}", bound
+    most = "" if keys else f" LIMIT {limit}"
+    return f"SELECT {what} FROM {_name(table)}{where}{order}{most}", bound
 
 
 def estimate_of(table: Table, rows: KeyRange) -> tuple[str, list[str]]:
@@ -73,6 +78,33 @@ def where_of(columns: Sequence[Column], rows: KeyRange) -> tuple[str, list[str]]
             clauses.append(clause)
             bound += values
     return (f" WHERE {' AND '.join(clauses)}" if clauses else ""), bound
+
+
+def keys_where(columns: Sequence[Column], keys: Sequence[KeyRange]) -> tuple[str, list[str]]:
+    """Return the WHERE clause of several ranges, most of which are one key.
+
+    >>> column = Column(name="id", data_type="int", column_type="int", charset=None, nullable=False)
+    >>> keys = [KeyRange(first=("7",), last=("7",)), KeyRange(first=("9",), last=("12",))]
+    >>> keys_where([column], keys)
+    (' WHERE (`id` = 7) OR (((`id` >= 9)) AND ((`id` <= 12)))', [])
+
+    Raises:
+        UsageError: a text is not what its column's type prints.
+    """
+    clauses: list[str] = []
+    bound: list[str] = []
+    for part in keys:
+        if part.first != part.last:
+            clause, values = where_of(columns, part)
+            clauses.append(f"({clause.removeprefix(' WHERE ')})")
+            bound += values
+            continue
+        terms = [
+            (column, key_literal(column, t)) for column, t in zip(columns, part.first, strict=True)
+        ]
+        clauses.append("(" + " AND ".join(f"{_compared(c)} = {sql}" for c, (sql, _) in terms) + ")")
+        bound += [value for _, (_, values) in terms for value in values]
+    return f" WHERE {' OR '.join(clauses)}", bound
 
 
 def _side(columns: Sequence[Column], key: Key, sign: str, last_sign: str) -> tuple[str, list[str]]:

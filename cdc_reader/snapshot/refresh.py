@@ -264,7 +264,7 @@ def plan_refresh(
                 f"{name} is not captured{nearest(name, tables)}",
                 fix="captured are " + ", ".join(sorted(tables)),
             )
-    fresh = {name: TableProgress(refresh=number) for name in wanted}
+    fresh = {name: progress.get(name, TableProgress()).begun_again(number) for name in wanted}
     if server is None:
         boundary = msgspec.structs.replace(_of_now(tail), snapshot={**progress, **fresh})
     else:
@@ -298,12 +298,14 @@ def plan_changes(
     snapshot = dict(heartbeat.snapshot)
     keys = {table.qualified: table.identity for table in read}
     for name in keys:
-        snapshot[name] = TableProgress(refresh=number)
+        snapshot[name] = snapshot.get(name, TableProgress()).begun_again(number)
     for name, why in aside.items():
         before = snapshot.get(name, TableProgress())
         snapshot[name] = msgspec.structs.replace(
             TableProgress(refresh=number, done=True) if why.removed else before,
             ranges=msgspec.UNSET,
+            partial=msgspec.UNSET,
+            refresh_due=msgspec.UNSET,
             aside=_since_before(why, before),
         )
     removed = [name for name, why in aside.items() if why.removed]

@@ -12,7 +12,7 @@ Decides only; `cdc_reader.snapshot.chunk` reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ from cdc.message import OPERATIONS, KeyRange, TableProgress
 from cdc.position import Watermark
 from cdc.table import WHOLE_TABLE_MAX_ROWS, Table, too_many_rows
 from cdc_reader.messages.chains import Run
+from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import Chunk
@@ -66,9 +67,19 @@ class Chunks(Protocol):
     """What reads: a `cdc_reader.snapshot.chunk.ChunkReader`."""
 
     def begin(
-        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
+        self,
+        table: Table,
+        codec: SelectCodec,
+        rows: KeyRange,
+        limit: int,
+        low: Watermark,
+        keys: Sequence[KeyRange] = (),
     ) -> ChunkReading:
-        """Begin to read the first rows of a range, all changes up to `low` included."""
+        """Begin to read the first rows of a range, all changes up to `low` included.
+
+        Args:
+            keys: all rows of these ranges instead.
+        """
 
 
 @dataclass(slots=True)
@@ -80,7 +91,19 @@ class Window:
     reading: ChunkReading
     rows: KeyRange | None
     """The range that it belongs to; None: the whole table."""
+    by_keys: bool = False
+    """It is of rows that the binlog has in part."""
     touched: set[_KeyAndField] = field(default_factory=set)
+
+
+class Todo(NamedTuple):
+    """What is read next."""
+
+    table: Table
+    part: KeyRange | None = None
+    """The range; None: the whole table."""
+    by_keys: bool = False
+    """Rows that the binlog has in part."""
 
 
 class Newest(NamedTuple):
@@ -105,8 +128,16 @@ class Snapshot:
         *,
         mariadb: bool,
         pace: Pace,
+        unread: Unread | None = None,
     ) -> None:
-        """Resume at `progress`, from the newest heartbeat."""
+        """Resume at `progress`, from the newest heartbeat.
+
+        Args:
+            unread: keys of rows that the binlog has in part; the assembler notes them there.
+        """
+        self.unread = Unread() if unread is None else unread
+        self.windows = 0
+        """How often such rows were read."""
         self.progress = progress
         self.chunks = 0
         """How many were put in line: progress that a heartbeat should carry."""
@@ -114,6 +145,7 @@ class Snapshot:
         self.moved: set[str] = set()
         """Tables that have progressed; cleared by the code that reports them."""
         tables = tuple(tables)
+        self._tables = {table.qualified: table for table in tables}
         self._in_ranges = {t.qualified: t for t in tables if progress[t.qualified].open_ranges}
         self._unread = {t.qualified: t for t in tables if not progress[t.qualified].done}
         self._reader = reader
@@ -122,6 +154,7 @@ class Snapshot:
         self._codecs: dict[str, SelectCodec] = {}
         self.window: Window | None = None
         """The chunk that is being read."""
+        self._note_unread()
 
     @property
     def paused(self) -> str:
@@ -133,13 +166,25 @@ class Snapshot:
         """Whether some table, or a range of one, is not read to its end."""
         return self.next() is not None
 
-    def next(self) -> tuple[Table, KeyRange | None] | None:
-        """Return what is read next: ranges that were asked for, then tables as a whole."""
+    def next(self, *, was_by_keys: bool = False) -> Todo | None:
+        """Return what is read next: by keys, then ranges that were asked for, then tables.
+
+        Args:
+            was_by_keys: the others have their turn.
+        """
+        waiting = self.unread.waiting()
+        if waiting and not was_by_keys:
+            return Todo(self._tables[waiting[0]], by_keys=True)
         for name, table in self._in_ranges.items():
-            return table, self.progress[name].open_ranges[0]
+            return Todo(table, self.progress[name].open_ranges[0])
         for table in self._unread.values():
-            return table, None
-        return None
+            return Todo(table)
+        return Todo(self._tables[waiting[0]], by_keys=True) if waiting else None
+
+    def refreshes_due(self) -> tuple[str, ...]:
+        """Return the tables that are to be read again as a whole, and are read to their end."""
+        lost = self.unread.lost()
+        return tuple(name for name in lost if name in self._tables and self.progress[name].done)
 
     def step(self, assembler: Assembler) -> int:
         """Note what changed, put a finished chunk in line, begin the next; return its rows.
@@ -147,7 +192,9 @@ class Snapshot:
         Raises:
             UnavailableError: the chunk could not be read; the next step tries again.
         """
-        published_rows = 0
+        # Before the next heartbeat: its boundary is after the rows that these keys are of.
+        self._note_unread()
+        published_rows, was_by_keys = 0, False
         if (window := self.window) is not None:
             self._note(window, assembler.runs)
             if not window.reading.done():
@@ -156,33 +203,48 @@ class Snapshot:
             if not assembler.has_passed(chunk.high):
                 return 0
             published_rows = self._put_in_line(window, chunk, assembler)
-        elif not self.active:
-            return 0
-        todo = self.next()
+            was_by_keys = window.by_keys
+        todo = self.next(was_by_keys=was_by_keys)
         if todo is None or assembler.is_behind_the_stream():
             return published_rows
-        if self._pace.is_due(todo[0].qualified):
-            self._begin(*todo, assembler)
+        # Rows that the binlog has in part are changes, which nothing holds back.
+        if todo.by_keys or self._pace.is_due(todo.table.qualified):
+            self._begin(todo, assembler)
         return published_rows
+
+    def _note_unread(self) -> None:
+        for name in self.unread.moved:
+            if name in self.progress:
+                self.progress[name] = self.unread.progress(name, self.progress[name])
+                self.moved.add(name)
+        self.unread.moved.clear()
 
     def _result(self, window: Window) -> Chunk:
         try:
             return window.reading.result()
         except CdcError:
             self.window = None
+            if window.by_keys:
+                self.unread.put_back(window.table.qualified)
             raise
 
-    def _begin(self, table: Table, rows: KeyRange | None, assembler: Assembler) -> None:
+    def _begin(self, todo: Todo, assembler: Assembler) -> None:
+        table = todo.table
         codec = self._codecs.get(table.qualified)
         if codec is None:
             codec = self._codecs[table.qualified] = SelectCodec(table, mariadb=self._mariadb)
         if table.qualified != self.newest.table:
             self._pace.begin_table()
         after = tuple(part or "" for part in self.progress[table.qualified].after)
-        wanted = rows or KeyRange(after=after)
+        wanted = todo.part or KeyRange(after=after)
         limit = self._pace.chunk_rows() if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
-        reading = self._reader.begin(table, codec, wanted, limit, assembler.seen())
-        self.window = Window(table, codec, reading, rows)
+        low = assembler.seen()
+        if todo.by_keys:
+            keys = self.unread.take(table.qualified, limit)
+            reading = self._reader.begin(table, codec, wanted, limit, low, keys)
+        else:
+            reading = self._reader.begin(table, codec, wanted, limit, low)
+        self.window = Window(table, codec, reading, todo.part, todo.by_keys)
 
     @staticmethod
     def _note(window: Window, runs: Iterable[Run]) -> None:
@@ -210,7 +272,13 @@ class Snapshot:
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)
-        self._move(table.qualified, chunk, window.rows)
+        if window.by_keys:
+            # A row that is not there is gone in the binlog, before the SELECT or after it.
+            self.unread.done(table.qualified)
+            self.windows += 1
+            self._note_unread()
+        else:
+            self._move(table.qualified, chunk, window.rows)
         self._pace.took(len(chunk.rows), chunk.size_bytes, chunk.took_s)
         self.window = None
         return len(rows)

@@ -126,7 +126,9 @@ class Chain:
         """Take the transaction boundary of a heartbeat that `check_boundary` accepts."""
         self.began = heartbeat.began or self.began
         if not self.may_be_again(seq) and not self.catching_up:
-            self.gtid_set, self.upto = heartbeat.gtid_set, heartbeat.upto
+            shown = heartbeat.shown
+            self.gtid_set = heartbeat.gtid_set if shown is UNSET else shown
+            self.upto = heartbeat.upto
 
     def begin_after_gap(self, seq: int, boundary: Heartbeat, last: str) -> None:
         """Begin at a refresh, ignoring what was applied: everything after it is newer."""

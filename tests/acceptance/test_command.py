@@ -314,7 +314,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     tmp_path: Path, new_mysql: NewMySQL, new_redis: NewRedis
 ) -> None:
     """Two variables of MySQL, a table, NATS and Redis: five problems in one run."""
-    options = ("--binlog-row-metadata=MINIMAL", "--binlog-row-image=MINIMAL")
+    options = ("--binlog-row-metadata=MINIMAL", "--binlog-format=MIXED")
     place = Place(tmp_path, new_mysql(options=options), new_redis(), "nats://127.0.0.1:1", "")
     code, text = place.refusal(
         "--table",
@@ -326,7 +326,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     assert code == 3
     assert "error: 5 problems" in text
     for words in (
-        "SET PERSIST binlog_row_image = 'FULL';",
+        "SET PERSIST binlog_format = 'ROW';",
         "SET PERSIST binlog_row_metadata = 'FULL';",
         "no table 'nowhere.users'",
         "127.0.0.1:1",

@@ -160,7 +160,7 @@ def test_what_would_happen_is_shown_and_nothing_is_written(bench: Bench) -> None
 
 def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Bench) -> None:
     """What stands before the place where a run begins stops none, and hides nothing behind it."""
-    unknown = "SET SESSION binlog_row_image = 'MINIMAL'"
+    unknown = "SET SESSION binlog_format = 'STATEMENT'"
     execute(bench, unknown, f"UPDATE {TABLE} SET ver = 6 WHERE id = 7")
     assert dry_run_of(bench)["notes"] == []
 
@@ -174,7 +174,18 @@ def test_an_event_that_would_stop_a_run_is_told_where_it_waits_for_it(bench: Ben
 
     execute(bench, unknown, f"UPDATE {TABLE} SET ver = 8 WHERE id = 7")
     (note,) = dry_run_of(bench)["notes"]
-    assert note.startswith("cdc run would stop at an event ahead of it: a row of shop.users")
+    assert note.startswith("cdc run would stop at an event ahead of it: UPDATE on shop.users is")
+
+
+def test_rows_in_part_are_told_without_their_values(bench: Bench) -> None:
+    """Only a run reads them, by their keys."""
+    image = "SET SESSION binlog_row_image = 'MINIMAL'"
+    execute(bench, image, f"UPDATE {TABLE} SET ver = 6 WHERE id = 7")
+
+    about = dry_run_of(bench)
+    assert about["notes"] == [
+        "rows of shop.users are in the binlog in part: cdc run reads them by their keys"
+    ]
 
 
 def test_what_cannot_start_has_no_dry_run(bench: Bench) -> None:

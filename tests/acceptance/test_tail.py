@@ -105,6 +105,23 @@ def test_changes_are_shown_as_they_happen(server: MySQL | MariaDB) -> None:
     ]
 
 
+def test_rows_in_part_are_shown_by_their_keys(server: MySQL | MariaDB) -> None:
+    """What the binlog does not have is not looked up: only a run reads it."""
+    minimal = "SET SESSION binlog_row_image = 'MINIMAL'"
+    execute(server, minimal, "UPDATE shop.users SET id = id + 6 WHERE id > 1")
+    how = ("--from", "earliest", "--limit", "6")
+    code, lines, err = tailed(server, *how)
+    assert code == 0, err
+    assert [line[13:] for line in lines[3:]] == [
+        "DELETE shop.users  users:2",
+        "DELETE shop.users  users:3",
+        "PARTIAL shop.users  rows in part, read by key: 8..9",
+    ]
+    code, lines, _ = tailed(server, *how, "--format", "json")
+    about = json.loads(lines[-1])
+    assert (about["op"], about["table"], about["keys"]) == ("partial", "shop.users", ["8..9"])
+
+
 def test_it_begins_where_it_is_told(server: MySQL | MariaDB) -> None:
     """At the oldest binlog, or with a transaction, whichever file it stands in."""
     execute(server, "FLUSH BINARY LOGS", "UPDATE shop.users SET name = 'x' WHERE id = 1")

@@ -141,6 +141,23 @@ def test_what_was_written_is_read_each_time(bench: Bench) -> None:
     assert quantiles[49] < 0.2
 
 
+def test_a_row_in_part_is_shown_when_the_wait_for_it_ends(bench: Bench) -> None:
+    """It is read after its transaction, and the wait is as long."""
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        settings = load({}, bench.pipeline.environment, None)
+        session = Session(bench)
+        session.execute("SET SESSION binlog_row_image = 'MINIMAL'")
+        for n in range(1, ROUNDS // 5):
+            id_ = n % 90 + 1
+            gtid = session.execute(f"UPDATE {TABLE} SET ver = %s WHERE id = %s", n, id_)
+            assert asyncio.run(until_shown(settings, gtid, 30))[0]
+            value: Any = bench.client.get(f"users:{id_}")
+            assert json.loads(value)["ver"] == n
+        assert process.stop() == 0, process.text()
+
+
 def test_a_sink_that_stands_still_shows_nothing(bench: Bench) -> None:
     """Not within the time: exit code 1, and what Redis has; once it goes on: 0."""
     with bench.pipeline as pipeline:

@@ -111,15 +111,12 @@ def test_a_server_that_is_set_up_well_has_no_findings(server: SqlServer) -> None
 SETTINGS = {
     "mysql": [
         ("binlog_format", "'MIXED'", "'ROW'"),
-        ("binlog_row_image", "'MINIMAL'", "'FULL'"),
         ("binlog_row_metadata", "'MINIMAL'", "'FULL'"),
-        ("binlog_row_value_options", "'PARTIAL_JSON'", "''"),
         ("server_id", "0", "1"),
         ("binlog_expire_logs_seconds", "3600", "2592000"),
     ],
     "mariadb": [
         ("binlog_format", "'MIXED'", "'ROW'"),
-        ("binlog_row_image", "'NOBLOB'", "'FULL'"),
         ("binlog_row_metadata", "'NO_LOG'", "'FULL'"),
         ("binlog_expire_logs_seconds", "3600", "0"),
     ],
@@ -237,7 +234,7 @@ def test_sessions_that_keep_the_old_format(a_mysql: SqlServer) -> None:
     """Told by MySQL with the rights for it; the statement ends them."""
     mysql = a_mysql
     with mysql.connect() as old, old.cursor() as cursor:
-        cursor.execute("SET SESSION binlog_row_image = 'MINIMAL'")
+        cursor.execute("SET SESSION binlog_format = 'MIXED'")
         cursor.execute("SELECT CONNECTION_ID()")
         (number,) = cursor.fetchone() or (0,)
         (finding,) = findings(mysql).values()
@@ -427,7 +424,7 @@ def test_only_a_setting_of_sessions_leaves_these_to_do(server: SqlServer) -> Non
         mariadb=isinstance(server, MariaDB), version=(), version_text="", gtid=True, server="",
         variables={},
     )  # fmt: skip
-    for variable in ("binlog_format", "binlog_row_image", "binlog_row_metadata", "server_id"):
+    for variable in ("binlog_format", "binlog_row_metadata", "server_id"):
         with server.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"SHOW SESSION VARIABLES LIKE '{variable}'")
             before = cursor.fetchall()

@@ -135,8 +135,15 @@ class _Chunks:
         self.low = 0
 
     def begin(
-        self, table: Table, codec: SelectCodec, rows: KeyRange, limit: int, low: Watermark
+        self,
+        table: Table,
+        codec: SelectCodec,
+        rows: KeyRange,
+        limit: int,
+        low: Watermark,
+        keys: Sequence[KeyRange] = (),
     ) -> _Chunks:
+        assert not keys, "the binlog of the model has whole rows"
         self._asked, self._chunk = (codec, rows, limit), None
         self.low = transactions_in(str(low.gtid_set))
         return self

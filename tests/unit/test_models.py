@@ -353,6 +353,7 @@ def test_a_projection_is_made_by_the_quick_paths(rows: list[Row], names: list[st
         value_column=None,
         fields=fields,
         known=table.column_names,
+        described=table,
     )
     made = deliveries(table, [("insert", [row]) for row in rows], 1)[0]
     printed = [tuple(None if v is None else str(v).encode() for v in row) for row in rows]

@@ -173,6 +173,21 @@ MESSAGES: dict[str, Any] = {
         snapshot={"shop.users": TableProgress(done=True, after=("42",))},
         ts=1795414891568123,
     ),
+    "heartbeat_partial": Heartbeat(
+        epoch=1,
+        server="7271e0ec-e705-11f1-8850-02fc00000001",
+        began=1795414000000000,
+        file="binlog.000002",
+        offset=27999999,
+        gtid_set="7271e0ec-e705-11f1-8850-02fc00000001:1-8003",
+        last="1.2.27999999.41",
+        snapshot={
+            "shop.orders": TableProgress(done=True, partial=(), refresh_due=True),
+            "shop.users": TableProgress(done=True, partial=(KeyRange(first=("7",), last=("7",)),)),
+        },
+        shown="7271e0ec-e705-11f1-8850-02fc00000001:1-8001",
+        ts=1795414891568123,
+    ),
 }
 
 

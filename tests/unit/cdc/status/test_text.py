@@ -118,6 +118,8 @@ def test_each_place_has_its_row(
         ({"reading": {"done": True}}, "done     never"),
         ({"reading": {"done": False, "ranges": 3, "after": []}}, "3 ranges  never"),
         ({"reading": {"done": False, "ranges": 0, "after": ["7", "x"]}}, "after 7,x  never"),
+        ({"reading": {"done": False, "ranges": 0, "partial": 2, "after": []}}, "2 keys  never"),
+        ({"reading": {"done": False, "ranges": 0, "refresh_due": True}}, "refresh due  never"),
         (
             {"aside": {"reason": "r", "fix": "", "position": "", "since": 0, "removed": False}},
             "set aside  never",

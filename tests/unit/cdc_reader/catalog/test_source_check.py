@@ -157,7 +157,7 @@ def test_sessions_are_told_once_the_server_is_set_right() -> None:
     (finding,) = _check_state(MYSQL, state, (), 0)
 
     assert (finding.id, finding.fix.sql) == ("mysql.sessions", ("KILL 7;", "KILL 9;"))
-    assert check_state(state, with_variables(MYSQL, binlog_row_image="MINIMAL")) == []
+    assert check_state(state, with_variables(MYSQL, binlog_format="MIXED")) == []
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,19 @@ from tests.unit.cdc_reader.publish.test_transaction import Log
 
 
 @pytest.mark.parametrize(
-    ("kind", "flags", "is_captured", "says"),
+    ("kind", "flags", "says"),
     [
-        (ev.INCIDENT, 0, False, "events were lost here"),
-        (ev.INCIDENT, ev.IGNORABLE_FLAG, False, "events were lost here"),
-        (ev.PARTIAL_UPDATE_ROWS, 0, True, "partial JSON"),
-        (ev.PARTIAL_UPDATE_ROWS, 0, False, ""),
-        (77, 0, False, "event of type 77"),
-        (77, ev.IGNORABLE_FLAG, False, ""),
+        (ev.INCIDENT, 0, "events were lost here"),
+        (ev.INCIDENT, ev.IGNORABLE_FLAG, "events were lost here"),
+        (77, 0, "event of type 77"),
+        (77, ev.IGNORABLE_FLAG, ""),
     ],
 )
 def test_an_event_without_a_step_is_passed_only_where_nothing_is_in_it(
-    kind: int, flags: int, is_captured: bool, says: str
+    kind: int, flags: int, says: str
 ) -> None:
-    """What the server marks as ignorable, and rows of other tables."""
-    refusal = refusal_of_event(Log().event(kind, b"x", flags=flags), is_captured=is_captured)
+    """What the server marks as ignorable."""
+    refusal = refusal_of_event(Log().event(kind, b"x", flags=flags))
 
     assert (says in refusal.seen) if refusal else not says
     assert refusal is None or refusal.heals_by_refresh == (kind == ev.INCIDENT)

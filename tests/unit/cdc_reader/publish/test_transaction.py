@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -12,14 +13,16 @@ import zstandard
 
 from cdc.errors import PositionLostError
 from cdc.key import parse_template
-from cdc.message import Placed
+from cdc.message import Placed, TableProgress
 from cdc.position import MySqlGtidSet, Position, Watermark
+from cdc.table import Column, Table
 from cdc_reader.binlog import event as ev
+from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import Resume, parsed_gtid_set
-from cdc_reader.rows.shape import Target
-from cdc_reader.schema.change import End, SchemaChanged
+from cdc_reader.rows.shape import Target, target_of
+from cdc_reader.schema.change import End, ReadAgain, SchemaChanged
 from tests.support.binlog import UUID, Events
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -320,16 +323,84 @@ def test_an_unknown_event_that_may_be_ignored_is_ignored() -> None:
     assert feed(assembler(), Log().event(77, b"x", flags=ev.IGNORABLE_FLAG)) == []
 
 
-def test_partial_json_stops_for_a_captured_table_only() -> None:
-    """A JSON difference is no value; another table's is none of our business."""
-    log, a = Log(), assembler()
-    begin = [log.gtid(1), log.query("BEGIN")]
-    other = [log.table_map("other", OTHER), log.event(ev.PARTIAL_UPDATE_ROWS, OTHER + b"\1\0")]
+def known_in_part(last: str = "", *, is_known: bool = True) -> tuple[Log, Assembler]:
+    """Return an assembler whose stream tells that rows of shop.users may be in part."""
+    id_ = Column(name="id", data_type="int", column_type="int", charset=None, nullable=False)
+    n = replace(id_, name="n")
+    key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
+    table = Table(
+        schema="shop", name="users", columns=(id_, n), identity=("id",), chunk_key=("id",), key=key,
+        value_column=None, model="string",
+    )  # fmt: skip
+    known = {"shop.users": TableProgress(partial=())} if is_known else {}
+    position = Position(file="b.000001", offset=1000, gtid_set="")
+    return Log(), Assembler(
+        resume=Resume(epoch=1, position=position, last=last),
+        gtid_set=parsed_gtid_set(position, mariadb=False),
+        targets={"shop.users": target_of(table)},
+        mariadb=False,
+        on_schema_change="stop",
+        unread=Unread(known, columns={"shop.users": [id_]}),
+    )
 
-    assert feed(a, *begin, *other) == []
-    with pytest.raises(PositionLostError, match="partial JSON") as refused:
-        feed(a, log.table_map(), log.event(ev.PARTIAL_UPDATE_ROWS, USERS + b"\1\0"))
-    assert refused.value.table == "shop.users"
+
+def noted(a: Assembler) -> list[str]:
+    return [part.first[0] for part in a.unread.progress("shop.users", TableProgress()).partial_keys]
+
+
+def two_columns(log: Log) -> ev.Event:
+    """Append the map of a table with the columns id and n."""
+    body = USERS + b"\1\0\4shop\0\5users\0\2\x03\x03\0\0" + b"\1\1\0" + b"\4\5\2id\1n"
+    return log.event(ev.TABLE_MAP, body)
+
+
+def whole(log: Log, id_: int) -> ev.Event:
+    """Append a row with both."""
+    row = b"\0" + struct.pack("<ii", id_, 1)
+    return log.event(ev.WRITE_ROWS, USERS + b"\1\0\2\0\2\3" + row)
+
+
+def minimal(log: Log, *ids: int) -> ev.Event:
+    """Append updates that have id before, and nothing after: what changed is not carried."""
+    rows = b"".join(b"\0" + struct.pack("<i", i) for i in ids)
+    return log.event(ev.UPDATE_ROWS, USERS + b"\1\0\2\0\2\1\0" + rows)
+
+
+def test_rows_in_part_are_noted_to_be_read_by_their_keys() -> None:
+    """They are no messages, and the rows beside them are."""
+    log, a = known_in_part()
+    begin = [log.gtid(5), log.query("BEGIN"), two_columns(log)]
+    got = feed(a, *begin, whole(log, 7), minimal(log, 8, 10), whole(log, 9), log.xid())
+
+    assert [one["key"] for one in got] == ["users:7", "users:9"]
+    assert [one["prev"] for one in got] == ["", got[0]["id"]]
+    assert noted(a) == ["8", "10"]
+    assert a.position.gtid_set == f"{UUID}:5"
+
+
+def test_rows_in_part_before_the_newest_message_are_noted_again() -> None:
+    """The stream has no message of them, and perhaps no heartbeat that has their keys."""
+    log, a = known_in_part()
+    events: list[ev.Event] = []
+    for number, id_ in ((5, 8), (6, 20)):
+        events += [log.gtid(number), log.query("BEGIN"), two_columns(log), minimal(log, id_)]
+        events += [whole(log, number), log.xid()]
+    newest = feed(a, *events)[-1]["id"]
+    _, again = known_in_part(newest)
+
+    assert feed(again, *events) == []
+    assert noted(again) == ["8", "20"]
+
+
+def test_a_table_that_first_has_rows_in_part_connects_again() -> None:
+    """Before anything of the event is taken; tables that are not captured are passed over."""
+    log, a = known_in_part(is_known=False)
+    begin = [log.gtid(5), log.query("BEGIN"), log.table_map("other", OTHER), two_columns(log)]
+    feed(a, *begin, log.event(ev.PARTIAL_UPDATE_ROWS, OTHER + b"\1\0"))
+    with pytest.raises(ReadAgain):
+        feed(a, minimal(log, 7))
+
+    assert a.unread.moved == {"shop.users"}
 
 
 def test_rows_of_an_xa_transaction_stop_and_its_outcome_alone_does_not() -> None:

@@ -99,6 +99,14 @@ def test_a_boundary_is_taken_once_all_before_it_has_come() -> None:
     ]
 
 
+def test_transactions_whose_rows_come_later_are_not_shown_yet() -> None:
+    """Rows that the binlog has in part are read later: the position names what is there."""
+    one = chain()
+    one.take_boundary(31, heartbeat(shown="s:1-7"))
+
+    assert one.gtid_set == "s:1-7"
+
+
 def test_a_batch_ends_after_the_position_or_at_a_new_chain() -> None:
     """Ids that went back are refused, unless a refresh after a gap began there."""
     back = chain()
