@@ -211,16 +211,16 @@ def test_differences_of_json_are_read_by_key(bench: Bench) -> None:
     values = ", ".join(f"({i}, '{document}', 1, '{document}', 'm', NULL)" for i in range(1, 5))
     bench.execute(f"INSERT INTO t VALUES {values}")
     options = "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'"
-    change = "j = JSON_SET(j, '$.a[1]', {}), k = JSON_REPLACE(k, '$.b', 'y')"
-    for image in (FULL, MINIMAL, FULL.replace("FULL", "NOBLOB")):
+    change = "j = JSON_SET(j, '$.a[1]', {0}), k = JSON_REPLACE(k, '$.b', 'y{0}'), m = 'z{0}'"
+    for n, image in enumerate((FULL, MINIMAL, FULL.replace("FULL", "NOBLOB")), 70):
         rows = written(
             bench,
             table,
             options,
             image,
-            f"UPDATE t SET {change.format(77)}, m = 'z' WHERE id < 3",
-            "UPDATE t SET k = JSON_SET(k, '$.a[0]', 5), id = id + 10 WHERE id = 3",
-            "UPDATE t SET l = '[1]' WHERE id = 4",
+            f"UPDATE t SET {change.format(n)} WHERE id < 3",
+            f"UPDATE t SET k = JSON_SET(k, '$.a[0]', {n}), id = id + 10 WHERE id = 3",
+            f"UPDATE t SET l = '[{n}]' WHERE id = 4",
             "UPDATE t SET id = 3, l = NULL WHERE id = 13",
         )
         # JSON that did not change is an empty difference.
