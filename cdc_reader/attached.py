@@ -89,16 +89,16 @@ class Attached:
 
         What is before it is published first, as its error promises.
         """
-        if not data and self.aside:
-            where = self.assembler.position_text()
-            return self.captured.returning(self.aside, where) or self._reading_again(is_idle=True)
         assembler = self.assembler
         try:
             for event in self.source.packets.feed(data, assembler.take_usual, assembler.needs):
                 assembler.take(event)
         except (PositionLostError, SchemaChanged) as refused:
             return refused
-        return self._reading_again(is_idle=not data)
+        back = None
+        if self.aside and not assembler.in_transaction:
+            back = self.captured.returning(self.aside, assembler.position_text())
+        return back or self._reading_again(is_idle=not data)
 
     def _reading_again(self, *, is_idle: bool) -> ReadAgain | None:
         """Return which tables are read again as a whole now, if any.
