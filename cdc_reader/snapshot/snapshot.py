@@ -29,6 +29,9 @@ from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import Chunk
 from cdc_reader.snapshot.pace import Pace
 
+KEYS_AT_ONCE = 2000
+"""Rows that one SELECT reads by their keys, at most."""
+
 
 class _MessageKeys(msgspec.Struct):
     """The keys of a message, for the window; the rest is not looked at."""
@@ -151,6 +154,8 @@ class Snapshot:
         self._reader = reader
         self._mariadb = mariadb
         self._pace = pace
+        self._key_paces: dict[str, Pace] = {}
+        """Of rows that are read by their keys, by table: their sizes and times differ."""
         self._codecs: dict[str, SelectCodec] = {}
         self.window: Window | None = None
         """The chunk that is being read."""
@@ -233,16 +238,17 @@ class Snapshot:
         codec = self._codecs.get(table.qualified)
         if codec is None:
             codec = self._codecs[table.qualified] = SelectCodec(table, mariadb=self._mariadb)
-        if table.qualified != self.newest.table:
-            self._pace.begin_table()
         after = tuple(part or "" for part in self.progress[table.qualified].after)
         wanted = todo.part or KeyRange(after=after)
-        limit = self._pace.chunk_rows() if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
         low = assembler.seen()
         if todo.by_keys:
-            keys = self.unread.take(table.qualified, limit)
-            reading = self._reader.begin(table, codec, wanted, limit, low, keys)
+            pace = self._key_paces.setdefault(table.qualified, Pace(max_rows=KEYS_AT_ONCE))
+            keys = self.unread.take(table.qualified, pace.chunk_rows())
+            reading = self._reader.begin(table, codec, wanted, 0, low, keys)
         else:
+            if table.qualified != self.newest.table:
+                self._pace.begin_table()
+            limit = self._pace.chunk_rows() if table.chunk_key else WHOLE_TABLE_MAX_ROWS + 1
             reading = self._reader.begin(table, codec, wanted, limit, low)
         self.window = Window(table, codec, reading, todo.part, todo.by_keys)
 
@@ -277,9 +283,11 @@ class Snapshot:
             self.unread.done(table.qualified)
             self.windows += 1
             self._note_unread()
+            pace = self._key_paces[table.qualified]
         else:
             self._move(table.qualified, chunk, window.rows)
-        self._pace.took(len(chunk.rows), chunk.size_bytes, chunk.took_s)
+            pace = self._pace
+        pace.took(len(chunk.rows), chunk.size_bytes, chunk.took_s)
         self.window = None
         return len(rows)
 

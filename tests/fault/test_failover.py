@@ -15,6 +15,7 @@ from cdc.message import parse_id
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import ROWS, TABLE, Bench
 from tests.support.pair import Pair, Source
+from tests.support.partial_images import PartialWriter
 from tests.support.pipeline import wait_for
 from tests.support.switch import Switch
 from tests.support.truth import Observer, messages
@@ -53,9 +54,9 @@ def bench_on(pair: Pair, new_nats: NewNats, new_redis: NewRedis, folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("is_killed", "partitions"),
-    [(True, "1"), (True, "3"), (False, "1")],
-    ids=["killed", "killed, partitions", "running"],
+    ("is_killed", "partitions", "in_part"),
+    [(True, "1", False), (True, "3", False), (False, "1", False), (True, "1", True)],
+    ids=["killed", "killed, partitions", "running", "killed, rows in part"],
 )
 def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
     pair: Pair,
@@ -64,6 +65,7 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
     tmp_path: Path,
     is_killed: bool,
     partitions: str,
+    in_part: bool,
 ) -> None:
     """There and back, under load and inside transactions: one chain, in a new epoch each."""
     seed = random.SystemRandom().randrange(1 << 32)
@@ -77,12 +79,11 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
         for _ in range(FAILOVERS):
             bench.wait_for_progress()
             pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 1000")
-            writer = Writer(
-                pair.primary.connect,
-                TABLE,
-                seed=chance.randrange(1 << 32),
-                rows=ROWS,
-            )
+            seed = chance.randrange(1 << 32)
+            if in_part:
+                writer: Writer = PartialWriter(pair.primary, TABLE, seed=seed, rows=ROWS)
+            else:
+                writer = Writer(pair.primary.connect, TABLE, seed=seed, rows=ROWS)
             for _ in range(3):
                 bench.wait_for_progress()
             reader.let_run(chance.uniform(0, 0.5))
@@ -98,7 +99,8 @@ def test_a_promoted_replica_is_followed_from_the_row_that_the_stream_has(
             pair.replica.start()
             pair.replicate()
         bench.mysql = pair.primary
-        pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 100000")
+        if not in_part:  # else it would give each row whole
+            pair.execute(pair.primary, f"UPDATE {TABLE} SET ver = ver + 100000")
         bench.wait_until_equal()
         assert reader.stop() == 0, reader.text()
         assert sink.stop() == 0, sink.text()

@@ -72,7 +72,8 @@ def test_rows_in_part_are_carried_exactly_through_kills(partial: Bench, schema_c
     bench.pipeline.environment["CDC_PARTITIONS"] = str(chance.choice((1, 3)))
     observer = Observer(redis.Redis(port=bench.redis.port), bench.keys())
     with bench.pipeline as pipeline:
-        roles = [pipeline.process("--role", r, name=r) for r in ("reader", "sink")]
+        copies = chance.choice((("reader", "sink"), ("reader", "reader", "sink")))
+        roles = [pipeline.process("--role", role, name=role) for role in copies]
         for process in roles:
             process.start()
         wait_for("the first rows", lambda: bench.client.exists("users:1") == 1)

@@ -17,6 +17,7 @@ from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.rows.shape import target_of
 from cdc_reader.snapshot.key_range import select_of
+from cdc_reader.snapshot.snapshot import KEYS_AT_ONCE
 from tests.support.sql_bench import ROWS_EVENTS, Bench, Taken
 
 MINIMAL = "SET SESSION binlog_row_image = 'MINIMAL'"
@@ -112,6 +113,35 @@ def test_a_row_in_part_is_found_by_its_key(bench: Bench, kind: str) -> None:
         cursor.execute(sql, tuple(bound))
         found = cursor.fetchall()
     assert [int(row[codec.indexes["n"]]) for row in found] == [41]
+
+
+@pytest.mark.parametrize("key", [("id",), ("id", "n")])
+def test_as_many_keys_as_are_read_at_once_are_one_statement(
+    bench: Bench, key: tuple[str, ...]
+) -> None:
+    """The server takes them, finds each, and looks at no other row."""
+    bench.execute("DROP TABLE IF EXISTS t")
+    bench.execute(f"CREATE TABLE t (id INT, n VARCHAR(9), PRIMARY KEY ({', '.join(key)}))")
+    table = replace(bench.table("t"), chunk_key=key)
+    rows = [(str(id_), f"n{id_}") for id_ in range(20 * KEYS_AT_ONCE)]
+    values = ", ".join(f"({id_}, '{n}')" for id_, n in rows)
+    bench.execute(f"INSERT INTO t VALUES {values}")
+    keys = [KeyRange(first=row[: len(key)], last=row[: len(key)]) for row in rows[::20]]
+    codec = SelectCodec(table, mariadb=bench.mariadb)
+    sql, bound = select_of(table, codec, KeyRange(), 0, keys)
+    with bench.reader.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE t")
+        cursor.fetchall()
+        cursor.execute(sql, tuple(bound))
+        found = cursor.fetchall()
+        cursor.execute("EXPLAIN FORMAT=TRADITIONAL " + sql, tuple(bound))
+        (plan,) = cursor.fetchall()
+        names = [column[0].lower() for column in cursor.description]
+    about = dict(zip(names, plan, strict=True))
+
+    assert [row[0] for row in found] == [row[0].encode() for row in rows[::20]]
+    assert (about["type"], about["key"]) == (b"range", b"PRIMARY")
+    assert int(about["rows"]) <= KEYS_AT_ONCE
 
 
 @pytest.mark.parametrize("kind", ["FLOAT", "ENUM('a','b')"])

@@ -207,5 +207,11 @@ def test_what_may_not_be_asked_is_said() -> None:
     assert len(notes(MARIADB, ServerState(), 0)) == 3
     compressed = with_variables(MYSQL, binlog_transaction_compression="ON")
     assert "is read as well" in notes(compressed, ALL_ASKED, 0)[0]
+    partial = with_variables(
+        MYSQL, binlog_row_image="NOBLOB", binlog_row_value_options="PARTIAL_JSON"
+    )
+    assert ["binlog_row_image = NOBLOB", "binlog_row_value_options = PARTIAL_JSON"] == [
+        note.partition(": ")[2].partition(":")[0] for note in notes(partial, ALL_ASKED, 0)
+    ]
     rds = with_variables(MYSQL, basedir="/rdsdbbin/mysql-8.4.6.R1/")
     assert "rds_show_configuration" in notes(rds, ALL_ASKED, 0)[0]
