@@ -126,8 +126,8 @@ class Settings:
     on_set_aside: Literal["keep", "remove"] = setting(
         "keep", "What to do with the keys of a table that cannot be captured any more."
     )
-    on_gap: Literal["stop", "refresh"] = setting(
-        "stop", "What to do when changes are missing: stop with exit code 65, or refresh."
+    on_gap: Literal["refresh", "stop"] = setting(
+        "refresh", "What to do when changes are missing: refresh, or stop with exit code 65."
     )
     new_tables_every_s: float = setting(
         0.0,

@@ -23,10 +23,12 @@ from cdc.setting import nearest
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log, names_text
+from cdc_reader.catalog.table_check import sql_name
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.resume.failover import ask_server_log
 from cdc_reader.resume.resume import ServerLog, Tail
 from cdc_reader.resume.stream_end import newest_boundary, newest_refresh, read_tail
+from cdc_reader.resume.trust import refuse_emptied, refuse_unknown, rows_expected
 from cdc_reader.snapshot.chunk import about_rows, chunk_connection
 from cdc_reader.snapshot.key_range import Ranges, checked, refuse_too_much
 
@@ -39,10 +41,40 @@ async def run(settings: Settings, tables: tuple[Table, ...], *, log: Log, **_: A
     """Announce that all tables are read again, as a role that exits on its own.
 
     Raises:
+        PositionLostError: it is not the server that the stream followed, or its tables were
+            emptied: see `cdc_reader.resume.trust`.
         CdcError: a server refuses, or does not answer.
     """
+    await _refuse_untrusted(settings, tables, log)
     refresh, sequence = await announce(settings, tables, (), log)
     log.warning("refresh announced", tables=names_text(refresh.tables), seq=sequence)
+
+
+async def _refuse_untrusted(settings: Settings, tables: Sequence[Table], log: Log) -> None:
+    nc = await stream.connect(
+        settings.nats, name="cdc-refresh", inbox_prefix="_INBOX_reader", log=log
+    )
+    try:
+        heartbeat = await newest_boundary(nc, settings.stream, settings.subject_prefix)
+    finally:
+        await stream.close(nc)
+    server, _ = await asyncio.to_thread(ask_server_log, settings, None)
+    refuse_unknown(heartbeat, server)
+    expected = rows_expected(heartbeat.snapshot if heartbeat else {})
+    refuse_emptied(await asyncio.to_thread(_count, settings, tables, expected), expected)
+
+
+def _count(
+    settings: Settings, tables: Sequence[Table], expected: Mapping[str, int]
+) -> dict[str, int]:
+    with closing(chunk_connection(settings)) as connection, connection.cursor() as cursor:
+        found = {}
+        for table in tables:
+            if (least := expected.get(table.qualified, 0)) > 0:
+                rows = f"SELECT 1 FROM {sql_name(table)} LIMIT {least}"
+                cursor.execute(f"SELECT COUNT(*) FROM ({rows}) AS some")
+                found[table.qualified] = int((cursor.fetchone() or (0,))[0])
+        return found
 
 
 async def announce(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+from pathlib import Path
 
 import nats
 import pytest
 import redis
 
-from cdc.demo.servers import MariaDB
+from cdc.demo.servers import MariaDB, MySQL
 from tests.support.bench import ROWS, SOURCES, TABLE, Bench
 from tests.support.depth import by_depth, variants
 from tests.support.pipeline import Process, wait_for
@@ -191,18 +193,52 @@ def test_under_load_and_kills_nothing_alive_disappears(
     assert bench.assert_exactly_once() > 99
 
 
-def test_a_gap_is_closed_by_itself_where_the_settings_say_so(bench: Bench) -> None:
-    """`on_gap = "refresh"`: whichever side meets it, it says so and goes on."""
+def test_a_gap_heals_without_a_person(bench: Bench) -> None:
+    """`on_gap = "refresh"`, the default: whichever side meets it, all tables are read again."""
+    del bench.pipeline.environment["CDC_ON_GAP"]
     with bench.pipeline as pipeline:
         assert bench.caught_up().stop() == 0
         lose_the_binlog(bench, "purge")
-        process = bench.caught_up("--on-gap", "refresh")
+        process = bench.caught_up()
         assert process.text().count("gap found: reading all tables again") == 1
         wait_for("the sweep", lambda: '"refreshed"' in process.text())
         assert process.stop() == 0, process.text()
         bench.client.flushall()
         asyncio.run(_on_stream(bench, "purge"))
-        process = pipeline.run("--on-gap", "refresh")
+        process = pipeline.run()
         wait_for("the refresh", lambda: "sink started" in process.text())
         bench.wait_until_equal()
         assert process.stop() == 0, process.text()
+
+
+def test_a_gap_waits_for_a_person_where_the_tables_were_emptied(source: Bench) -> None:
+    """A server that was restored empty would empty Redis; the word of a person makes it right."""
+    bench = source
+    del bench.pipeline.environment["CDC_ON_GAP"]
+    bench.execute(*(f"INSERT INTO {TABLE} VALUES ({n}, 'x', 1, 1)" for n in range(1001, 1102)))
+    with bench.pipeline as pipeline:
+        assert bench.caught_up().stop() == 0
+        before = sorted(bench.client.keys("users:*"))
+        bench.execute(f"DELETE FROM {TABLE} WHERE id > 50")
+        lose_the_binlog(bench, "purge")
+        process = pipeline.run()
+        assert process.wait() == POSITION_LOST
+        assert re.search(r"shop\.users has \d\d rows, and had \d+ or more", process.text())
+        assert sorted(bench.client.keys("users:*")) == before
+        pipeline.refresh()
+        assert bench.caught_up().stop() == 0
+
+
+def test_a_gap_waits_for_a_person_on_another_server(bench: Bench, tmp_path: Path) -> None:
+    """An address that leads to a server that the stream never followed is no reason to trust it."""
+    del bench.pipeline.environment["CDC_ON_GAP"]
+    with bench.pipeline as pipeline:
+        assert bench.caught_up().stop() == 0
+        before = sorted(bench.client.keys("users:*"))
+        with MySQL() as other:
+            Bench(other, bench.nats, bench.redis, tmp_path)
+            bench.pipeline.environment["CDC_MYSQL_URL"] = other.url
+            process = pipeline.run()
+            assert process.wait() == POSITION_LOST
+            assert "the tables are not read again without a person" in process.text()
+            assert sorted(bench.client.keys("users:*")) == before

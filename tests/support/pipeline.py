@@ -165,6 +165,8 @@ class Pipeline:
             "CDC_NATS_URL": nats,
             "CDC_REDIS_URL": redis,
             "CDC_TABLES": tables,
+            # A gap that a test does not make is a fault: by default cdc would heal it.
+            "CDC_ON_GAP": "stop",
         }
         self._processes: list[Process] = []
 
