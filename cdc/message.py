@@ -4,11 +4,12 @@ Pure.  Subject ``<prefix>.<op>`` (with several partitions see `cdc.partition`), 
 JSON whose first two fields are all that a simple consumer needs.  See docs/message.md; the
 golden files in tests/golden/messages hold it still.
 
-Six bodies exist: `Change` (one row), `Snapshot` (existing rows), `Schema` (a
-barrier), `Heartbeat` (a transaction boundary), `Refresh` (tables are read again from here) and
-`Tables` (all tables, where they are too many for each heartbeat).
+Seven bodies exist: `Change` (one row), `Snapshot` (existing rows), `RowPart` (a part of either,
+where it is larger than NATS carries), `Schema` (a barrier), `Heartbeat` (a transaction boundary),
+`Refresh` (tables are read again from here) and `Tables` (all tables, where they are too many for
+each heartbeat).
 Each ends with a field that says who wrote it (`cdc.seal`), which no body here has.
-A seventh, `Bare`, is what an application publishes itself:
+An eighth, `Bare`, is what an application publishes itself:
 ``{"key": "user:123", "value": "John Doe"}`` and nothing of ours.
 """
 
@@ -32,6 +33,7 @@ HEARTBEAT = "heartbeat"
 SCHEMA = "schema"
 REFRESH = "refresh"
 TABLES = "tables"
+PART = "part"
 
 Delivery = tuple[int, bytes, bytes]
 """A message as the consumer delivers it: ``(stream sequence, subject, body)``."""
@@ -47,6 +49,15 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     member: str
     score: str | None = None
     """A number as text, for a sorted set, where the entry is made."""
+
+
+class TooLarge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A row that is not carried: ``{"size_bytes":70000312,"limit_bytes":67108864}``."""
+
+    size_bytes: int
+    """Of the message that it would be."""
+    limit_bytes: int
+    """The setting `max_row_bytes`, or less where the stream has less room."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,6 +82,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The row's entries in indexes; None: it has none."""
     old_index: tuple[Member, ...] | None = None
     """Entries that the row had before and has no more."""
+    too_large: TooLarge | None = None
+    """In place of `value` and `index`: the row is not carried, and its key is to go."""
     gtid: str | None = None
     id: str
     """Place in the binlog, ``epoch.file.offset.row``; rows of the snapshot, and a key that a
@@ -90,6 +103,7 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """As of `Change`; None: the one column is NULL, and the key is to go."""
     field: str | None = None
     index: tuple[Member, ...] | None = None
+    too_large: TooLarge | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +121,32 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     prev: str
     ts: int
     """When the rows were read, in microseconds since 1970."""
+    v: int = CONTRACT_VERSION
+
+
+class RowPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a `Change` or `Snapshot` that is larger than NATS carries.
+
+    The slices of all parts, decoded and put together, are the body as it would be in one message,
+    with its own MAC.
+    """
+
+    op: Literal["part"] = "part"
+    of: Literal["insert", "update", "delete", "snapshot"]
+    """`op` of the whole."""
+    table: str
+    gtid: str | None = None
+    id: str
+    """`id` of the whole; it is in the stream once its last part is."""
+    prev: str
+    """`prev` of the whole."""
+    part: int
+    """From 1 to `parts`."""
+    parts: int
+    whole: str
+    """`mac` of the whole: parts that were cut from different bodies never mix."""
+    slice: str
+    """A piece of the whole's bytes, in base64."""
     v: int = CONTRACT_VERSION
 
 
@@ -263,13 +303,21 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """What all bodies with a place in the chain have: changes, snapshots and barriers."""
+    """What all bodies with a place in the chain have: changes, snapshots, barriers and parts."""
 
-    op: Literal["insert", "update", "delete", "snapshot", "schema"]
+    op: Literal["insert", "update", "delete", "snapshot", "schema", "part"]
     table: str
     gtid: str | None = None
     id: str
     prev: str
+    part: int = 0
+    """Of a part: which it is."""
+    parts: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what has this `id` ends here: of several parts with the last one."""
+        return self.part == self.parts
 
 
 class Refresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,10 +346,11 @@ class Bare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     value: str
 
 
-Ours = Change | Snapshot | Schema | Heartbeat | Refresh | Tables
+Ours = Change | Snapshot | RowPart | Schema | Heartbeat | Refresh | Tables
 
 decode_change = msgspec.json.Decoder(Change).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot).decode
+decode_part = msgspec.json.Decoder(RowPart).decode
 decode_placed = msgspec.json.Decoder(Placed).decode
 decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
 decode_refresh = msgspec.json.Decoder(Refresh).decode

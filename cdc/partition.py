@@ -11,7 +11,16 @@ import zlib
 from collections.abc import Iterator
 
 from cdc.errors import StreamError
-from cdc.message import HEARTBEAT, OPERATIONS, REFRESH, SCHEMA, SNAPSHOT, Heartbeat, subject_for
+from cdc.message import (
+    HEARTBEAT,
+    OPERATIONS,
+    PART,
+    REFRESH,
+    SCHEMA,
+    SNAPSHOT,
+    Heartbeat,
+    subject_for,
+)
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -38,7 +47,7 @@ def row_subject(prefix: str, op: str, partition: int, partitions: int) -> str:
 def row_subjects(prefix: str, partitions: int) -> Iterator[tuple[int, str]]:
     """Yield partition and subject of all that a reader publishes rows on."""
     for partition in range(partitions):
-        for op in (*OPERATIONS, SNAPSHOT):
+        for op in (*OPERATIONS, SNAPSHOT, PART):
             yield partition, row_subject(prefix, op, partition, partitions)
 
 

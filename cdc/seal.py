@@ -75,6 +75,15 @@ def has_mac(body: bytes) -> bool:
     return body[-TAIL_BYTES:].startswith(_BEGIN)
 
 
+def mac_of(body: bytes) -> str:
+    r"""Return the MAC that a body ends with.
+
+    >>> mac_of(b'{"v":1,"mac":"N0aqB4mNN9hu"}')
+    'N0aqB4mNN9hu'
+    """
+    return body[len(_BEGIN) - TAIL_BYTES : -len(_END)].decode("ascii", "replace")
+
+
 def _mac(key: bytes, text: bytes) -> bytes:
     return base64.b64encode(hashlib.blake2b(text, key=key, digest_size=MAC_BYTES).digest())
 

@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "heartbeat_early_bytes",
         "flush_max_messages",
         "flush_max_bytes",
+        "max_row_bytes",
     ),
     "sink": ("batch_max_messages",),
     "snapshot": (

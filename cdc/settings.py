@@ -167,11 +167,14 @@ class Settings:
         high=100_000,
     )
     flush_max_bytes: int = setting(
-        1_000_000,
-        "Maximum number of bytes published at once.",
+        1_000_000, "Maximum bytes published at once.", unit="bytes", low=1024, high=64_000_000
+    )
+    max_row_bytes: int = setting(
+        67_108_864,
+        "Maximum size of a row's message; a larger row becomes a dead letter.",
         unit="bytes",
         low=1024,
-        high=64_000_000,
+        high=402_653_184,
     )
     batch_max_messages: int = setting(
         2000,
@@ -181,11 +184,7 @@ class Settings:
         high=100_000,
     )
     snapshot_chunk_rows: int = setting(
-        5000,
-        "Maximum number of rows in one SELECT of the snapshot.",
-        unit="rows",
-        low=1,
-        high=1_000_000,
+        5000, "Maximum rows in one SELECT of the snapshot.", unit="rows", low=1, high=1_000_000
     )
     snapshot_chunk_ms: int = setting(
         50,

@@ -51,6 +51,7 @@ from redis_sink.plan.applied import (
     resume,
 )
 from redis_sink.plan.batch import Batch, EarlierEpoch
+from redis_sink.plan.joiner import Joiner
 from redis_sink.plan.planner import Planner
 from redis_sink.store.key_types import refuse_other_kinds
 from redis_sink.store.preflight import check_server, refuse_foreign_keys
@@ -99,6 +100,7 @@ class Attached:
     nc: Connection
     own: OwnMessages
     consumer: Consumer
+    joiner: Joiner
     dead_letters: DeadLetters
     applied: Applied
 
@@ -183,22 +185,26 @@ class _Sink:
             if not deliveries:
                 await self._writer.check()
             a.applied = await self._sweeper.step(self._writer, a.applied)
-            while deliveries:
-                # 2. Decide: the last state of each key, and the position after it.
-                batch = await self._plan(a, deliveries)
-                # 3. What can never be applied is kept first.
-                if batch.dead:
-                    await a.dead_letters.send(batch.dead)
-                # 4. Data and position, both or neither.
-                a.applied = await self._write(a, batch)
-                # 5. It is so; report it.
-                self._reads = 1
-                self._report.batch(batch)
-                self._sweeper.begin(batch)
-                deliveries = deliveries[batch.consumed :]
+            for some in a.joiner.take(deliveries):
+                await self._apply(a, some)
             waiting.over()
             await self._tell(a)
         await self._kept.leave(a.nc)
+
+    async def _apply(self, a: Attached, deliveries: list[Delivery]) -> None:
+        while deliveries:
+            # 2. Decide: the last state of each key, and the position after it.
+            batch = await self._plan(a, deliveries)
+            # 3. What can never be applied is kept first.
+            if batch.dead:
+                await a.dead_letters.send(batch.dead)
+            # 4. Data and position, both or neither.
+            a.applied = await self._write(a, batch)
+            # 5. It is so; report it.
+            self._reads = 1
+            self._report.batch(batch)
+            self._sweeper.begin(batch)
+            deliveries = deliveries[batch.consumed :]
 
     @asynccontextmanager
     async def _attach(self) -> AsyncIterator[Attached]:
@@ -228,7 +234,9 @@ class _Sink:
             self._consumer = consumer
             applied = await self._begin(own, raw, state, consumer)
             self._begun = True
-            yield Attached(nc, own, consumer, dead_letters, applied)
+            prefix, partitions = settings.subject_prefix, settings.partitions
+            joiner = Joiner(prefix, state.seal, self._partition, partitions)
+            yield Attached(nc, own, consumer, joiner, dead_letters, applied)
         finally:
             self._sweeper.stop()
             self._writer.close()

@@ -34,7 +34,8 @@ _RESERVED_REPLY = b"_R_.cdc"
 FLUSH_S = 5
 _SID = 1 << 30
 """Of subscriptions that are tried: far from those of nats-py."""
-_OPERATIONS = ("insert", "update", "delete", "snapshot", "schema", "heartbeat", "refresh", "tables")
+_ROWS = ("insert", "update", "delete", "snapshot", "part")
+_OPERATIONS = (*_ROWS, "schema", "heartbeat", "refresh", "tables")
 
 
 @dataclass(slots=True)

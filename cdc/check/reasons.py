@@ -41,6 +41,7 @@ REASONS: dict[str, str] = {
     "mysql.column-charset": "the text cannot be replicated exactly",
     "mysql.key-not-unique": "rows with the same key overwrite each other in Redis",
     "mysql.key-nullable": "a NULL in a key stops the reader",
+    "mysql.large-row": "the row becomes a dead letter, and its key is removed",
     "mysql.cascade": "InnoDB changes these rows without the binlog: Redis keeps the old ones",
     # -- NATS
     "nats.unreachable": "nothing can be published",
@@ -56,7 +57,6 @@ REASONS: dict[str, str] = {
     "nats.replicas": "the stream cannot be created with this many replicas",
     "nats.one-copy": "the stream is unavailable whenever the one node that holds it is",
     "nats.stream-room": "a full stream refuses messages, and the reader waits for room",
-    "nats.max-payload": "NATS refuses the message, and the reader stops",
     "nats.partitions": "changes of one key would have two orders",
     # -- Redis
     "redis.unreachable": "nothing can be written",

@@ -11,8 +11,6 @@ from cdc.check.estimate import bytes_text
 from cdc.check.finding import Finding, Fix, Report
 from cdc.settings import Settings
 
-PAYLOAD_LARGEST_BYTES = 64 << 20
-"""More is no ``max_payload`` of NATS."""
 ESCAPED = 2
 """A quote or a backslash of a value takes two characters or more in a message."""
 
@@ -22,8 +20,8 @@ def check_room(settings: Settings, report: Report) -> Iterator[Finding]:
     yield from _stream_room(settings, report)
     yield from _redis_memory(settings, report)
     for name, size in report.sizes.items():
-        if size.largest_bytes is not None and report.max_payload_bytes:
-            yield from max_payload(name, size.largest_bytes, report.max_payload_bytes)
+        if size.largest_bytes is not None:
+            yield from large_row(name, size.largest_bytes, settings.max_row_bytes)
 
 
 def _stream_room(settings: Settings, report: Report) -> Iterator[Finding]:
@@ -63,25 +61,21 @@ def _redis_memory(settings: Settings, report: Report) -> Iterator[Finding]:
     )
 
 
-def max_payload(table: str, largest_bytes: int, limit_bytes: int) -> Iterator[Finding]:
-    """Compare a table's largest row with what NATS takes.
+def large_row(table: str, largest_bytes: int, limit_bytes: int) -> Iterator[Finding]:
+    """Compare a table's largest row with what is carried.
 
     Args:
-        largest_bytes: at least; what is escaped in it comes on top.
+        largest_bytes: of its message, at least; what is escaped in it comes on top.
+        limit_bytes: the setting `max_row_bytes`.
     """
     if largest_bytes * ESCAPED <= limit_bytes:
         return
-    is_certain = largest_bytes > limit_bytes
-    wanted = min(1 << (largest_bytes * ESCAPED).bit_length(), PAYLOAD_LARGEST_BYTES)
-    may = "" if is_certain else ", more where it is escaped"
+    may = "" if largest_bytes > limit_bytes else ", more where it is escaped"
     yield Finding(
-        id="nats.max-payload",
+        id="mysql.large-row",
         seen=f"{table}: its largest row needs a message of {bytes_text(largest_bytes)}{may}, "
-        f"max_payload of NATS is {bytes_text(limit_bytes)}",
-        stops=is_certain,
+        f"max_row_bytes is {bytes_text(limit_bytes)}",
+        stops=False,
         table=table,
-        fix=Fix(
-            file=("nats-server.conf", f"max_payload: {wanted}"),
-            advice="(at most 64 MB), or replicate one smaller column: --value COLUMN",
-        ),
+        fix=Fix(advice="raise max_row_bytes, or leave the column out: columns, --value COLUMN"),
     )

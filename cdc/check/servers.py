@@ -159,7 +159,7 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
     await answers
     if thorough:
         report.findings += check_room(settings, report)
-        report.notes += _could_be_larger(report)
+        report.notes += _could_be_larger(settings, report)
     report.findings.sort(key=_place)
     return report
 
@@ -299,14 +299,14 @@ def _size(connection: Connection[Any], settings: Settings, report: Report) -> No
             report.findings += check_order(connection, table, size)
 
 
-def _could_be_larger(report: Report) -> list[str]:
+def _could_be_larger(settings: Settings, report: Report) -> list[str]:
     from cdc_reader.snapshot.table_size import large_columns
 
-    limit = report.max_payload_bytes
-    found = {table.qualified: large_columns(table, limit) for table in report.tables if limit}
+    limit = settings.max_row_bytes
+    found = {table.qualified: large_columns(table, limit) for table in report.tables}
     return [
-        f"{name}: {', '.join(columns)} may hold more than max_payload of NATS;\n"
-        "such a row would stop the reader"
+        f"{name}: {', '.join(columns)} may hold more than max_row_bytes;\n"
+        "such a row becomes a dead letter"
         for name, columns in found.items()
         if columns
     ]

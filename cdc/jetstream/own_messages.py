@@ -66,7 +66,10 @@ class OwnMessages:
         return self.seal.fits(stored.seq, stored.data)
 
     def placed(self, stored: StoredMessage) -> Placed | None:
-        """Return the id and more of a message of ours; None: it has none, or is not ours."""
+        """Return the id and more of a message of ours; None: it has none, or is not ours.
+
+        Of a row in parts, the last part has it.
+        """
         if not self.is_ours(stored):
             return None
         try:
@@ -74,7 +77,8 @@ class OwnMessages:
             parse_id(ours.id)
         except ValueError:
             return None
-        return ours if is_row_subject(self.prefix, ours.op, stored.subject) else None
+        is_there = ours.is_whole and is_row_subject(self.prefix, ours.op, stored.subject)
+        return ours if is_there else None
 
     def heartbeat(self, stored: StoredMessage) -> Heartbeat | None:
         """Return a heartbeat of ours; None: it is not one."""

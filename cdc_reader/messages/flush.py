@@ -125,6 +125,8 @@ def begins_flush(headers: bytes) -> bool:
 
 class _Identity(msgspec.Struct):
     id: str
+    part: int = 0
+    parts: int = 0
 
 
 _decode_identity = msgspec.json.Decoder(_Identity).decode
@@ -133,6 +135,16 @@ _decode_identity = msgspec.json.Decoder(_Identity).decode
 def id_of(message: Message) -> str:
     """Return the `id` of a change or a barrier."""
     return _decode_identity(message[1]).id
+
+
+def ends_row(message: Message) -> bool:
+    """Return whether what has the message's `id` is in the stream with it: the last of its parts.
+
+    >>> ends_row((b"mysql.part", b'{"id":"1.2.900.0","part":1,"parts":3}'))
+    False
+    """
+    identity = _decode_identity(message[1])
+    return identity.part == identity.parts
 
 
 def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[str]:
@@ -146,6 +158,8 @@ def newest_of_each(messages: Sequence[Message], last_of: Sequence[str]) -> list[
         name = message[0].rpartition(b".")[2]
         # A barrier is in every partition.
         found = unseen & {int(name)} if name.isdigit() else set(unseen)
+        if not found or not ends_row(message):
+            continue
         for partition in found:
             out[partition] = id_of(message)
         unseen -= found

@@ -49,6 +49,7 @@ from cdc_reader.messages.flush import (
     Flush,
     Message,
     Outcome,
+    ends_row,
     fast_block,
     heartbeat_fence,
     id_of,
@@ -57,8 +58,10 @@ from cdc_reader.messages.flush import (
     plain_block,
     sequence_fence,
 )
-from cdc_reader.messages.oversize import HEADERS_BYTES, boundary_too_large, row_too_large
+from cdc_reader.messages.large import LargeRow, parts_of, pieces
+from cdc_reader.messages.oversize import HEADERS_BYTES, boundary_too_large
 from cdc_reader.publish.fence import check_end
+from cdc_reader.publish.publisher_log import PublisherLog
 from cdc_reader.resume.published import ends_at_boundary
 from cdc_reader.resume.resume import Tail
 from cdc_reader.resume.stream_end import end_running_batch
@@ -76,9 +79,10 @@ _BATCH_UNKNOWN = 10208
 _FULL = {10077, 10122, 10023}
 """Stream limits, account limits, insufficient resources: back-pressure, not failure."""
 _FULL_PAUSE_S = 1.0
-_FULL_SAID_EVERY_S = 10.0
 LIST_MESSAGE_BYTES = 256 << 10
 HEARTBEATS_IN_ROOM = 16
+LARGE_ROWS_IN_ROOM = 2
+"""In parts a row takes a third more, and nothing of it can be removed before it is whole."""
 
 
 class Publisher:
@@ -96,6 +100,7 @@ class Publisher:
         fast_ingest: bool,
         flush_max_messages: int,
         flush_max_bytes: int,
+        max_row_bytes: int,
         log: Log,
     ) -> None:
         """Begin after `sequence`, the stream's last one.
@@ -105,6 +110,7 @@ class Publisher:
             seal: the stream's.
             ours_at: sequence of our newest message.
             fast_ingest: the stream allows batches (nats-server 2.14 and newer).
+            max_row_bytes: a row of more is left out; one larger than NATS carries goes in parts.
         """
         self.sequence = sequence
         """Of our newest message, or of the foreign one that we stepped over after it."""
@@ -115,10 +121,9 @@ class Publisher:
         self._ours_at = ours_at
         self._own = OwnMessages(nc, stream, prefix, seal, log)
         self._fast = fast_ingest
-        self._max_messages = flush_max_messages
-        self._max_bytes = flush_max_bytes
-        self._log = log
-        self._said_full_s = -_FULL_SAID_EVERY_S
+        self._max_messages, self._max_bytes = flush_max_messages, flush_max_bytes
+        self._max_row_bytes = max_row_bytes
+        self._lines = PublisherLog(log, stream)
         self._leader = ""
         """Who leads the stream in a cluster, when it was last looked at."""
         self._inbox = nc.new_inbox()
@@ -162,6 +167,7 @@ class Publisher:
             fast_ingest=fast_ingest,
             flush_max_messages=settings.flush_max_messages,
             flush_max_bytes=settings.flush_max_bytes,
+            max_row_bytes=settings.max_row_bytes,
             log=log,
         )
 
@@ -252,29 +258,38 @@ class Publisher:
 
         Raises:
             FencedError: another reader published.
-            PositionLostError: a message is larger than NATS carries.
             UnavailableError: NATS does not answer.
         """
-        runs = [run._replace(bodies=self._seal.all_sealed(run.bodies)) for run in runs]
-        for run in runs:
-            if max(map(len, run.bodies), default=0) > self._max_body_bytes:
-                raise row_too_large(run, max_payload=self._nc.max_payload)
+        room_bytes = self.room_bytes // LARGE_ROWS_IN_ROOM or self._max_row_bytes
+        most_bytes = min(self._max_row_bytes, room_bytes)
+        limits = {"max_body_bytes": self._max_body_bytes, "limit_bytes": most_bytes}
         every_bytes = self.room_bytes // HEARTBEATS_IN_ROOM or self._max_bytes
         size = {"max_messages": self._max_messages, "max_bytes": min(self._max_bytes, every_bytes)}
-        for messages in parts(runs, self._prefix, **size):
-            await self.settle()
-            self._note_ends(messages)
-            self._since_heartbeat_bytes += sum(len(body) for _, body in messages)
-            # Messages after the newest heartbeat cannot be removed: they must not fill the stream.
-            is_due = bool(self.room_bytes) and self._since_heartbeat_bytes >= every_bytes
-            if self._crowded_flushes or is_due:
-                messages.append(self._repeated_heartbeat(messages))
-                self._since_heartbeat_bytes = 0
-            await self._begin(messages)
+        for piece in pieces(runs, self._prefix, left_out=self._lines.left_out, **limits):
+            if isinstance(piece, LargeRow):
+                for body in parts_of(piece.body, self._seal, self._max_body_bytes):
+                    await self._put([(piece.subject, body)])
+                continue
+            sealed = [run._replace(bodies=self._seal.all_sealed(run.bodies)) for run in piece]
+            for messages in parts(sealed, self._prefix, **size):
+                await self._put(messages)
         if heartbeat is not None:
             await self.settle()
             self._heartbeat, self._since_heartbeat_bytes = heartbeat, 0
             await self._begin([(self._heartbeat_subject, self._sealed(heartbeat))])
+
+    async def _put(self, messages: list[Message]) -> None:
+        await self.settle()
+        self._note_ends(messages)
+        self._since_heartbeat_bytes += sum(len(body) for _, body in messages)
+        # Messages after the newest heartbeat cannot be removed: they must not fill the stream.
+        every_bytes = self.room_bytes // HEARTBEATS_IN_ROOM
+        is_due = bool(every_bytes) and self._since_heartbeat_bytes >= every_bytes
+        # None is between the parts of a row: their id is in the stream with the last one alone.
+        if (self._crowded_flushes or is_due) and ends_row(messages[-1]):
+            messages.append(self._repeated_heartbeat(messages))
+            self._since_heartbeat_bytes = 0
+        await self._begin(messages)
 
     async def announce(self, refresh: Refresh) -> int:
         """Store the announcement of a refresh; return its sequence.
@@ -407,7 +422,7 @@ class Publisher:
         if code in _FULL:
             held_by = await self.make_room() if self.make_room is not None else ""
             if held_by or self.make_room is None:
-                self._say_full(code, held_by)
+                self._lines.full(code, held_by)
                 await asyncio.sleep(_FULL_PAUSE_S)
         elif code not in (_WRONG_LAST_SEQUENCE, _WRONG_LAST_ID, _WRONG_IN_FLIGHT, 0):
             raise StreamError(
@@ -416,17 +431,6 @@ class Publisher:
                 fix=f"nats stream info {self._stream}; the server's log has the error's text",
             )
         await self._step_over_foreign()
-
-    def _say_full(self, code: int, held_by: str) -> None:
-        if time.monotonic() < self._said_full_s + _FULL_SAID_EVERY_S:
-            return
-        self._said_full_s = time.monotonic()
-        self._log.warning(
-            "the stream is full; waiting, new changes stay in the binlog",
-            stream=self._stream,
-            why=held_by or None,
-            error_code=code,
-        )
 
     async def _step_over_foreign(self) -> None:
         """Take the stream's new end as ours, if only applications wrote after us.

@@ -15,7 +15,7 @@ from cdc.errors import CdcError, PermissionDenied
 from cdc.jetstream.kept import LIST, Cut, Held, by_size, holders, may_go, why, with_heard
 from cdc.jetstream.room import consumers_of, held_of, us_of
 from cdc.jetstream.stream import Connection, api, message_get
-from cdc.message import HEARTBEAT, OPERATIONS, SCHEMA, SNAPSHOT, subject_for
+from cdc.message import HEARTBEAT, OPERATIONS, PART, SCHEMA, SNAPSHOT, subject_for
 from cdc.settings import Settings
 from cdc.telemetry import Log
 
@@ -133,9 +133,10 @@ class Retention:
     def _between(self) -> Iterator[str]:
         """Yield the messages between lists."""
         prefix, partitions = self._settings.subject_prefix, self._settings.partitions
-        yield from (subject_for(prefix, op) for op in (*OPERATIONS, HEARTBEAT, SCHEMA, SNAPSHOT))
+        rows = (*OPERATIONS, SNAPSHOT, PART)
+        yield from (subject_for(prefix, op) for op in (*rows, HEARTBEAT, SCHEMA))
         if partitions > 1:
-            yield from (f"{subject_for(prefix, op)}.*" for op in (*OPERATIONS, SNAPSHOT))
+            yield from (f"{subject_for(prefix, op)}.*" for op in rows)
 
     async def _first_younger(self, held: Held, cut: Cut, than_us: int) -> int:
         """Return the first message that is younger, up to where anything may go."""

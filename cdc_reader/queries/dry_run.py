@@ -26,6 +26,7 @@ from cdc.settings import Settings
 from cdc.table import Table
 from cdc_reader.catalog.facts import server_facts
 from cdc_reader.catalog.source_check import ServerFacts
+from cdc_reader.messages.large import within
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.queries.tail import FIRST_EVENT, PARTIAL, binlog_files, follow, opened
 from cdc_reader.resume.resume import ServerLog
@@ -97,8 +98,9 @@ async def dry_run(settings: Settings, tables: Sequence[Table]) -> DryRunMessages
     changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes or ()))
     rows = await asyncio.to_thread(_rows, settings, tables, facts, log, assembler)
     messages = [("snapshot", body) for run in assembler.runs for body in run.bodies]
+    most_bytes = settings.max_row_bytes
     return DryRunMessages(
-        messages=changes + messages,
+        messages=[(op, within(op, body, most_bytes)) for op, body in changes + messages],
         changes=len(changes),
         rows=rows,
         log_bytes=log_bytes,

@@ -43,7 +43,8 @@ class ResultSet:
         """The packet that ended the rows early, from its error number on; empty: none did."""
         self._cut = _cutter(columns)
         self._columns = columns
-        self._held = b""
+        self._pieces: list[bytes] = []
+        self._held_bytes = self._needed_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """Take in what was read.
@@ -51,7 +52,12 @@ class ResultSet:
         Raises:
             PositionLostError: the bytes do not follow the protocol.
         """
-        data = self._held + data if self._held else data
+        self._held_bytes += len(data)
+        if self._pieces:
+            self._pieces.append(data)
+            if self._held_bytes < self._needed_bytes:
+                return
+            data = b"".join(self._pieces)
         at = self._cut(data, 0, self.rows)
         while not self.done and (packet := _packet(data, at)) is not None:
             payload, stop = packet
@@ -65,7 +71,20 @@ class ResultSet:
             at = stop
         if self.done and at != len(data):
             raise damaged("more than a result set was sent")
-        self._held = data[at:]
+        rest = data[at:]
+        self._pieces = [rest] if rest else []
+        self._held_bytes, self._needed_bytes = len(rest), _bytes_needed(rest)
+
+
+def _bytes_needed(data: bytes) -> int:
+    """Return how many bytes the payload that begins here takes, as far as they tell."""
+    at = 0
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 3], "little")
+        at += 4 + length
+        if length < PACKET_MAX_BYTES:
+            break
+    return at
 
 
 def _packet(data: bytes, at: int) -> tuple[bytes, int] | None:
@@ -138,8 +157,14 @@ def _generated_cutter(columns: int) -> _Cut:
     return source.compile(f"{columns} columns of a SELECT")
 
 
-def fetch_rows(connection: Connection[Any], sql: str, bound: Sequence[str]) -> list[SelectedRow]:
-    """Return all rows of a SELECT on a connection with `select_codec.CONNECTION` settings.
+def fetch_rows(
+    connection: Connection[Any], sql: str, bound: Sequence[str], *, most_bytes: int = 0
+) -> list[SelectedRow]:
+    """Return the rows of a SELECT on a connection with `select_codec.CONNECTION` settings.
+
+    Args:
+        most_bytes: once this much has come, the rest is left out and the connection is closed;
+            0: all rows.
 
     Raises:
         pymysql.MySQLError: the server refuses the statement, or ends it early.
@@ -151,10 +176,15 @@ def fetch_rows(connection: Connection[Any], sql: str, bound: Sequence[str]) -> l
         # PyMySQL has read the columns' definitions; the rows are still to come.
         result_set = ResultSet(len(cursor.description))
         stream = connection._rfile  # type: ignore[attr-defined]  # not in the stubs
+        came_bytes = 0
         while not result_set.done:
+            if most_bytes and came_bytes >= most_bytes and result_set.rows:
+                connection._force_close()  # type: ignore[attr-defined]  # not in the stubs
+                break
             data = stream.read1(READ_BYTES)
             if not data:
                 raise UnavailableError("MySQL closed the connection in the middle of a SELECT")
+            came_bytes += len(data)
             result_set.feed(data)
         result = cursor._result  # type: ignore[attr-defined]  # not in the stubs
         result.unbuffered_active, result.connection = False, None

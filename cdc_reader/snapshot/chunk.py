@@ -32,6 +32,9 @@ from cdc_reader.snapshot.key_range import chunk_columns, estimate_of, select_of
 _DEFINITION_CHANGED = {1054, 1146, 1412}
 """ER_BAD_FIELD_ERROR, ER_NO_SUCH_TABLE, ER_TABLE_DEF_CHANGED."""
 
+CHUNK_MAX_BYTES = 16 << 20
+"""A chunk ends with the row that reaches it: of large rows, few wait in memory."""
+
 _SELECT_DENIED = {1142, 1143}
 """ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR."""
 
@@ -171,21 +174,26 @@ class ChunkReader:
         is_begun = bool(wanted.after or keys)
         about = 0 if is_begun else about_rows(cursor.connection, table, wanted)
         sql, bound = select_of(table, codec, wanted, limit, keys)
+        most_bytes = CHUNK_MAX_BYTES if table.chunk_key and not keys else 0
         if self._mariadb:
             self._consistent_snapshot(cursor, low)
-            rows, took_s = _timed(cursor, sql, bound)
-            cursor.execute("COMMIT")
+            rows, took_s = _timed(cursor, sql, bound, most_bytes)
+            if cursor.connection.open:
+                cursor.execute("COMMIT")
         elif self._gtid:
             cursor.execute(
                 "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (str(low.gtid_set), VISIBLE_WAIT_S)
             )
             if int(_one(cursor)[0] or 1):
                 raise UnavailableError("MySQL does not show what its binlog has")
-            rows, took_s = _timed(cursor, sql, bound)
+            rows, took_s = _timed(cursor, sql, bound, most_bytes)
         else:
             # Without GTIDs nothing can be waited for; a locking read itself waits for
             # every transaction that is in the binlog and not yet visible.
-            rows, took_s = _timed(cursor, sql + " FOR SHARE", bound)
+            rows, took_s = _timed(cursor, sql + " FOR SHARE", bound, most_bytes)
+        if is_cut := not cursor.connection.open:
+            self._connection = self._connect()
+            cursor = self._connection.cursor()
         # Not the SELECT's own position: what is in the binlog may be published already, on
         # another connection, though no SELECT shows it yet; a row must not go out before it.
         file, offset, executed = log_status(cursor)
@@ -194,7 +202,8 @@ class ChunkReader:
             gtid_set = MySqlGtidSet.parse(not_purged(cursor, executed))
         high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
         chunk = chunk_of(rows, columns, limit, high)
-        return dataclasses.replace(chunk, took_s=took_s, about_rows=about)
+        done = chunk.done and not is_cut
+        return dataclasses.replace(chunk, done=done, took_s=took_s, about_rows=about)
 
     @staticmethod
     def _consistent_snapshot(cursor: pymysql.cursors.Cursor, low: Watermark) -> None:
@@ -240,10 +249,10 @@ def about_rows(connection: Connection, table: Table, wanted: KeyRange) -> int:
 
 
 def _timed(
-    cursor: pymysql.cursors.Cursor, sql: str, bound: Sequence[str]
+    cursor: pymysql.cursors.Cursor, sql: str, bound: Sequence[str], most_bytes: int
 ) -> tuple[list[SelectedRow], float]:
     began_s = time.monotonic()
-    rows = fetch_rows(cursor.connection, sql, bound)
+    rows = fetch_rows(cursor.connection, sql, bound, most_bytes=most_bytes)
     return rows, time.monotonic() - began_s
 
 

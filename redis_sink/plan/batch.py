@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cdc.errors import REFRESH, PositionLostError
-from cdc.message import Refresh, Schema
+from cdc.message import Refresh, Schema, TooLarge
 from redis_sink.plan.applied import Applied
 from redis_sink.plan.counts import Counts
 
@@ -96,3 +96,15 @@ def why_not(hashed: bool | None, body: bytes, max_bytes: int) -> str:
     if len(body) > max_bytes:
         return f"{len(body)} bytes: Redis takes {max_bytes} at most"
     return OWN_KEY
+
+
+def why_too_large(sizes: TooLarge) -> str:
+    """Return why a row that the reader left out is a dead letter.
+
+    >>> why_too_large(TooLarge(size_bytes=70_000_312, limit_bytes=67_108_864))
+    'too large: its message would have 70,000,312 bytes, the limit is 67,108,864; key removed'
+    """
+    return (
+        f"too large: its message would have {sizes.size_bytes:,} bytes, "
+        f"the limit is {sizes.limit_bytes:,}; key removed"
+    )

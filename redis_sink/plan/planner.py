@@ -50,7 +50,7 @@ from cdc.seal import UNSEALED, has_mac
 from cdc.table import Table
 from cdc.table_list import NONE_LISTED, ListMissing, named_by
 from redis_sink.plan.applied import Applied
-from redis_sink.plan.batch import OWN_KEY, Batch, cause_of, why_not
+from redis_sink.plan.batch import OWN_KEY, Batch, cause_of, why_not, why_too_large
 from redis_sink.plan.chain import Chain, Relation
 from redis_sink.plan.counts import BARE, is_half
 from redis_sink.plan.state import (
@@ -193,9 +193,11 @@ class Planner:
                 continue
             if old_key is not None:
                 writes[old_key] = None
-            writes[key] = (value, delivery) if hashed and value is not None else value
-            if not is_half(change.id):
+            if change.too_large is not None:
+                tally.refuse(delivery, why_too_large(change.too_large), change)
+            elif not is_half(change.id):
                 tally.counts.add(change.table, op)
+            writes[key] = (value, delivery) if hashed and value is not None else value
         return tally.batch(chain, deliveries, consumed, now_us)
 
     def _usual(self, chain: Chain, tally: Tally, deliveries: list[Delivery], at: int) -> int:
@@ -243,7 +245,9 @@ class Planner:
             tally.refuse(delivery, why_not(False, delivery[2], MAX_VALUE_BYTES), change)
         else:
             tally.states.take(self._shaped[change.table], change, delivery)
-            if not is_half(change.id):
+            if change.too_large is not None:
+                tally.refuse(delivery, why_too_large(change.too_large), change)
+            elif not is_half(change.id):
                 tally.counts.add(change.table, change.op)
 
     def _why_no_row(self, row: Change | SnapshotRow, table: str) -> str:
@@ -318,6 +322,9 @@ class Planner:
             break
         for row in rows:
             value = row.value
+            if row.too_large is not None:
+                why = why_too_large(row.too_large)
+                tally.refuse(delivery, why, key=row.key, table=snapshot.table)
             if shaped is not None:
                 tally.states.take(shaped, row, delivery)
             else:
@@ -325,7 +332,8 @@ class Planner:
                     (value, delivery) if hashed and value is not None else value
                 )
         tally.more_rows += len(rows) - (not refused)
-        tally.counts.add(snapshot.table, SNAPSHOT, len(rows))
+        whole = sum(row.too_large is None for row in rows)
+        tally.counts.add(snapshot.table, SNAPSHOT, whole)
 
     def _refused(self, snapshot: Snapshot) -> dict[SnapshotRow, str]:
         """Return the rows that can never be applied, each with why."""

@@ -50,6 +50,8 @@ from redis_sink.plan.full import (
 from redis_sink.store.verdict import lacking, refusal, refused_transaction
 
 _READ_BYTES = 1 << 16
+SLOWEST_BYTES_PER_S = 1_000_000
+"""A large row has so much more time to arrive."""
 REPLY_MAX_BYTES = 1 << 30
 """Redis sends no string above 512 MiB (proto-max-bulk-len); anything longer is not a reply."""
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # stub: a tuple of one
@@ -264,14 +266,17 @@ class Writer:
         """Send commands in one piece and return one reply each; errors are replies too."""
         if self._connection is None:
             raise UnavailableError(f"the connection to Redis at {self.address} is closed")
+        data = b"".join(map(_pack, commands))
+        timeout_s = REPLY_TIMEOUT_S + len(data) / SLOWEST_BYTES_PER_S
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
-                self._writer.write(b"".join(map(_pack, commands)))
+            async with asyncio.timeout(timeout_s):
+                self._writer.write(data)
+                del data
                 return await self._receive(len(commands))
         except TimeoutError:
             self.close()
             raise UnavailableError(
-                f"Redis at {self.address} does not answer within {REPLY_TIMEOUT_S:.0f} s"
+                f"Redis at {self.address} does not answer within {timeout_s:.0f} s"
             ) from None
         except (OSError, EOFError, hiredis.ProtocolError):
             self.close()

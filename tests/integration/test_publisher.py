@@ -14,19 +14,22 @@ import pytest
 from nats.aio.msg import Msg
 
 from cdc.demo.servers import Nats
-from cdc.errors import FencedError, PositionLostError, UnavailableError
+from cdc.errors import FencedError, UnavailableError
 from cdc.jetstream import stream
 from cdc.jetstream.connection import Connection
+from cdc.jetstream.consumer import Consumer
 from cdc.jetstream.own_messages import OwnMessages
-from cdc.message import Change, Heartbeat, encode
+from cdc.message import Change, Heartbeat, Snapshot, decode_change, decode_snapshot, encode
 from cdc.seal import UNSEALED, Seal
 from cdc.settings import Settings
 from cdc.telemetry import Log, as_json
 from cdc.url import parse_url
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.flush import fast_block, sequence_fence
+from cdc_reader.messages.large import parts_of
 from cdc_reader.publish.publisher import Publisher
 from cdc_reader.resume.stream_end import end_running_batch, read_tail
+from redis_sink.plan.joiner import Joiner
 from tests.conftest import NewNats
 from tests.support.truth import assert_exactly_once, messages
 
@@ -79,6 +82,7 @@ def behind(
     *,
     fast: bool = True,
     per_flush: int = 1000,
+    max_row_bytes: int = 64 << 20,
 ) -> Publisher:
     """Return a publisher that expects this message to be the stream's last."""
     return Publisher(
@@ -91,6 +95,7 @@ def behind(
         fast_ingest=fast,
         flush_max_messages=per_flush,
         flush_max_bytes=1 << 20,
+        max_row_bytes=max_row_bytes,
         log=LOG,
     )
 
@@ -350,28 +355,142 @@ def test_a_connection_lost_before_the_claim_is_told_as_such(new_nats: NewNats) -
     asyncio.run(scenario())
 
 
-SNAPSHOT_END = b'],"op":"snapshot","table":"d.t","id":"1.1.1.0","prev":"","ts":1,"v":1}'
+SNAPSHOT_END = b'],"op":"snapshot","table":"d.t","id":"1.1.1.0.1","prev":"1.1.1.0","ts":1,"v":1}'
 
 
-def test_a_message_larger_than_nats_carries_stops_with_its_key(new_nats: NewNats) -> None:
-    """Nothing is sent that would make the server close the connection."""
+async def whole(nc: Connection, seal: Seal) -> list[Change | Snapshot]:
+    """Return the rows of the stream as the sink sees them, those in parts put together."""
+    consumer = Consumer(nc, "MYSQL", max_messages=1000)
+    await consumer.open(1)
+    joiner, out = Joiner("mysql", seal), list[Change | Snapshot]()
+    last = (await stream.stream_state(nc, "MYSQL")).last_seq
+    seq = 0
+    while seq < last:
+        for some in joiner.take(deliveries := await consumer.read(1.0)):
+            for _, subject, body in some:
+                if subject == b"mysql.snapshot":
+                    out.append(decode_snapshot(body))
+                elif subject == b"mysql.update":
+                    out.append(decode_change(body))
+        seq = deliveries[-1][0] if deliveries else seq
+    await consumer.close()
+    return out
+
+
+def subjects(server: Nats) -> list[str]:
+    """Return the last part of each message's subject, in order."""
+    return [subject.rpartition(".")[2] for subject, _ in messages(server.url)]
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast_ingest", "single_publishes"])
+def test_a_message_larger_than_nats_carries_goes_in_parts(new_nats: NewNats, fast: bool) -> None:
+    """As many as its size needs, each small enough; what is beside it stays as it is."""
     server = new_nats({"max_payload": 4096})
 
     async def scenario() -> None:
-        async with attempt(server) as a:
-            with pytest.raises(PositionLostError) as error:
-                await a.publisher.send([Run("update", "d.t", [change(1, size=5000)])])
-            assert "'t:1' of d.t has 5,1" in error.value.seen
-            assert "max_payload" in error.value.fix
-            rows = [b'{"key":"t:%d","value":"%b"}' % (n, b"x" * n) for n in (7, 5000, 9)]
-            read = Run("snapshot", "d.t", [b'{"rows":[' + b",".join(rows) + SNAPSHOT_END])
-            with pytest.raises(PositionLostError, match=r"'t:5000' of d\.t has 5,"):
-                await a.publisher.send([read])
-            await a.publisher.send([Run("update", "d.t", [change(1, size=3000)])])
+        async with attempt(server, fast=fast) as a:
+            large = change(2, size=9000)
+            await a.publisher.send([Run("update", "d.t", [change(1), large, change(3, size=3000)])])
+            rows = b'{"key":"t:5000","value":"%b"}' % (b"x" * 5000)
+            read = b'{"rows":[' + rows + SNAPSHOT_END.replace(b"1.1.1.0", b"1.1.3.0")
+            await a.publisher.send([Run("snapshot", "d.t", [read])])
             await a.publisher.settle()
+            seal = (await stream.stream_state(a.nc, "MYSQL")).seal
+            got = await whole(a.nc, seal)
+            assert [decode_change(large), decode_snapshot(read)] == [got[1], got[3]]
+            assert len(got) == 4
 
     asyncio.run(scenario())
-    assert assert_exactly_once(server.url) == 1
+    expected = ["heartbeat", "update", *["part"] * 4, "update", *["part"] * 3]
+    assert expected == subjects(server)
+    assert assert_exactly_once(server.url) == 4
+
+
+def test_a_row_whose_reader_was_killed_between_two_parts_is_published_again(
+    new_nats: NewNats,
+) -> None:
+    """The stream's end is the message before it; NATS may carry less by then, or more."""
+    server = new_nats({"max_payload": 4096})
+    large = change(2, size=20_000)
+
+    async def begin(parts: int) -> None:
+        async with attempt(server) as a:
+            if not a.last:
+                await a.publisher.send(run_of(1, 1))
+                await a.publisher.settle()
+            assert a.last in (0, 1)
+            seal = (await stream.stream_state(a.nc, "MYSQL")).seal
+            some = list(parts_of(large, seal, a.nc.max_payload - 512))[:parts]
+            await a.publisher._put([(b"mysql.part", body) for body in some])
+            await a.publisher.settle()
+
+    async def finish() -> None:
+        async with attempt(server) as a:
+            assert a.last == 1
+            await a.publisher.send([Run("update", "d.t", [large, change(3)])])
+            await a.publisher.settle()
+            seal = (await stream.stream_state(a.nc, "MYSQL")).seal
+            assert await whole(a.nc, seal) == [*map(decode_change, (change(1), large, change(3)))]
+
+    asyncio.run(begin(3))
+    asyncio.run(begin(5))
+    for max_payload in (2048, 16_384):
+        server.stop()
+        server.options = {"max_payload": max_payload}
+        server.start()
+        if max_payload == 2048:
+            asyncio.run(begin(9))
+    asyncio.run(finish())
+    assert assert_exactly_once(server.url) == 3
+
+
+def test_a_reader_that_was_taken_over_between_two_parts_sends_no_more(new_nats: NewNats) -> None:
+    """The other publishes the row again, and it is there once."""
+    server = new_nats({"max_payload": 4096})
+    large = change(2, size=20_000)
+
+    async def scenario() -> None:
+        async with attempt(server) as first:
+            await first.publisher.send(run_of(1, 1))
+            await first.publisher.settle()
+            seal = (await stream.stream_state(first.nc, "MYSQL")).seal
+            parts = list(parts_of(large, seal, first.nc.max_payload - 512))
+            await first.publisher._put([(b"mysql.part", body) for body in parts[:3]])
+            await first.publisher.settle()
+            async with attempt(server) as second:
+                assert second.last == 1
+                await first.publisher._put([(b"mysql.part", body) for body in parts[3:]])
+                with pytest.raises(FencedError):
+                    await first.publisher.settle()
+                await second.publisher.send([Run("update", "d.t", [large])])
+                await second.publisher.settle()
+                got = await whole(second.nc, seal)
+                assert got == [decode_change(change(1)), decode_change(large)]
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 2
+
+
+def test_a_row_that_the_stream_has_no_room_for_is_left_out(new_nats: NewNats) -> None:
+    """It would fill the stream, of which nothing can be removed before the row is whole."""
+    server = new_nats()
+
+    async def scenario() -> None:
+        async with attempt(server) as a:
+            a.publisher.room_bytes = 4 << 20
+            bodies = [change(1, size=1 << 20), change(2, size=3 << 20), change(3)]
+            await a.publisher.send([Run("update", "d.t", bodies)])
+            await a.publisher.settle()
+            seal = (await stream.stream_state(a.nc, "MYSQL")).seal
+            first, left_out, last = await whole(a.nc, seal)
+            assert isinstance(left_out, Change)
+            assert left_out.too_large is not None
+            assert (left_out.key, left_out.value) == ("t:2", None)
+            assert left_out.too_large.limit_bytes == 2 << 20
+            assert [first, last] == [decode_change(bodies[0]), decode_change(bodies[2])]
+
+    asyncio.run(scenario())
+    assert assert_exactly_once(server.url) == 3
 
 
 def test_a_full_stream_is_waited_for(new_nats: NewNats) -> None:

@@ -30,6 +30,10 @@ REFRESH = (
     b'{"op":"refresh","number":9007199254740991,"tables":["shop.users"],"gap":%b,'
     b'"boundary":%b,"v":1}'
 )
+PART = (
+    b'{"op":"part","of":"update",%b"prev":"","part":1,"parts":2,"whole":"AAAAAAAAAAAA",'
+    b'"slice":"eyJr","v":1'
+)
 GUESSED = b',"mac":"AAAAAAAAAAAA"}'
 
 
@@ -52,6 +56,8 @@ def forged(server: bytes) -> list[tuple[str, bytes]]:
         ("snapshot", rows + REST + b"}"),
         ("snapshot", rows + REST + GUESSED),
         ("schema", b'{"op":"schema","statement":"DROP",' + place + REST + b"}"),
+        ("part", PART % place + b"}"),
+        ("part", PART % place + GUESSED),
         ("tables", b'{"op":"tables","number":1,"part":1,"parts":1,"snapshot":{},"v":1}'),
         ("heartbeat", beat),
         ("heartbeat", beat.replace(b'"snapshot"', b'"listed":{"number":1,"seq":1},"snapshot"')),

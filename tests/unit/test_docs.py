@@ -86,6 +86,7 @@ def test_every_example_of_a_message_decodes(path: str, line: str) -> None:
         message.SNAPSHOT: message.decode_snapshot,
         message.REFRESH: message.decode_refresh,
         message.TABLES: message.decode_tables,
+        message.PART: message.decode_part,
         None: message.decode_bare,
     }.get(json.loads(line).get("op"), message.decode_change)
 
@@ -105,7 +106,9 @@ def test_every_field_of_a_message_is_explained() -> None:
     """docs/message.md has each field of the contract in code marks."""
     kinds: tuple[type[msgspec.Struct], ...] = (
         message.Change,
+        message.TooLarge,
         message.Snapshot,
+        message.RowPart,
         message.Schema,
         message.Heartbeat,
         message.Refresh,
@@ -139,6 +142,8 @@ class _Recorder:
         ("update", {"users:42": '{"id":42,"name":"Ada","balance":"17.50"}'}),
         ("update_key_changed", {"users:43": '{"id":43}'}),
         ("delete", {}),
+        ("update_too_large", {}),
+        ("part", {"users:42": "old"}),
         ("heartbeat", {"users:42": "old"}),
         ("schema", {"users:42": "old"}),
     ],

@@ -1,5 +1,6 @@
 """The wire contract: golden files, round trips, ids."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from cdc.message import (
     ListedAt,
     Member,
     Refresh,
+    RowPart,
     Schema,
     Snapshot,
     SnapshotRow,
     TableProgress,
     Tables,
+    TooLarge,
     parse_id,
 )
 from cdc.seal import Seal
@@ -73,6 +76,25 @@ MESSAGES: dict[str, Any] = {
         old_field="1",
         gtid=GTID,
         **PLACE,
+    ),
+    "update_too_large": Change(
+        key="users:42",
+        op="update",
+        table="shop.users",
+        too_large=TooLarge(size_bytes=70_000_312, limit_bytes=67_108_864),
+        gtid=GTID,
+        **PLACE,
+    ),
+    "part": RowPart(
+        of="update",
+        table="shop.users",
+        gtid=GTID,
+        id=PLACE["id"],
+        prev=PLACE["prev"],
+        part=1,
+        parts=2,
+        whole="UUmYRWd2B3bN",
+        slice=base64.b64encode(b'{"key":"users:42","value":"{\\"id\\":42').decode(),
     ),
     "insert_plain_value": Change(
         key="user:123", value="John Doe", op="insert", table="shop.your_table", **PLACE

@@ -63,6 +63,7 @@ def test_one_partition_has_the_plain_subjects() -> None:
         "mysql.update",
         "mysql.delete",
         "mysql.snapshot",
+        "mysql.part",
     ]
     assert filters("mysql", 0, 1) == ()
 

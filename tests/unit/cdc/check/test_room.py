@@ -8,7 +8,7 @@ import pytest
 
 from cdc.check.estimate import TableSize
 from cdc.check.finding import Report
-from cdc.check.room import check_room, max_payload
+from cdc.check.room import check_room, large_row
 from cdc.settings import Settings
 
 SIZE = TableSize(rows=1000, is_exact=True, size_bytes=100_000, value_bytes=100, largest_bytes=1000)
@@ -42,26 +42,20 @@ def test_without_a_snapshot_a_stream_needs_room_for_changes_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "limit", "stops"),
+    ("largest", "limit", "words"),
     [
         (0, 1000, []),
         (500, 1000, []),
-        (501, 1000, [False]),
-        (1000, 1000, [False]),
-        (1001, 1000, [True]),
+        (501, 1000, ["more where it is escaped"]),
+        (1000, 1000, ["more where it is escaped"]),
+        (1001, 1000, ["max_row_bytes is"]),
     ],
 )
-def test_the_largest_row_is_compared_with_max_payload(
-    largest: int, limit: int, stops: list[bool]
+def test_the_largest_row_is_compared_with_what_is_carried(
+    largest: int, limit: int, words: list[str]
 ) -> None:
-    """Above it the reader would stop; above half of it escaped signs may make it so."""
-    assert [finding.stops for finding in max_payload("shop.users", largest, limit)] == stops
+    """Above it the row becomes a dead letter; above half of it escaped signs may make it so."""
+    found = list(large_row("shop.users", largest, limit))
 
-
-def test_the_wanted_payload_holds_the_row_twice() -> None:
-    """A power of two, and never more than NATS takes."""
-    (small,) = max_payload("t", 1_200_000, 1 << 20)
-    (large,) = max_payload("t", 900_000_000, 1 << 20)
-
-    assert small.fix.file == ("nats-server.conf", f"max_payload: {4 << 20}")
-    assert large.fix.file == ("nats-server.conf", f"max_payload: {64 << 20}")
+    assert len(words) == len(found)
+    assert all(word in one.seen and not one.stops for word, one in zip(words, found, strict=True))

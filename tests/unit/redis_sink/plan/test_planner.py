@@ -24,6 +24,7 @@ from cdc.message import (
     Schema,
     Snapshot,
     SnapshotRow,
+    TooLarge,
     encode,
 )
 from cdc.partition import partition_of
@@ -860,3 +861,48 @@ def test_neither_a_parent_s_hash_nor_an_index_stands_below_the_prefix_of_cdc(own
 
     assert batch.commands == []
     assert [OWN_KEY] * 4 == [letter.reason for letter in batch.dead]
+
+
+SIZES = TooLarge(size_bytes=3_000_235, limit_bytes=2_000_000)
+WHY = "too large: its message would have 3,000,235 bytes, the limit is 2,000,000; key removed"
+
+
+@pytest.mark.parametrize("table", ["shop.users", "shop.carts"])
+def test_a_row_that_is_too_large_is_a_dead_letter_and_has_no_key(table: str) -> None:
+    """Its old key goes too; the row after it is applied, and a smaller version of it as usual."""
+    stream = Stream()
+    stream.change("t:1", '{"id":1}', table=table)
+    left_out = Change(
+        key="t:1", op="update", table=table, old_key="t:0", too_large=SIZES, gtid="u:9",
+        id="1.2.900.0", prev=stream.last, ts=9,
+    )  # fmt: skip
+    stream.raw("mysql.update", encode(left_out))
+    stream.last, stream.offset = left_out.id, 900
+    stream.change("t:2", '{"id":2}', table=table)
+
+    batch = a_planner().plan(START, stream.deliveries, now_us=1)
+
+    (letter,) = batch.dead
+    assert (letter.key, letter.table, letter.reason, letter.seq) == ("t:1", table, WHY, 2)
+    assert {"t:0", "t:1"} <= {key for c in batch.commands if c[0] == "UNLINK" for key in c[1:]}
+    assert not any("t:1" in c for c in batch.commands if c[0] != "UNLINK")
+    assert batch.counts == {f"{table}:update": 2}
+    assert (batch.changes, batch.applied.seq, batch.applied.id) == (2, 3, stream.last)
+
+    stream.change("t:1", '{"id":1}', table=table)
+    again = a_planner().plan(batch.applied, stream.deliveries[3:], now_us=1)
+    assert again.dead == []
+    assert any("t:1" in c for c in again.commands if c[0] in ("MSET", "HSET"))
+
+
+def test_a_row_of_a_snapshot_that_is_too_large_is_a_dead_letter() -> None:
+    """What is in Redis from an earlier read goes."""
+    row = SnapshotRow(key="t:1", too_large=SIZES)
+    rows = Snapshot(rows=(row,), table="shop.users", id="1.2.900.0.7", prev="", ts=9)
+
+    batch = a_planner().plan(START, [(1, b"mysql.snapshot", encode(rows))], now_us=1)
+
+    (letter,) = batch.dead
+    assert (letter.key, letter.table, letter.reason) == ("t:1", "shop.users", WHY)
+    assert batch.commands == [("UNLINK", "t:1")]
+    assert (batch.changes, sum(batch.counts.values())) == (0, 0)
