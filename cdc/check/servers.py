@@ -69,13 +69,13 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
     return (*report.tables, *(_by_name(settings, name) for name in aside))
 
 
-async def captured_tables(settings: Settings) -> tuple[Table, ...]:
-    """Return the captured tables for a command other than `cdc run`, which logs the warnings.
+async def captured_tables(settings: Settings, role: str = "reader") -> tuple[Table, ...]:
+    """Return the captured tables as `check` does, without a log line.
 
     Raises:
         CdcError: as `check`.
     """
-    return (await _passed(settings, "reader"))[0].tables
+    return (await _passed(settings, role))[0].tables
 
 
 async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]]:

@@ -55,10 +55,11 @@ def _run(
     from cdc.process import role as roles
     from cdc.process import supervisor
     from cdc.process.new_tables import NewTables
+    from cdc.process.reload import Reload
 
     if as_json and not dry_run:
         raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
-    # Once: a settings file that is being edited must not count at a restart for a new table.
+    # Not again for a new table: a settings file that is being edited counts at SIGHUP alone.
     known = settled(config, debug, role, flags)
     if dry_run:
         from cdc.commands.start.dry_run import run
@@ -66,18 +67,21 @@ def _run(
         settings, _ = known
         raise click.exceptions.Exit(run(settings, role, as_json=as_json))
     is_again = False
+    reload = Reload(partial(settled, config, debug, role, flags), role)
     while True:
         prepared_run = prepared(config, debug, role, flags, joins=False, known=known)
         with prepared_run as (settings, log, companions):
             new = NewTables(settings, role, log, is_restart=is_again)
             tables = new.captured(partial(servers.check, settings, role, log))
             jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
+            beside = [*new.beside(), *reload.beside(known[0], log)]
             if len(jobs) > 1:
-                beside = [*companions, *new.beside()]
-                code = supervisor.supervise(jobs, tables, log, beside)
+                code = supervisor.supervise(jobs, tables, log, [*companions, *beside])
             else:
-                code = roles.run_here(jobs[0], tables, log, new.beside())
-        is_again = new.found
+                code = roles.run_here(jobs[0], tables, log, beside)
+        known = reload.accepted or known
+        is_again = new.found or reload.accepted is not None
         if not is_again:
             raise click.exceptions.Exit(code)
         new.release()
+        reload.hold()

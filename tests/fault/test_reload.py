@@ -1,0 +1,87 @@
+"""SIGHUP takes the settings again: new tables and templates, without an end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench import MARKS, TABLE, Bench
+from tests.support.ordeal import ordeal
+from tests.support.pipeline import Process, wait_for
+from tests.support.tally import seeded
+
+
+class Configured:
+    """A pipeline whose tables are in a settings file."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        """Make a table beside, which is not captured yet."""
+        self.bench, self.path = bench, folder / "cdc.toml"
+        bench.execute(
+            "CREATE TABLE orders (id INT PRIMARY KEY, total INT)",
+            "INSERT INTO orders VALUES (1, 10), (2, 20)",
+        )
+        self.write(TABLE, MARKS)
+        del bench.pipeline.environment["CDC_TABLES"]
+        bench.pipeline.environment["CDC_CONFIG"] = str(self.path)
+
+    def write(self, *tables: str, more: str = "") -> None:
+        """Write the settings file."""
+        sections = [f'[tables."{table}"]' for table in tables]
+        self.path.write_text("\n".join([*sections, more]))
+
+    def reload(self, *processes: Process) -> None:
+        """Send SIGHUP."""
+        for process in processes:
+            process.process.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture
+def configured(bench: Bench, tmp_path: Path) -> Iterator[Configured]:
+    """On MySQL; whoever runs the tests may ignore SIGHUP, which would be inherited."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield Configured(bench, tmp_path)
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("roles", [(), ("sink", "reader")], ids=["one process", "two"])
+def test_a_new_table_and_a_template_are_taken_while_others_flow(
+    configured: Configured, roles: tuple[str, ...]
+) -> None:
+    """The rows of the new table are read; those of the others are neither lost nor repeated."""
+    bench, chance = configured.bench, seeded()
+    with bench.pipeline as pipeline:
+        processes = [pipeline.process("--role", one, name=one).start() for one in roles]
+        processes = processes or [pipeline.run()]
+        bench.wait_for_progress()
+        with ordeal(bench, chance, *processes, pause_s=0.02):
+            model = 'key = "order:{id}"\nvalue = "total"'
+            configured.write(TABLE, MARKS, "shop.orders", more=model)
+            configured.reload(*processes)
+            wait_for("the new rows", lambda: bench.client.get("order:2") == b"20")
+            bench.passes("another table")
+        assert all("settings reloaded: restarting" in one.text() for one in processes)
+
+
+def test_settings_that_a_start_would_refuse_change_nothing(configured: Configured) -> None:
+    """A mistake in the file, a table that does not exist, and a file that is as before."""
+    bench = configured.bench
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        configured.write(TABLE, MARKS, "shop.never")
+        configured.reload(process)
+        wait_for("the refusal", lambda: process.text().count("settings not reloaded") == 1)
+        configured.write(TABLE, MARKS, more="key = order:{id}")
+        configured.reload(process)
+        wait_for("the other", lambda: process.text().count("settings not reloaded") == 2)
+        configured.write(TABLE, MARKS)
+        configured.reload(process)
+        wait_for("the same", lambda: "settings unchanged" in process.text())
+        bench.passes("a change")
+        assert "shop.never" in process.text()
+        assert "restarting" not in process.text()
+        assert process.stop() == 0
