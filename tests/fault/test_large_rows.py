@@ -104,3 +104,24 @@ def begun_again(stored: list[tuple[str, dict[str, object]]]) -> int:
     """Return how many rows have their first part in the stream more than once."""
     first = [body["id"] for _, body in stored if body.get("op") == "part" and body["part"] == 1]
     return len(first) - len(set(map(str, first)))
+
+
+def test_large_rows_pass_a_stream_that_holds_few_of_them(place: Place) -> None:
+    """The reader waits for room, also between two parts; a row that never fits is left out."""
+    pipeline = place.pipeline("stream_max_bytes = 20000000\n{t}\n")
+    reader = pipeline.process("--role", "reader", name="reader").start()
+    sink = pipeline.process("--role", "sink", name="sink").start()
+    wait_for("the rows", lambda: is_equal(place), 30)
+    sink.freeze()
+    for n in range(5):
+        place.execute(f"UPDATE t SET n = n + 1, body = REPEAT('{n}', 6000000) WHERE id = {n}")
+    wait_for("a full stream", lambda: "the stream is full" in reader.text(), 30)
+    sink.thaw()
+    wait_for("all rows", lambda: is_equal(place), 60)
+    place.execute(
+        "UPDATE t SET body = REPEAT('y', 12000000) WHERE id = 1", "UPDATE t SET n = 9 WHERE id = 2"
+    )
+    wait_for("the row after it", lambda: '"n":9' in str(place.client.getrange("t:2", 0, 40)), 30)
+    assert place.client.exists("t:1") == 0
+    assert "the limit is 10,000,000; key removed" in place.cdc(pipeline, "dead", "list")
+    assert [reader.stop(), sink.stop()] == [0, 0], pipeline.logs()
