@@ -84,7 +84,8 @@ async def _is_being_read(servers: Servers, table: Table) -> bool:
     progress = (await servers.window.boundary()).snapshot.get(table.qualified)
     positions = await asyncio.to_thread(servers.positions)
     is_refreshing = any(table.qualified in applied.refreshing for applied in positions)
-    return is_refreshing or bool(progress and not progress.done)
+    is_open = progress and (not progress.done or progress.refresh_due is True)
+    return is_refreshing or bool(is_open)
 
 
 async def _repair(
