@@ -57,6 +57,8 @@ class Chunk:
     """How long the SELECT took, its rows included."""
     about_rows: int = 0
     """How many rows the server thinks the whole or the range has; 0: not its first chunk."""
+    is_cut: bool = False
+    """It has fewer rows than asked for, because these are large."""
 
 
 class ChunkReader:
@@ -174,7 +176,8 @@ class ChunkReader:
         is_begun = bool(wanted.after or keys)
         about = 0 if is_begun else about_rows(cursor.connection, table, wanted)
         sql, bound = select_of(table, codec, wanted, limit, keys)
-        most_bytes = CHUNK_MAX_BYTES if table.chunk_key and not keys else 0
+        is_one = len(keys) == 1 and keys[0].first == keys[0].last
+        most_bytes = CHUNK_MAX_BYTES if table.chunk_key and not is_one else 0
         if self._mariadb:
             self._consistent_snapshot(cursor, low)
             rows, took_s = _timed(cursor, sql, bound, most_bytes)
@@ -203,7 +206,7 @@ class ChunkReader:
         high = Watermark(gtid_set=gtid_set, place=(file_number(file), offset))
         chunk = chunk_of(rows, columns, limit, high)
         done = chunk.done and not is_cut
-        return dataclasses.replace(chunk, done=done, took_s=took_s, about_rows=about)
+        return dataclasses.replace(chunk, done=done, took_s=took_s, about_rows=about, is_cut=is_cut)
 
     @staticmethod
     def _consistent_snapshot(cursor: pymysql.cursors.Cursor, low: Watermark) -> None:

@@ -173,6 +173,21 @@ def test_large_rows_of_a_hash_and_their_entries_in_indexes(on_mysql: Place) -> N
     assert process.stop() == 0, process.text()
 
 
+def test_large_rows_that_the_binlog_has_in_part_are_read_a_few_at_a_time(on_mysql: Place) -> None:
+    """Their keys are read again in smaller pieces, until one read holds little."""
+    place = on_mysql
+    place.execute("INSERT INTO t VALUES " + ", ".join(filled(n, 2 * MB) for n in range(30)))
+    process = started(place.pipeline("{t}\n"))
+    wait_for("the rows", lambda: is_equal(place), 60)
+    place.execute("SET SESSION binlog_row_image = 'NOBLOB'", "UPDATE t SET n = n + 1")
+    wait_for("the changes", lambda: is_equal(place), 60)
+    peaks = process.peak_bytes()
+    assert process.stop() == 0, process.text()
+
+    print({pid: peak >> 20 for pid, peak in peaks.items()})
+    assert max(peaks.values()) < 180_000_000
+
+
 @pytest.mark.timeout(180)
 def test_a_row_of_64_mb_takes_a_bounded_memory(on_mysql: Place) -> None:
     """Read and updated, beside small rows: each role holds such a row a few times over."""
