@@ -16,6 +16,7 @@ from cdc.demo.servers import MySQL, Nats, Redis
 from tests.support.depth import by_depth
 from tests.support.pipeline import Process, wait_for
 from tests.support.place import Place
+from tests.support.tally import seeded
 from tests.support.truth import assert_exactly_once, messages
 
 LARGE_BYTES = 8_000_000
@@ -125,3 +126,36 @@ def test_large_rows_pass_a_stream_that_holds_few_of_them(place: Place) -> None:
     assert place.client.exists("t:1") == 0
     assert "the limit is 10,000,000; key removed" in place.cdc(pipeline, "dead", "list")
     assert [reader.stop(), sink.stop()] == [0, 0], pipeline.logs()
+
+
+def test_copies_of_parts_change_nothing(place: Place) -> None:
+    """A login that reads the stream publishes its parts again, in another order, all the time."""
+    pipeline = place.pipeline("{t}\n")
+    stream = pipeline.environment["CDC_STREAM"]
+    process = pipeline.run()
+    wait_for("the rows", lambda: is_equal(place), 30)
+    chance = seeded()
+
+    async def copy() -> int:
+        client = await nats.connect(place.nats.url)
+        jetstream = client.jetstream()
+        parts: list[bytes] = []
+        for n in range(4):
+            change = f"UPDATE t SET n = n + 1, body = REPEAT('{n}', 4000000) WHERE id = {n}"
+            changing = asyncio.get_running_loop().run_in_executor(None, place.execute, change)
+            while not changing.done() or not parts:
+                for body in chance.sample(parts, min(3, len(parts))):
+                    await jetstream.publish(f"{stream}.part", body)
+                last = (await jetstream.stream_info(stream)).state.last_seq
+                stored = await jetstream.get_msg(stream, last)
+                if stored.subject == f"{stream}.part" and stored.data:
+                    parts.append(stored.data)
+        await client.close()
+        return len(parts)
+
+    assert asyncio.run(copy()) > 0
+    wait_for("all rows", lambda: is_equal(place), 60)
+    place.execute("UPDATE t SET n = n + 1")
+    wait_for("a change after them", lambda: is_equal(place), 30)
+    assert process.stop() == 0, process.text()
+    assert "no dead letters" in place.cdc(pipeline, "dead", "list")
