@@ -245,6 +245,22 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
         return TableProgress(refresh=number, partial=partial)
 
 
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An XA transaction that is prepared at the boundary, and where its rows are."""
+
+    xid: str
+    """As XA COMMIT takes it: ``X'61',X'',1``."""
+    file: str = ""
+    """Where its events begin, beside `offset`; empty: they cannot be read there again."""
+    offset: int = 0
+    gtid: str | msgspec.UnsetType = msgspec.UNSET
+    """Of its PREPARE; absent without GTIDs."""
+    tables: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """``schema.table`` of all that it changes; absent: not known."""
+    since: int = 0
+    """When it was prepared, microseconds since 1970."""
+
+
 class ListedAt(msgspec.Struct, frozen=True, kw_only=True):
     """A list of all tables: ``{"number":1795414891568123,"seq":8123}``."""
 
@@ -298,6 +314,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     message; left out: not known."""
     paused: str | msgspec.UnsetType = msgspec.UNSET
     """Why no rows of a snapshot are read now; absent: they are, or there are none to read."""
+    prepared: tuple[Prepared, ...] | msgspec.UnsetType = msgspec.UNSET
+    """XA transactions without an outcome at the boundary; absent: none."""
     ts: int
     v: int = CONTRACT_VERSION
 

@@ -25,6 +25,7 @@ from cdc.table_list import Naming
 from cdc.telemetry import Log, Meter
 from cdc_reader.binlog.source import SILENCE_S, Source
 from cdc_reader.current_tables import CurrentTables
+from cdc_reader.dump import Dump
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.beat import Beat
@@ -68,7 +69,7 @@ class Attached:
     captured: CurrentTables
     aside: tuple[str, ...] = ()
     """Tables that are set aside."""
-    source: Source
+    dump: Dump
     assembler: Assembler
     snapshot: Snapshot
     publisher: Publisher
@@ -91,8 +92,7 @@ class Attached:
         """
         assembler = self.assembler
         try:
-            for event in self.source.packets.feed(data, assembler.take_usual, assembler.needs):
-                assembler.take(event)
+            self.dump.take(data)
         except (PositionLostError, SchemaChanged) as refused:
             return refused
         back = None
@@ -177,6 +177,7 @@ class Attached:
             # Of a transaction that is open, a part may be missing still.
             upto=max(self.quiet_us, self.assembler.event_us - self.assembler.in_transaction),
             paused=self.snapshot.paused or msgspec.UNSET,
+            prepared=self.assembler.xa.prepared.listed(),
             ts=time.time_ns() // 1000,
         )
         self.beat.sent(
@@ -208,6 +209,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         settings.nats, name="cdc-reader", inbox_prefix="_INBOX_reader", log=log
     )
     source: Source | None = None
+    dump: Dump | None = None
     chunks: ChunkReader | None = None
     retention: Retention | None = None
     try:
@@ -257,10 +259,11 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             mariadb=server.mariadb,
             server_id=settings.server_id,
         )
+        dump = Dump(source, assembler, settings.mysql, mariadb=server.mariadb)
         attached = Attached(
             captured=captured,
             aside=tuple(aside),
-            source=source,
+            dump=dump,
             assembler=assembler,
             snapshot=snapshot,
             publisher=publisher,
@@ -285,7 +288,9 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         log.info("streaming", position=str(resume.position), after=resume.last or None)
         yield attached
     finally:
-        if source is not None:
+        if dump is not None:
+            dump.close()
+        elif source is not None:
             source.close()
         if chunks is not None:
             chunks.close()
@@ -399,6 +404,7 @@ def _snapshot(
         chunks,
         mariadb=server.mariadb,
         unread=unread,
+        has_xa=server.has_xa,
         pace=Pace(
             max_rows=settings.snapshot_chunk_rows,
             target_s=settings.snapshot_chunk_ms / 1000,

@@ -75,7 +75,7 @@ async def run(
 async def _stream_changes(a: Attached, stop: asyncio.Event, meter: Meter) -> None:
     while not stop.is_set():
         # 1. Read what came.
-        data = await a.source.read(a.read_timeout_s())
+        data = await a.dump.read(a.read_timeout_s())
         a.watch_silence(bool(data))
         # 2. Turn it into messages, in binlog order; what cannot be carried ends it here.
         refused = a.take(data)

@@ -84,8 +84,7 @@ async def _is_being_read(servers: Servers, table: Table) -> bool:
     progress = (await servers.window.boundary()).snapshot.get(table.qualified)
     positions = await asyncio.to_thread(servers.positions)
     is_refreshing = any(table.qualified in applied.refreshing for applied in positions)
-    is_open = progress and (not progress.done or progress.refresh_due is True)
-    return is_refreshing or bool(is_open)
+    return is_refreshing or bool(progress and not progress.done)
 
 
 async def _repair(

@@ -25,7 +25,8 @@ REASONS: dict[str, str] = {
     "mysql.binlog-filter": "changes, or ALTER and TRUNCATE, would be missing from the binlog",
     "mysql.replica-updates": "changes from its own source would be missing from the binlog",
     "mysql.replica-filter": "Redis will show what this server has, not what its source has",
-    "mysql.xa": "if it changed a captured table, the reader stops: its outcome is unknown",
+    "mysql.xa": "its rows are locked and go out at its COMMIT; tables are read again where it was "
+    "prepared before the stream began",
     "mysql.rights": "the binlog cannot be read",
     "mysql.dump": "the right is granted, but the server sends no binlog",
     "mysql.select": "existing rows cannot be read",

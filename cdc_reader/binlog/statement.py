@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 UNSURE = "\ufffd"
 """A character of a statement that may be another one: see `cdc_reader.binlog.charset`."""
 
-Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "xa start", "xa end"]
+Control = Literal["begin", "commit", "rollback", "savepoint", "rollback to", "xa"]
 
 _GRAMMAR = r"""(?P<comment>/\*M?!\d*|\*/    # executable comments are statements
       |/\*.*?\*/|--(?=[\s\x00-\x1f]|\Z)[^\n]*|\#[^\n]*)
@@ -132,10 +132,8 @@ def control_of(text: str) -> Control | None:
             return "rollback"
         case ["SAVEPOINT", *_] | ["RELEASE", *_]:
             return "savepoint"
-        case ["XA", "START" | "BEGIN", *_]:
-            return "xa start"
         case ["XA", *_]:
-            return "xa end"
+            return "xa"
     return None
 
 

@@ -22,6 +22,7 @@ RowKey = tuple[str, ...]
 """Parts of a table's chunk key as the server prints them: ``("7", "2024-01-01")``."""
 MAX_BYTES = 128 << 10
 """What the keys of all tables together take in a heartbeat, at most: some 3,000 keys."""
+_LOST = 1 << 62
 _RANGE_BYTES = 30
 """``{"first":,"last":},`` and some room."""
 
@@ -182,7 +183,6 @@ class Unread:
         if not keys.is_lost:
             keys.is_lost = True
             keys.waiting, keys.size_bytes = {}, 0
-            self._ahead.pop(table, None)
             self.moved.add(table)
 
     def _size_bytes(self) -> int:
@@ -224,8 +224,7 @@ class Unread:
         """Return of which transactions all rows are in line; unset: of all up to a boundary.
 
         Asked at each heartbeat.  Keys are read in the order in which they were noted: when those
-        are read that were open at a boundary, all transactions up to that one are shown.  A table
-        that is to be read as a whole holds none back.
+        are read that were open at a boundary, all transactions up to that one are shown.
 
         Args:
             gtid_set: at the newest boundary; None: there are no GTIDs.
@@ -241,9 +240,10 @@ class Unread:
         return self._shown or ""
 
     def _open_ranges(self) -> dict[str, int]:
-        """Return how many ranges are open of each table; a table that is lost is not exact."""
+        """Return how many ranges are open of each table; of one that is lost, more than any."""
         open_ranges = {
-            name: len(keys.waiting) + len(keys.reading) for name, keys in self._tables.items()
+            name: _LOST if keys.is_lost else len(keys.waiting) + len(keys.reading)
+            for name, keys in self._tables.items()
         }
         return {name: count for name, count in open_ranges.items() if count}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cdc.position import GtidSet, MySqlGtidSet
+
 
 class Followed(NamedTuple):
     """Where the compiled path stopped, in the order of `follow_answer` in native/follow.c."""
@@ -25,3 +27,11 @@ class Followed(NamedTuple):
     """GTIDs, or of one server a range of them: ``(uuid, first, last + 1)``."""
     runs: list[tuple[str, str, list[bytes], list[bytes] | None]]
     """Operation, table, bodies, addresses."""
+
+    def add_to(self, gtid_set: GtidSet | None) -> None:
+        """Add what was committed to a set; None: there are no GTIDs."""
+        for commit in self.commits:
+            if isinstance(gtid_set, MySqlGtidSet) and not isinstance(commit, str):
+                gtid_set.add_range(*commit)
+            elif gtid_set is not None:
+                gtid_set.add(str(commit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.errors import FIRST, REFRESH
+from cdc.errors import FIRST, REFRESH, PositionLostError
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.event import Event
 from cdc_reader.rows.identity import Refusal
@@ -22,15 +22,6 @@ def refusal_of_event(event: Event) -> Refusal | None:
     )
 
 
-def refusal_of_xa(table: str) -> Refusal:
-    """Return why rows of an XA transaction cannot be published."""
-    return Refusal(
-        f"{table} is changed in an XA transaction, whose outcome is not known yet when its rows "
-        "are in the binlog",
-        "let the application commit these changes without XA;\n" + FIRST + REFRESH,
-    )
-
-
 def refusal_of_rollback(control: str) -> Refusal:
     """Return why rows that were published and are rolled back cannot be taken back.
 
@@ -41,4 +32,24 @@ def refusal_of_rollback(control: str) -> Refusal:
         f"the binlog holds a {control.upper()} after changes of a captured table "
         "(a transaction over transactional and other tables)",
         "make the table InnoDB;\n" + FIRST + REFRESH,
+    )
+
+
+def refused(
+    seen: str, fix: str, position: str, place: str, heals_by_refresh: bool, table: str
+) -> PositionLostError:
+    """Return the error for an event that cannot be carried.
+
+    Args:
+        position: ``binlog.000012:4711, GTID 7271…:8004``
+        place: the same without the GTID.
+        table: the one that it is about; empty: not one alone.
+    """
+    return PositionLostError(
+        f"{seen} (at {position})",
+        safe="all changes before it were published; nothing was skipped",
+        fix=fix,
+        heals_by_refresh=heals_by_refresh,
+        table=table,
+        position=place,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from cdc.errors import PositionLostError
+from cdc.message import Schema, encode
 from cdc.position import file_number
 from cdc_reader.binlog.engine import refusal_of
 from cdc_reader.binlog.event import QueryEvent
@@ -17,6 +18,7 @@ from cdc_reader.binlog.statement import (
     made_tables,
     parse_statement,
 )
+from cdc_reader.messages.chains import Chains
 from cdc_reader.publish.refusal import refusal_of_rollback
 from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.shape import Target
@@ -137,3 +139,35 @@ class Statements:
         identity, stops = self._targets[table].identity, self._on_schema_change == "stop"
         if refused := refusal_of_statements(readings, table, identity, stops=stops):
             raise self._refuse(*refused)
+
+
+def barrier(
+    table: str,
+    kind: str,
+    numbers: tuple[int, ...],
+    gtid: str | None,
+    last: str,
+    chains: Chains | None,
+    ts: int,
+) -> tuple[str, bytes]:
+    """Return id and body of the message that a table's definition or rows changed as a whole.
+
+    Args:
+        kind: ``ALTER TABLE``
+        numbers: its id.
+        last: id of the newest message.
+        chains: told of it; None with one partition.
+        ts: commit time in microseconds since 1970.
+    """
+    message = Schema(
+        table=table,
+        statement=kind,
+        gtid=gtid,
+        id=".".join(map(str, numbers)),
+        prev=last,
+        prev_of=tuple(chains.last_of) if chains else None,
+        ts=ts,
+    )
+    if chains:
+        chains.barrier(message.id)
+    return message.id, encode(message)

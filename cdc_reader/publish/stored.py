@@ -87,6 +87,12 @@ class Stored:
         known = self._published is not None and self._published.passes_one(gtid, table)
         return known or id <= self._newest[:4]
 
+    def lose(self, gtid: str | None) -> None:
+        """Forget how many rows of a transaction are stored: its tables are read again."""
+        if self._published is not None and self._published.newest == gtid:
+            self._published = None
+            self.is_past = self._is_past()
+
     def end_transaction(self, gtid: str | None) -> None:
         """Note a transaction's end.
 

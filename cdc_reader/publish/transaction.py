@@ -13,7 +13,7 @@ from typing import Literal
 
 from cdc.compiled import native
 from cdc.errors import PositionLostError
-from cdc.message import Schema, encode, parse_id
+from cdc.message import parse_id
 from cdc.position import GtidSet, MySqlGtidSet, Position, Watermark
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.coordinates import Coordinates
@@ -25,9 +25,10 @@ from cdc_reader.messages.chains import Chains, Run, snapshot_run
 from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.followed import Followed
 from cdc_reader.publish.partial_event import ALL_ROWS, EventAt, PartialEvents
-from cdc_reader.publish.refusal import refusal_of_event, refusal_of_xa
-from cdc_reader.publish.statements import Statements
+from cdc_reader.publish.refusal import refusal_of_event, refused
+from cdc_reader.publish.statements import Statements, barrier
 from cdc_reader.publish.stored import Stored
+from cdc_reader.publish.xa_transactions import ROW_EVENTS, Here, XaTransactions
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
@@ -59,7 +60,7 @@ class Assembler:
             gtid_set: the parsed ``resume.position.gtid_set``; owned from now on.
             targets: ``{"shop.users": Target(...)}``: what is captured.
             aside: tables that are set aside: statements that name them are looked at.
-            passed: statements that were looked at.
+            passed: statements that were looked at, and XA COMMITs whose tables were.
             reach: what is known of statements that change rows; None: nothing yet.
             unread: gets the keys of rows that the binlog has in part.
         """
@@ -75,6 +76,7 @@ class Assembler:
         self.in_transaction = False
         self._epoch = resume.epoch
         self._stored = Stored(resume)
+        self.xa = XaTransactions(resume.prepared, targets, passed, self._stored, self)
         self._is_position_known = resume.is_position_known
         self._targets = targets
         self._statements = Statements(
@@ -89,7 +91,7 @@ class Assembler:
         self._gtid_set = gtid_set
         self._gtid: str | None = None
         self._at = Coordinates(resume.position)
-        self._begun = self._xa = False
+        self._begun = False
         self._transaction_rows = 0
         self._context = self._suffix = ""
         self._payload_row: int | None = None
@@ -102,7 +104,7 @@ class Assembler:
             **dict.fromkeys((*ev.ROWS, ev.PARTIAL_UPDATE_ROWS), self._rows),
             ev.TABLE_MAP: self._table_map,
             ev.XID: self._commit,
-            ev.XA_PREPARE: self._commit,
+            ev.XA_PREPARE: self._xa_prepare,
             ev.ROTATE: self._rotate,
             ev.TRANSACTION_PAYLOAD: self._payload,
             ev.FORMAT_DESCRIPTION: self._file_begins,
@@ -145,6 +147,9 @@ class Assembler:
         """
         if self._payload_row is None and event.kind not in ev.WITHOUT_POSITION:
             self._at.advance(event, in_transaction=self.in_transaction)
+        if self.xa.group is not None and event.kind in ROW_EVENTS:
+            self.xa.hold(event)
+            return
         self._steps.get(event.kind, self._unknown)(event)
 
     def needs(self, kind: int, table_id: bytes) -> bool:
@@ -157,7 +162,7 @@ class Assembler:
         The compiled path does to this state what `take` would do, event by event, and stops in
         front of the first that is rare or unclear.  See docs/adr/0009-compiled-hot-path.md.
         """
-        if _native is None or self._xa or not self._stored.is_past:
+        if _native is None or self.xa.group is not None or not self._stored.is_past:
             return at
         where = (f"{self._epoch}.{self._at.file_number}.", self._at.end)
         state = (self.in_transaction, self._begun, self._transaction_rows, self.event_us)
@@ -181,11 +186,7 @@ class Assembler:
                 run.bodies.extend(bodies)
                 if run.addresses is not None:
                     run.addresses.extend(addresses or ())
-        for commit in followed.commits:
-            if isinstance(self._gtid_set, MySqlGtidSet) and not isinstance(commit, str):
-                self._gtid_set.add_range(*commit)
-            elif self._gtid_set is not None:
-                self._gtid_set.add(str(commit))
+        followed.add_to(self._gtid_set)
         if followed.committed >= 0:
             self._at.move_boundary(followed.committed)
             self._is_position_known = True
@@ -227,8 +228,9 @@ class Assembler:
     # -- transactions ---------------------------------------------------------------
 
     def _begin(self, event: Event) -> None:
-        gtid, commit_us, standalone, self._xa = ev.parse_gtid(event)
+        gtid, commit_us, standalone, is_prepared = ev.parse_gtid(event)
         self._gtid, self.event_us = gtid, commit_us
+        self.xa.begin(event if is_prepared else None)
         self.in_transaction = True
         self._begun = event.kind == ev.MARIADB_GTID and not standalone
         self._transaction_rows = 0
@@ -238,7 +240,7 @@ class Assembler:
     def _commit(self, _: Event | None = None) -> None:
         if self._payload_row is not None:
             return  # inner events have no position: the boundary is the end of the payload event
-        self.in_transaction = self._begun = self._xa = False
+        self.in_transaction = self._begun = False
         self._is_position_known = True
         if self._gtid and self._gtid_set is not None:
             self._gtid_set.add(self._gtid)
@@ -251,15 +253,17 @@ class Assembler:
             return
         query = ev.parse_query(event)
         control = control_of(query.text)
-        if control is None:
+        if self.xa.group is not None and control in (None, "rollback to"):
+            self.xa.group.lose()
+        elif control is None:
             self._statement(query)
             if not self._begun:
                 self._commit()
         elif control == "begin":
             self._begun = True
-        elif control == "xa start":
-            self._begun = self._xa = True
-        elif control == "commit" or (control == "xa end" and not self._xa):
+        elif control == "xa":
+            self.xa.control(query.text, event)
+        elif control == "commit":
             self._commit()
         elif control in ("rollback", "rollback to"):
             self._rollback(control)
@@ -278,6 +282,38 @@ class Assembler:
                 self.take(inner)
         finally:
             self._payload_row = None
+        self.xa.decide(event)
+
+    # -- for XA transactions: see cdc_reader.publish.xa_transactions -------------------
+
+    def _xa_prepare(self, event: Event) -> None:
+        self.xa.prepare(event)
+        if self._payload_row is None:
+            self.xa.decide(event)
+
+    def here(self, event: Event) -> Here:
+        """Return where an event is."""
+        offset, number = self._at.end - event.size_bytes, self._at.file_number
+        end = End(self._gtid or "", number, self._at.end)
+        place = (self._epoch, number, offset)
+        return Here(self._at.file, offset, self._gtid, self.event_us, place, end)
+
+    def is_captured(self, event: Event) -> bool:
+        """Return whether a TABLE_MAP or rows event is of a captured table."""
+        if event.kind == ev.TABLE_MAP:
+            self._table_map(event)
+        return self._by_id.get(event.buffer[event.start : event.start + 6], "") is not None
+
+    def take_again(self, event: Event) -> None:
+        """Take a TABLE_MAP or rows event in of the transaction that `xa` publishes."""
+        # All its rows have one position, where it is committed.
+        self._payload_row = self._payload_row or 0
+        self._steps.get(event.kind, self._unknown)(event)
+
+    def end_transaction(self) -> None:
+        """End the transaction here."""
+        self._payload_row = None
+        self._by_id.clear()
         self._commit()
 
     # -- statements -----------------------------------------------------------------
@@ -299,19 +335,9 @@ class Assembler:
         numbers = (self._epoch, self._at.file_number, self._at.end, row)
         if self._stored.passes_barrier(numbers, self._gtid, table):
             return
-        message = Schema(
-            table=table,
-            statement=kind,
-            gtid=self._gtid,
-            id=".".join(map(str, numbers)),
-            prev=self.last,
-            prev_of=tuple(self.chains.last_of) if self.chains else None,
-            ts=self.event_us,
-        )
-        self._run("schema", table).bodies.append(encode(message))
-        self.last = message.id
-        if self.chains:
-            self.chains.barrier(message.id)
+        frame = (self._gtid, self.last, self.chains, self.event_us)
+        self.last, body = barrier(table, kind, numbers, *frame)
+        self._run("schema", table).bodies.append(body)
 
     # -- rows -----------------------------------------------------------------------
 
@@ -350,9 +376,6 @@ class Assembler:
         offset = self._at.end - event.size_bytes
         place, table = (self._epoch, self._at.file_number, offset), codec.target.table
         skip_rows = self._stored.first_row(place, self._gtid, table, first_row, self.chains)
-        # Published now, these rows could still be rolled back later.
-        if self._xa and skip_rows is not None:
-            raise self._refuse(*refusal_of_xa(codec.target.table))
         at = ev.rows_at(event)
         if event.kind in ev.ROWS_COMPRESSED:
             buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
@@ -418,14 +441,8 @@ class Assembler:
     def _refuse(
         self, seen: str, fix: str, heals_by_refresh: bool = False, table: str = ""
     ) -> PositionLostError:
-        return PositionLostError(
-            f"{seen} (at {self.position_text()})",
-            safe="all changes before it were published; nothing was skipped",
-            fix=fix,
-            heals_by_refresh=heals_by_refresh,
-            table=table,
-            position=f"{self._at.file}:{self._at.end}",
-        )
+        place = f"{self._at.file}:{self._at.end}"
+        return refused(seen, fix, self.position_text(), place, heals_by_refresh, table)
 
     def _placed(self, error: PositionLostError, table: str) -> PositionLostError:
         return self._refuse(error.seen, error.fix, error.heals_by_refresh, table)

@@ -32,6 +32,7 @@ from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.resume import Resume
 from cdc_reader.resume.server_log import read_server_log
 from cdc_reader.rows.shape import target_of
+from cdc_reader.schema.change import EVERY_END
 from cdc_reader.snapshot.key_range import chunk_columns
 
 READ_TIMEOUT_S = 0.25
@@ -96,6 +97,7 @@ async def opened(
         mariadb=facts.mariadb,
         on_schema_change="continue",
         unread=Unread(columns={table.qualified: chunk_columns(table) for table in tables}),
+        passed=EVERY_END,
     )
     source = await Source.open(
         settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id

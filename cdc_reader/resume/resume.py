@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from cdc.errors import REFRESH, PositionLostError
-from cdc.message import Heartbeat, Placed, TableProgress, parse_id
+from cdc.message import Heartbeat, Placed, Prepared, TableProgress, parse_id
 from cdc.position import (
     GtidSet,
     MariaDbGtidSet,
@@ -43,6 +43,8 @@ class Resume:
     """On another server's binlog: what of it the stream has already."""
     is_position_known: bool = True
     """False: only the GTID set of `position` is exact; the offset is before it."""
+    prepared: tuple[Prepared, ...] = ()
+    """XA transactions without an outcome there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ class ServerLog:
     oldest_file: str
     state: MariaDbState | None = None
     """None: MySQL."""
+    has_xa: bool = False
+    """XA transactions were committed since it was started."""
     file: FileStart | None = None
     """Of the newest heartbeat's file, on MariaDB of the oldest that is left; None: there is no such
     file, or it has no such list."""
@@ -209,7 +213,13 @@ def resume_from(
         position = _with_purged(position, log)
         _check_gtids(position, log)
     _check_next(position, log, next_event)
-    return Resume(epoch=heartbeat.epoch, position=position, last=tail.last, last_of=tail.last_of)
+    return Resume(
+        epoch=heartbeat.epoch,
+        position=position,
+        last=tail.last,
+        last_of=tail.last_of,
+        prepared=heartbeat.prepared or (),
+    )
 
 
 def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Published) -> Resume:
@@ -237,7 +247,16 @@ def _by_gtid(tail: Tail, heartbeat: Heartbeat, log: ServerLog, published: Publis
         last_of=tail.last_of,
         published=published if published.newest else None,
         is_position_known=False,
+        prepared=_prepared(heartbeat, moved=moved),
     )
+
+
+def _prepared(heartbeat: Heartbeat, *, moved: bool) -> tuple[Prepared, ...]:
+    """Return the prepared transactions; on another server their places mean nothing."""
+    prepared = heartbeat.prepared or ()
+    if not moved:
+        return prepared
+    return tuple(msgspec.structs.replace(one, file="", offset=0) for one in prepared)
 
 
 def _position_in_mariadb(position: Position, log: ServerLog) -> Position:

@@ -58,6 +58,8 @@ def read_server_log(
                 offset = _after_executed(cursor, file, offset, MySqlGtidSet.parse(gtid_set))
             cursor.execute("SELECT @@global.gtid_purged")
             purged = MySqlGtidSet.parse(_text((cursor.fetchone() or ("",))[0]))
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Com_xa_commit'")
+        _, xa_commits = cursor.fetchone() or ("", "0")
     newest = Position(file=file, offset=offset, gtid_set=gtid_set)
     return ServerLog(
         mariadb=mariadb,
@@ -66,6 +68,7 @@ def read_server_log(
         purged=purged,
         oldest_file=oldest_file,
         state=state,
+        has_xa=_text(xa_commits) != "0",
     )
 
 

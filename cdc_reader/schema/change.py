@@ -69,8 +69,17 @@ class End(NamedTuple):
     offset: int
 
 
+class _EveryEnd(frozenset[End]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_END = _EveryEnd()
+"""For what shows changes only: it reads no table again."""
+
+
 class SchemaChanged(Exception):
-    """Captured tables have to be looked at before the reader continues.
+    """Captured tables have to be looked at, or read again, before the reader continues.
 
     All changes before it are published.
     """

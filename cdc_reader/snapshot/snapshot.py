@@ -27,6 +27,7 @@ from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.snapshot.chunk import Chunk
+from cdc_reader.snapshot.late import Late
 from cdc_reader.snapshot.pace import Pace
 
 KEYS_AT_ONCE = 2000
@@ -132,11 +133,13 @@ class Snapshot:
         mariadb: bool,
         pace: Pace,
         unread: Unread | None = None,
+        has_xa: bool = False,
     ) -> None:
         """Resume at `progress`, from the newest heartbeat.
 
         Args:
             unread: keys of rows that the binlog has in part; the assembler notes them there.
+            has_xa: XA transactions were committed on the server.
         """
         self.unread = Unread() if unread is None else unread
         self.windows = 0
@@ -159,6 +162,7 @@ class Snapshot:
         self._codecs: dict[str, SelectCodec] = {}
         self.window: Window | None = None
         """The chunk that is being read."""
+        self._late = Late(has_xa=has_xa)
         self._note_unread()
 
     @property
@@ -200,6 +204,7 @@ class Snapshot:
         # Before the next heartbeat: its boundary is after the rows that these keys are of.
         self._note_unread()
         published_rows, was_by_keys = 0, False
+        self._note_late(assembler)
         if (window := self.window) is not None:
             self._note(window, assembler.runs)
             if not window.reading.done():
@@ -212,7 +217,9 @@ class Snapshot:
         todo = self.next(was_by_keys=was_by_keys)
         if todo is None or assembler.is_behind_the_stream():
             return published_rows
-        # Rows that the binlog has in part are changes, which nothing holds back.
+        if self._late.is_settling(todo.table.qualified, by_keys=todo.by_keys):
+            return published_rows
+        # Rows that the binlog has in part are changes, which nothing else holds back.
         if todo.by_keys or self._pace.is_due(todo.table.qualified):
             self._begin(todo, assembler)
         return published_rows
@@ -260,6 +267,17 @@ class Snapshot:
                     keys = _decode_keys(body)
                     window.touched.update((keys.place, keys.old_place))
 
+    def _note_late(self, assembler: Assembler) -> None:
+        """Note rows that a SELECT may not show yet, although the binlog has their XA COMMIT."""
+        for table in assembler.xa.late_tables:
+            self._late.begin(table)
+        for run in assembler.runs if assembler.xa.late_tables else ():
+            is_read = run.table in self._unread or run.table in self._in_ranges
+            for body in run.bodies if is_read and run.op in OPERATIONS else ():
+                keys = _decode_keys(body)
+                self._late.note(run.table, keys.place, keys.old_place)
+        assembler.xa.late_tables.clear()
+
     def _put_in_line(self, window: Window, chunk: Chunk, assembler: Assembler) -> int:
         table = window.table
         if not table.chunk_key and not chunk.done:
@@ -281,6 +299,8 @@ class Snapshot:
             raise
         if window.touched:
             rows = [row for row in rows if _decode_keys(row).place not in window.touched]
+        if not window.by_keys and (late := self._late.of(table.qualified)):
+            rows = [row for row in rows if _decode_keys(row).place not in late]
         if rows:
             run = assembler.snapshot_run(table.qualified, rows, read_us=chunk.read_us)
             assembler.runs.append(run)

@@ -64,7 +64,8 @@ def paused() -> bool:
     return False
 
 
-def test_rows_in_part_are_carried_exactly_through_kills(partial: Bench) -> None:
+@pytest.mark.parametrize("schema_change", ["refresh", "continue"])
+def test_rows_in_part_are_carried_exactly_through_kills(partial: Bench, schema_change: str) -> None:
     """Every image that the server has, at random: no version goes back, and nothing is left."""
     chance, bench = seeded(), partial
     bench.pipeline.environment["CDC_ON_SCHEMA_CHANGE"] = chance.choice(("refresh", "continue"))

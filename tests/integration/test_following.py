@@ -7,14 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cdc.demo.servers import MariaDB, MySQL
-from tests.support.following import Follower, keys
-
-
-@pytest.fixture(params=["mariadb", "mariadb1011"])
-def any_mariadb(request: pytest.FixtureRequest) -> MariaDB:
-    """Each MariaDB."""
-    server: MariaDB = request.getfixturevalue(request.param)
-    return server
+from tests.support.following import Follower
 
 
 @pytest.fixture
@@ -32,77 +25,6 @@ def _two_tables(follower: Follower) -> None:
         "INSERT INTO users VALUES (1, 0), (2, 0)",
     )
     follower.capture("users")
-
-
-CHANGES = {
-    "insert": "INSERT INTO {} VALUES (9, 9)",
-    "update": "UPDATE {} SET a = 7 WHERE id = 1",
-    "delete": "DELETE FROM {} WHERE id = 2",
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "outcome"),
-    [("insert", "XA ROLLBACK 'x'"), ("update", "XA COMMIT 'x'"), ("delete", None)],
-)
-def test_rows_of_a_prepared_xa_transaction_are_refused(
-    follower: Follower, change: str, outcome: str | None
-) -> None:
-    """They are in the binlog before it is known whether they ever count."""
-    prepare = ("XA START 'x'", CHANGES[change].format("users"), "XA END 'x'", "XA PREPARE 'x'")
-    try:
-        error = follower.refusal(*prepare, *([outcome] if outcome else []))
-    finally:
-        if outcome is None:
-            follower.execute("XA ROLLBACK 'x'")
-
-    assert error is not None
-    assert "users is changed in an XA transaction" in error.seen
-
-
-def test_xa_of_other_tables_passes_and_what_follows_is_carried(follower: Follower) -> None:
-    """Whatever its outcome, and with a savepoint; also read again from its middle."""
-    begin = ("XA START 'x'", "INSERT INTO other VALUES (1, 1)", "SAVEPOINT s")
-    end = ("XA END 'x'", "XA PREPARE 'x'")
-    follower.execute(*begin, "INSERT INTO other VALUES (2, 2)", "ROLLBACK TO s", *end)
-
-    assert follower.read() == []
-    follower.execute("XA ROLLBACK 'x'", *begin, *end, "XA COMMIT 'x'")
-    follower.execute("UPDATE users SET a = 5 WHERE id = 1")
-
-    assert keys(follower.read()) == [("update", "users:1")]
-
-
-def test_xa_in_one_phase_is_a_transaction_like_any_other_on_mariadb(any_mariadb: MariaDB) -> None:
-    """It is in the binlog once it is committed; one that is rolled back leaves nothing."""
-    with Follower(any_mariadb) as follower:
-        _two_tables(follower)
-        begin = ("XA START 'x'", "UPDATE users SET a = 5", "SAVEPOINT s", "DELETE FROM users")
-        follower.execute(*begin, "XA END 'x'", "XA ROLLBACK 'x'")
-        follower.execute(*begin, "ROLLBACK TO s", "XA END 'x'", "XA COMMIT 'x' ONE PHASE")
-
-        assert keys(follower.read()) == [("update", "users:1"), ("update", "users:2")]
-
-
-def test_prepared_rows_are_refused_in_a_compressed_binlog(any_mariadb: MariaDB) -> None:
-    """`log_bin_compress` writes the same events by other numbers."""
-    with Follower(any_mariadb) as follower:
-        _two_tables(follower)
-        follower.execute("SET GLOBAL log_bin_compress = ON")
-        rows = ",".join(f"({n}, 1)" for n in range(10, 200))
-        prepare = (
-            "XA START 'x'",
-            f"INSERT INTO users VALUES {rows}",
-            "XA END 'x'",
-            "XA PREPARE 'x'",
-        )
-        try:
-            error = follower.refusal(*prepare, "XA COMMIT 'x'")
-        finally:
-            follower.execute("SET GLOBAL log_bin_compress = OFF")
-
-        assert error is not None
-        assert "XA transaction" in error.seen
 
 
 TYPED = {

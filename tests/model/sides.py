@@ -256,7 +256,7 @@ class ReaderSide:
         attached = Attached(
             captured=cast("Any", None),
             naming=naming,
-            source=cast("Any", None),
+            dump=cast("Any", None),
             assembler=assembler,
             snapshot=snapshot,
             publisher=cast("Any", None),

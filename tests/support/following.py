@@ -12,15 +12,18 @@ from pymysql.constants import COMMAND
 
 from cdc.demo.servers import MariaDB, MySQL
 from cdc.errors import PositionLostError
+from cdc.message import Prepared
 from cdc.mysql.connection import connect
 from cdc.position import Position
 from cdc.settings import load
 from cdc.url import parse_url
 from cdc_reader.binlog.source import Source
 from cdc_reader.catalog.tables import resolve_tables
+from cdc_reader.dump import Dump
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.shape import Target, target_of
+from cdc_reader.schema.change import End
 
 DEADLINE_S = 30
 
@@ -41,6 +44,10 @@ class Follower:
         self.schema = schema or f"f_{uuid.uuid4().hex[:10]}"
         self.on_schema_change = on_schema_change
         self.targets: dict[str, Target] = {}
+        self.prepared: tuple[Prepared, ...] = ()
+        """XA transactions without an outcome where the reading begins."""
+        self.passed: frozenset[End] = frozenset()
+        """XA COMMITs whose tables were read again."""
         self.connection = server.connect()
         self.execute(f"CREATE DATABASE {self.schema}", f"USE {self.schema}")
         self.position = self.newest()
@@ -93,22 +100,22 @@ class Follower:
         until, url = self.newest(), parse_url(self.server.url, ("mysql",))
         source = await Source.open(url, self.position, mariadb=self.mariadb)
         assembler = Assembler(
-            resume=Resume(epoch=1, position=self.position, last=""),
+            resume=Resume(epoch=1, position=self.position, last="", prepared=self.prepared),
             gtid_set=None,
             targets=self.targets,
             mariadb=self.mariadb,
             on_schema_change=self.on_schema_change,
+            passed=self.passed,
         )
+        dump = Dump(source, assembler, url, mariadb=self.mariadb)
         end = (int(until.file.rpartition(".")[2]), until.offset)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 while assembler.boundary < end:
-                    data = await source.read(1.0)
-                    for event in source.packets.feed(data, assembler.take_usual):
-                        assembler.take(event)
+                    dump.take(await dump.read(1.0))
         finally:
-            source.close()
-        self.position = assembler.position
+            dump.close()
+        self.position, self.prepared = assembler.position, assembler.xa.prepared.listed() or ()
         return [msgspec.json.decode(body) for run in assembler.runs for body in run.bodies]
 
     def refusal(self, *statements: str) -> PositionLostError | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc_reader.binlog import event as ev
-from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback, refusal_of_xa
+from cdc_reader.publish.refusal import refusal_of_event, refusal_of_rollback
 from tests.unit.cdc_reader.publish.test_transaction import Log
 
 
@@ -28,7 +28,6 @@ def test_an_event_without_a_step_is_passed_only_where_nothing_is_in_it(
     assert refusal is None or refusal.heals_by_refresh == (kind == ev.INCIDENT)
 
 
-def test_rows_of_unknown_outcome_name_what_they_are_of() -> None:
-    """The table of an XA transaction, and which statement takes rows back."""
-    assert "shop.users is changed in an XA transaction" in refusal_of_xa("shop.users").seen
+def test_a_rollback_is_named_as_it_is_in_the_binlog() -> None:
+    """Which statement takes rows back."""
     assert "holds a ROLLBACK TO after" in refusal_of_rollback("rollback to").seen

@@ -403,32 +403,6 @@ def test_a_table_that_first_has_rows_in_part_connects_again() -> None:
     assert a.unread.moved == {"shop.users"}
 
 
-def test_rows_of_an_xa_transaction_stop_and_its_outcome_alone_does_not() -> None:
-    """They are in the log before it is known whether they are committed."""
-    log, a = Log(), assembler()
-    start = [log.gtid(1), log.query("XA START X'61',X'',1")]
-    prepared = [log.query("XA END X'61',X'',1"), log.event(ev.XA_PREPARE, b"x")]
-    feed(a, *start, *prepared, log.gtid(2), log.query("XA COMMIT X'61',X'',1"))
-
-    assert a.position.gtid_set == f"{UUID}:1-2"
-    with pytest.raises(PositionLostError, match="XA transaction"):
-        feed(a, log.gtid(3), log.query("XA START X'62',X'',1"), log.table_map(), log.insert(7))
-
-
-def test_prepared_rows_of_mariadb_stop_and_those_of_other_tables_do_not() -> None:
-    """There the GTID event's flags tell it: XA START is in no event."""
-    log, a = Log(), assembler(mariadb=True)
-    prepared = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 5, 0, 64) + bytes(6))
-    completed = log.event(ev.MARIADB_GTID, struct.pack("<QIB", 6, 0, 128) + bytes(6))
-    xa_prepare = log.event(ev.XA_PREPARE, b"x")
-    other = [log.table_map("other", OTHER), log.insert(7, table_id=OTHER)]
-
-    assert feed(a, prepared, *other, xa_prepare, completed, log.query("XA COMMIT X'61'")) == []
-    assert a.position.gtid_set == "0-1-6"
-    with pytest.raises(PositionLostError, match="XA transaction"):
-        feed(a, prepared, log.table_map(), log.insert(7))
-
-
 def test_a_rollback_behind_published_rows_stops() -> None:
     """Only tables without transactions bring one into the log; the rows are already out."""
     log, a = Log(), assembler()
