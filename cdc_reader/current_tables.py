@@ -38,8 +38,9 @@ after twice as long each time."""
 STATEMENTS_S = 600.0
 """A table that statements change more often than this is set aside in between."""
 ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_format = 'ROW';"
-AGAIN_S = 5.0
-"""A table is not read again as a whole sooner than this after the time before."""
+AGAIN_S, AGAIN_ROWS_PER_S = 5.0, 5000
+"""A table is not read again as a whole sooner than this after the time before, nor so often that
+it would be more rows a second on average."""
 GONE = "the table does not exist any more, or this login may not see it"
 GONE_FIX = "nothing, if it was dropped; a table of this name that is created is read"
 OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
@@ -265,16 +266,17 @@ class CurrentTables:
             removed=removes,
         )
 
-    def reading_again(self, due: Collection[str], position: str) -> ReadAgain | None:
+    def reading_again(self, due: Mapping[str, int], position: str) -> ReadAgain | None:
         """Return which tables are to be read again as a whole now; None: none.
 
         Args:
-            due: those that are to be read, some time.
+            due: those that are to be read, some time, and how many rows each had the last time.
             position: ``binlog.000012:4711``
         """
         now_s = time.monotonic()
-        now = [name for name in due if self._again_s.get(name, now_s) <= now_s]
-        self._again_s |= dict.fromkeys(now, now_s + AGAIN_S)
+        now = {n: rows for n, rows in due.items() if self._again_s.get(n, now_s) <= now_s}
+        for name, rows in now.items():
+            self._again_s[name] = now_s + max(AGAIN_S, rows / AGAIN_ROWS_PER_S)
         return ReadAgain(now, position) if now else None
 
     def returning(self, aside: Collection[str], position: str) -> SchemaChanged | None:

@@ -190,10 +190,13 @@ class Snapshot:
             return Todo(table)
         return Todo(self._tables[waiting[0]], by_keys=True) if waiting else None
 
-    def refreshes_due(self) -> tuple[str, ...]:
-        """Return the tables that are to be read again as a whole, and are read to their end."""
-        lost = self.unread.lost()
-        return tuple(name for name in lost if name in self._tables and self.progress[name].done)
+    def refreshes_due(self) -> dict[str, int]:
+        """Return the tables that are to be read again as a whole, and are read to their end.
+
+        With how many rows they had then.
+        """
+        lost = [name for name in self.unread.lost() if name in self._tables]
+        return {name: self.progress[name].rows or 0 for name in lost if self.progress[name].done}
 
     def step(self, assembler: Assembler) -> int:
         """Note what changed, put a finished chunk in line, begin the next; return its rows.

@@ -9,7 +9,7 @@ from cdc.check.servers import captured_tables
 from cdc.demo.servers import MariaDB, MySQL, Nats
 from cdc.message import TableProgress
 from cdc.settings import load
-from cdc_reader.current_tables import CurrentTables
+from cdc_reader.current_tables import AGAIN_S, CurrentTables
 from tests.support.sinking import LOG
 
 
@@ -39,3 +39,18 @@ def test_a_table_that_changed_since_the_checks_is_looked_at_before_a_row_is_read
     assert list(aside) == [f"{schema}.b"]
     assert "point" in str(aside[f"{schema}.b"].aside)
     assert aside[f"{schema}.b"].done
+
+
+def test_a_large_table_is_read_again_less_often() -> None:
+    """Rows without keys that never end would have it read all the time."""
+    current = CurrentTables.of(load({}, {}), (), LOG)
+    due = {"shop.large": 10**9, "shop.small": 7}
+    first = current.reading_again(due, "binlog.000001:4")
+    assert first is not None
+    assert first.tables == ("shop.large", "shop.small")
+    assert current.reading_again(due, "binlog.000001:4") is None
+    current._again_s = {name: at_s - AGAIN_S for name, at_s in current._again_s.items()}
+    again = current.reading_again(due, "binlog.000001:4")
+
+    assert again is not None
+    assert again.tables == ("shop.small",)
