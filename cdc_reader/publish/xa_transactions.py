@@ -22,6 +22,8 @@ from cdc_reader.publish.stored import Place, Stored
 from cdc_reader.schema.change import End, SchemaChanged
 
 ROW_EVENTS = frozenset((ev.TABLE_MAP, ev.PARTIAL_UPDATE_ROWS, *ev.ROWS))
+DUMP_OFFSET_MAX = 0xFFFFFFFF
+"""COM_BINLOG_DUMP has 32 bits for it; a file that one large transaction made may be longer."""
 _NOT_WITHIN = frozenset((ev.HEARTBEAT, ev.HEARTBEAT_V2, ev.STOP, ev.XID))
 """The end of the binlog, or of another transaction."""
 
@@ -165,7 +167,7 @@ class XaTransactions:
         elif here.end in self._passed:
             self._stored.lose(here.gtid)
             self.end_again()
-        elif not noted.file:
+        elif not noted.file or noted.offset > DUMP_OFFSET_MAX:
             raise self.not_there()
 
     def take_again(self, event: Event) -> None:

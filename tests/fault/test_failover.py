@@ -186,3 +186,31 @@ def test_a_replica_that_purged_what_we_lack_stops_the_reader(
 
         assert process.wait() == POSITION_LOST
         assert "purged" in process.text()
+
+
+def test_a_transaction_that_was_prepared_before_a_failover_is_committed_after_it(
+    pair: Pair, new_nats: NewNats, new_redis: NewRedis, tmp_path: Path
+) -> None:
+    """Where its rows are on the new server is not known: its table is read again, at its COMMIT."""
+    bench = bench_on(pair, new_nats, new_redis, tmp_path)
+    with bench.pipeline:
+        process = bench.caught_up()
+        with pair.primary.connect("shop") as gone, gone.cursor() as cursor:
+            for statement in ("START", "END", "PREPARE"):
+                cursor.execute(f"XA {statement} 'moved'")
+                if statement == "START":
+                    cursor.execute(f"UPDATE {TABLE} SET name = 'prepared' WHERE id < 9")
+        bench.passes("what follows the PREPARE")
+        pair.wait_for_the_replica()
+        pair.primary.kill()
+        pair.stop_replicating()
+        pair.promote()
+        bench.mysql = pair.primary
+        bench.recovered("a failover with a prepared transaction")
+        assert b"prepared" not in (bench.client.get("users:1") or b"")
+        bench.execute("XA COMMIT 'moved'")
+        bench.wait_until_equal()
+        assert b"prepared" in (bench.client.get("users:1") or b"")
+
+        assert '"why":"XA COMMIT"' in process.text()
+        assert process.stop() == 0, process.text()

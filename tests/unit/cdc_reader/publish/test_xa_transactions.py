@@ -173,6 +173,16 @@ def test_large_transactions_are_read_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert one.xa.not_there().tables == ("shop.users",)
 
 
+def test_a_place_that_no_dump_can_begin_at_has_its_tables_read_again() -> None:
+    """Beyond 4 GiB of a file, or on another server, where it means nothing."""
+    for file, offset in (("b.000001", 1 << 32), ("", 0)):
+        one = Prepared(xid=XID, file=file, offset=offset, gtid=f"{UUID}:1", tables=("shop.users",))
+        position = Position(file="b.000002", offset=1000, gtid_set="")
+        a = assembler(resume=Resume(epoch=1, position=position, last="", prepared=(one,)))
+        with pytest.raises(SchemaChanged):
+            feed(a, *outcome(Log(), 2))
+
+
 def noted(gtid: str = f"{UUID}:1") -> Prepared:
     return Prepared(xid=XID, file="b.000001", offset=1, gtid=gtid)
 

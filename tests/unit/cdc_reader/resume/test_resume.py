@@ -5,7 +5,7 @@ import pytest
 from msgspec import UNSET
 
 from cdc.errors import PositionLostError
-from cdc.message import Heartbeat, KeyRange, Placed, TableProgress
+from cdc.message import Heartbeat, KeyRange, Placed, Prepared, TableProgress
 from cdc.position import MariaDbState, MySqlGtidSet, Position
 from cdc.table_list import NONE_LISTED
 from cdc_reader.resume.published import Published
@@ -153,6 +153,19 @@ def test_gtids_count_until_a_message_of_the_new_server_is_stored() -> None:
     assert is_by_gtid(before, server)
     assert resume_from(before, server, None, behind(51)).epoch == 4
     assert not is_by_gtid(after, server)
+
+
+def test_prepared_transactions_are_handed_on_and_their_places_only_on_the_same_server() -> None:
+    """A place means nothing in another server's binlog."""
+    before, one = tail(), Prepared(xid="x", file="b.000001", offset=9, tables=("shop.users",))
+    assert before.heartbeat is not None
+    heartbeat = msgspec.structs.replace(before.heartbeat, prepared=(one,))
+    prepared = Tail(sequence=9, heartbeat=heartbeat, last=before.last)
+
+    assert resume_from(before, log()).prepared == ()
+    assert resume_from(prepared, log()).prepared == (one,)
+    (moved,) = resume_from(prepared, log(server="two"), "", Published()).prepared
+    assert (moved.xid, moved.file, moved.tables) == ("x", "", ("shop.users",))
 
 
 @pytest.mark.parametrize(
