@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cdc.errors import PositionLostError
 from cdc.message import Change, Delivery, Schema, decode_part, encode
 from cdc.seal import UNSEALED, Seal
 from cdc_reader.messages.large import parts_of
 from redis_sink.plan import joiner as joiner_module
+from redis_sink.plan.applied import Applied
 from redis_sink.plan.joiner import Joiner
+from tests.support.planned import a_table, planner_of
 
 SEAL = Seal(b"k" * 32, 1)
 PART, UPDATE = b"mysql.part", b"mysql.update"
@@ -189,3 +193,19 @@ def test_what_is_held_for_long_is_released(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(joiner_module, "HELD_MESSAGES", 3)
     assert list(Joiner("mysql", SEAL).take([parts[0], *[bare] * 4])) == [[bare] * 4]
+
+
+@pytest.mark.parametrize("lost", [0, 2, -1])
+def test_a_part_that_the_stream_lost_is_a_gap(lost: int) -> None:
+    """Whether it is the first, one in the middle, or the last: the next message shows it."""
+    parts = in_parts(cut(2))
+    del parts[lost]
+    planner = planner_of([replace(a_table("t"), schema="d")])
+    planner.seal = SEAL
+    first = Change(key="t:1", value="x", op="update", table="d.t", id="1.1.1.0", prev="", ts=1)
+    deliveries = numbered((UPDATE, SEAL.sealed(encode(first))), *parts, usual(3))
+    out = joined(deliveries)
+    start = Applied(stream="MYSQL", created="c", seq=10)
+
+    with pytest.raises(PositionLostError, match=r"1\.1\.3\.0 there follows 1\.1\.2\.0"):
+        planner.plan(start, out, now_us=1)
