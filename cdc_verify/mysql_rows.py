@@ -88,7 +88,19 @@ class MySqlRows:
             CdcError: MySQL refuses or does not answer.
         """
         with _InWords(self) as connection:
-            return _fetched(connection, statement)
+            return _fetched(connection, statement)[0]
+
+    def first_rows(self, statement: Statement, most_bytes: int) -> tuple[list[PrintedRow], bool]:
+        """Return the first rows of a SELECT up to a size, and whether the rest was left out.
+
+        Raises:
+            CdcError: MySQL refuses or does not answer.
+        """
+        with _InWords(self) as connection:
+            rows, is_cut = _fetched(connection, statement, most_bytes)
+        if is_cut:
+            self.close()  # what is left out is on its way there
+        return rows, is_cut
 
     def found(self, selects: Selects, conditions: Sequence[Condition]) -> list[PrintedRow]:
         """Return the rows that conditions find.
@@ -217,30 +229,36 @@ def _patiently(connection: Connection[Any], statement: Statement) -> list[Printe
     """Return the rows of a SELECT that may meet locks: it is the one that gives way."""
     for pause_s in (0.01, 0.05, 0.1, 0.5, 1.0):
         try:
-            return _fetched(connection, statement)
+            return _fetched(connection, statement)[0]
         except pymysql.MySQLError as error:
             if not error.args or error.args[0] not in _LOCKED:
                 raise
             time.sleep(pause_s)
-    return _fetched(connection, statement)
+    return _fetched(connection, statement)[0]
 
 
-def _fetched(connection: Connection[Any], statement: Statement) -> list[PrintedRow]:
+def _fetched(
+    connection: Connection[Any], statement: Statement, most_bytes: int = 0
+) -> tuple[list[PrintedRow], bool]:
     with SSCursor(connection) as cursor:
         # A tuple even when it is empty: PyMySQL then turns %% into % as well.
         cursor.execute(statement.sql, statement.bound)
         # The columns are described; the rows are still to come.
         stream = connection._rfile  # type: ignore[attr-defined]  # not in the stubs
-        rows, refusal = _cut(lambda: stream.read1(_READ_BYTES), statement.columns)
+        rows, refusal = _cut(lambda: stream.read1(_READ_BYTES), statement.columns, most_bytes)
         result = cursor._result  # type: ignore[attr-defined]  # not in the stubs
         result.unbuffered_active, result.connection = False, None
     if refusal:
         pymysql.err.raise_mysql_exception(refusal)
-    return rows
+    return rows, refusal is None
 
 
-def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[PrintedRow], bytes]:
+def _cut(
+    read: Callable[[], bytes], columns: int, most_bytes: int = 0
+) -> tuple[list[PrintedRow], bytes | None]:
     """Return rows, and the packet with the server's refusal if it ends them.
+
+    None in its place: `most_bytes` have come, and the rest is left out.
 
     The text protocol: each row is a packet (length in three bytes, number) with a text for
     each column, its length before it; 0xfb is NULL.  A short packet 0xfe is the end, 0xff a
@@ -248,14 +266,18 @@ def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[PrintedRow], byt
     Source: MySQL source documentation, "Text Resultset Row", "Protocol::LengthEncodedInteger".
     """
     rows: list[PrintedRow] = []
-    held, at = b"", 0
+    pieces: list[bytes] = []
+    size = needed = came_bytes = 0
     append = rows.append
-    while True:
+    while not (most_bytes and came_bytes >= most_bytes and rows):
         data = read()
         if not data:
             raise UnavailableError("MySQL closed the connection in the middle of a SELECT")
-        held, at = held[at:] + data, 0
-        size = len(held)
+        pieces.append(data)
+        size, came_bytes = size + len(data), came_bytes + len(data)
+        if size < needed:
+            continue
+        held, at = b"".join(pieces), 0
         while at + 4 <= size:
             stop = at + 4 + (held[at] | held[at + 1] << 8 | held[at + 2] << 16)
             if stop > size:
@@ -275,6 +297,17 @@ def _cut(read: Callable[[], bytes], columns: int) -> tuple[list[PrintedRow], byt
                     return rows, b""
             append(_values(held, at + 4, columns))
             at = stop
+        pieces, size, needed = [held[at:]], size - at, _needed(held, at)
+    return rows, None
+
+
+def _needed(held: bytes, at: int) -> int:
+    """Return how many bytes the row that begins there takes, as far as its packets tell."""
+    begin, length = at, 0xFFFFFF
+    while length == 0xFFFFFF and at + 4 <= len(held):
+        length = int.from_bytes(held[at : at + 3], "little")
+        at += 4 + length
+    return at - begin
 
 
 def _joined(held: bytes, at: int) -> tuple[bytes, int]:

@@ -36,6 +36,8 @@ from cdc_verify.settle import Settled, Settling
 
 CHUNK_FIRST_ROWS = 500
 CHUNK_TARGET_BYTES = 2_000_000
+CHUNK_MAX_BYTES = 16_000_000
+"""A chunk ends with the row that reaches it: of large rows, few wait in memory."""
 SETTLE_EVERY_S = 3.0
 CANDIDATES_MAX = 20_000
 """With this many waiting, no more rows are read before they are settled."""
@@ -194,9 +196,8 @@ class Verifier:
         reading = self._read_on(limit)
         while True:
             # 1. Read rows of MySQL, as it prints them, while those before are compared.
-            rows, after, is_sampled = await reading
+            rows, after, is_last = await reading
             self._refuse_too_many(rows)
-            is_last = not after or (is_sampled and len(rows) < limit) or not self._table.chunk_key
             self._chunk, self._after = self._chunk + 1, after or self._after
             limit = self._adapted(limit, rows)
             following = None if is_last else self._read_on(limit)
@@ -217,16 +218,18 @@ class Verifier:
     def _read(
         self, after: KeyText, chunk: int, limit: int
     ) -> tuple[list[PrintedRow], KeyText, bool]:
-        """Return the rows of a chunk, its last key, and whether it is one of the sample."""
+        """Return the rows of a chunk, its last key, and whether it is the last one."""
         if not self._table.chunk_key:
             statement = self._selects.chunk((), WHOLE_TABLE_MAX_ROWS + 1)
             return self._mysql.rows(statement), (), True
         chance = random.Random(f"{self._at.seed} {chunk}").uniform(0, 100)
         if chance < self._wish.sample:
-            rows = self._mysql.rows(self._selects.chunk(after, limit))
-            return rows, self._selects.key_text(rows[-1]) if rows else (), True
+            wanted = self._selects.chunk(after, limit)
+            rows, is_cut = self._mysql.first_rows(wanted, CHUNK_MAX_BYTES)
+            is_last = len(rows) < limit and not is_cut
+            return rows, self._selects.key_text(rows[-1]) if rows else (), is_last
         keys = self._mysql.rows(self._selects.passed_over(after, limit))
-        return [], self._selects.key_text(keys[0]) if keys else (), False
+        return [], self._selects.key_text(keys[0]) if keys else (), not keys
 
     def _refuse_too_many(self, rows: Sequence[PrintedRow]) -> None:
         if not self._table.chunk_key and len(rows) > WHOLE_TABLE_MAX_ROWS:

@@ -238,4 +238,9 @@ def test_long_rows_and_many_of_them(both: dict[str, Both]) -> None:
         rows = one.rows.rows(Selects(one.bench.table("long_rows"), make).chunk((), 100))
 
         assert [len(row[1] or b"") for row in rows] == list(sizes)
+        chunk = Selects(one.bench.table("long_rows"), make).chunk((), 100)
+        for most_bytes, count in ((1, 1), (1 << 20, 7), (17 << 20, 8), (1 << 30, 10)):
+            first, is_cut = one.rows.first_rows(chunk, most_bytes)
+            assert first == rows[: len(first)]
+            assert (len(first) >= count, is_cut) == (True, len(first) < 10)
         one.rows.close()
