@@ -61,7 +61,7 @@ class Follows(Protocol):
         """Return the current position, for errors and logs."""
 
 
-class Wanted(NamedTuple):
+class Committed(NamedTuple):
     """A transaction that is committed here, and where its rows are."""
 
     noted: Prepared
@@ -92,7 +92,7 @@ class XaTransactions:
         """
         self.group: Group | None = None
         """Whose events are being read, up to its XA_PREPARE."""
-        self.wanted: Wanted | None = None
+        self.wanted: Committed | None = None
         """What is committed here; its rows are to be read again, with `Again`."""
         self.prepared = PreparedTransactions(prepared)
         self.late_tables: set[str] = set()
@@ -157,7 +157,7 @@ class XaTransactions:
         here = self._assembler.here(event)
         named = self._captured if noted.tables is UNSET else noted.tables
         tables = tuple(sorted(set(named) & set(self._captured)))
-        self.wanted = Wanted(noted, tables, here.end, event.size_bytes)
+        self.wanted = Committed(noted, tables, here.end, event.size_bytes)
         if not tables:
             self.end_again()
         elif events is not None:

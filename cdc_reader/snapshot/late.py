@@ -18,7 +18,7 @@ SETTLE_S = 1.0
 """For so long a new connection reads no chunk: it does not know what was committed before it.  Nor
 are rows read of which the binlog has only parts: nothing else has their values."""
 
-Place = tuple[str, str | None]
+KeyPlace = tuple[str, str | None]
 """A key in Redis, with the field where the hash of a parent has one for each row."""
 
 
@@ -36,8 +36,8 @@ class Late:
         self._clock = clock
         self._settled_s = clock() + SETTLE_S if has_xa else 0.0
         self._settled_of: dict[str, float] = {}
-        self._newer: dict[str, set[Place]] = {}
-        self._older: dict[str, set[Place]] = {}
+        self._newer: dict[str, set[KeyPlace]] = {}
+        self._older: dict[str, set[KeyPlace]] = {}
         self._due_s = 0.0
 
     def begin(self, table: str) -> None:
@@ -57,12 +57,12 @@ class Late:
             return True
         return now_s < self._settled_s
 
-    def note(self, table: str, *places: Place) -> None:
+    def note(self, table: str, *places: KeyPlace) -> None:
         """Keep what a row was published as."""
         self._expire()
         self._newer.setdefault(table, set()).update(places)
 
-    def of(self, table: str) -> Collection[Place]:
+    def of(self, table: str) -> Collection[KeyPlace]:
         """Return the keys of a table that are kept."""
         self._expire()
         newer, older = self._newer.get(table), self._older.get(table)
