@@ -13,7 +13,7 @@ export DEPTH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv servers demo test check unit model integration fault acceptance backfill soak bench clean
+.PHONY: help venv servers demo test check unit model integration fault acceptance backfill soak month bench clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,6 +69,9 @@ backfill: servers ## Read a million rows under load and ten SIGKILLs
 
 soak: servers ## Random faults for HOURS=n (10 minutes if not said); SEED=n replays them
 	$(BIN)/python -m tests.soak --hours $(or $(HOURS),0.167) $(if $(SEED),--seed $(SEED))
+
+month: servers ## A month in production in MINUTES=n (10 if not said), without a person; SEED=n
+	$(BIN)/python -m tests.month --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 bench: servers ## Measure throughput, latency and memory: build/bench.md, 40 minutes
 	$(BIN)/python -m benchmarks --json build/bench.json --markdown build/bench.md

@@ -1,0 +1,1 @@
+"""A month in production, played in minutes."""
