@@ -197,6 +197,13 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     removed: bool = False
     """Its keys are removed."""
 
+    def after(self, before: Aside | msgspec.UnsetType) -> Aside:
+        """Return the same, with since when and where it has been set aside already."""
+        if before is msgspec.UNSET:
+            return self
+        position = self.position or before.position
+        return msgspec.structs.replace(self, since=before.since, position=position)
+
 
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the snapshot of one table has come."""
@@ -215,6 +222,8 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     none."""
     form: str | msgspec.UnsetType = msgspec.UNSET
     """`cdc_reader.snapshot.form.form_of` the table; absent: of a cdc that did not say."""
+    key: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Columns that tell the rows apart in the messages up to here; absent: not known."""
     has_older_forms: bool | msgspec.UnsetType = msgspec.UNSET
     """The form changed since the table was begun to be read; absent: it did not."""
     aside: Aside | msgspec.UnsetType = msgspec.UNSET
@@ -242,7 +251,7 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     def begun_again(self, number: int) -> TableProgress:
         """Return the beginning of a whole reading for a refresh."""
         partial = msgspec.UNSET if self.partial is msgspec.UNSET else ()
-        return TableProgress(refresh=number, partial=partial)
+        return TableProgress(refresh=number, partial=partial, key=self.key)
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -350,6 +359,8 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     """Tables of which ranges of keys are read, as the boundary has them; absent: none."""
     keys: dict[str, tuple[str, ...]] | msgspec.UnsetType = msgspec.UNSET
     """Columns that tell the rows of tables apart from here on, where the schema changed."""
+    keys_before: dict[str, tuple[str, ...]] | msgspec.UnsetType = msgspec.UNSET
+    """Those up to here, where they are others: keys of rows are to be removed by both."""
     gap: bool
     """Changes before it may be missing, of any table: nothing before it is needed."""
     boundary: Heartbeat

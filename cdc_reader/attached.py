@@ -398,9 +398,14 @@ def _snapshot(
     unread: Unread,
 ) -> Snapshot:
     forms = {table.qualified: form_of(table) for table in tables}
+    progress = initial_progress(forms, known, snapshot=settings.snapshot)
+    for table in tables:
+        if table.qualified not in known:
+            of_new = msgspec.structs.replace(progress[table.qualified], key=table.identity)
+            progress[table.qualified] = of_new
     return Snapshot(
         tables,
-        initial_progress(forms, known, snapshot=settings.snapshot),
+        progress,
         chunks,
         mariadb=server.mariadb,
         unread=unread,

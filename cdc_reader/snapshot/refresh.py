@@ -329,8 +329,10 @@ def plan_changes(
     heartbeat = _of_now(tail)
     snapshot = dict(heartbeat.snapshot)
     keys = {table.qualified: table.identity for table in read}
-    for name in keys:
-        snapshot[name] = snapshot.get(name, TableProgress()).begun_again(number)
+    keys_before = _keys_before(snapshot, keys)
+    for name, columns in keys.items():
+        again = snapshot.get(name, TableProgress()).begun_again(number)
+        snapshot[name] = msgspec.structs.replace(again, key=columns)
     for name, why in aside.items():
         before = snapshot.get(name, TableProgress())
         snapshot[name] = msgspec.structs.replace(
@@ -338,7 +340,7 @@ def plan_changes(
             ranges=msgspec.UNSET,
             partial=msgspec.UNSET,
             refresh_due=msgspec.UNSET,
-            aside=_since_before(why, before),
+            aside=why.after(before.aside),
         )
     removed = [name for name, why in aside.items() if why.removed]
     boundary = msgspec.structs.replace(
@@ -348,18 +350,17 @@ def plan_changes(
         number=number,
         tables=(*keys, *removed),
         keys=keys or msgspec.UNSET,
+        keys_before=keys_before or msgspec.UNSET,
         gap=False,
         boundary=boundary,
     )
 
 
-def _since_before(why: Aside, before: TableProgress) -> Aside:
-    """Return why a table is set aside, with since when where it was already."""
-    held = before.aside
-    if held is msgspec.UNSET:
-        return why
-    position = why.position or held.position
-    return msgspec.structs.replace(why, since=held.since, position=position)
+def _keys_before(
+    snapshot: Mapping[str, TableProgress], keys: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    known = {name: snapshot[name].key for name in keys if name in snapshot}
+    return {name: key for name, key in known.items() if key and key != keys[name]}
 
 
 def plan_ranges(tail: Tail, ranges: Ranges, *, number: int, now_us: int) -> Refresh:

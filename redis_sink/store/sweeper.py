@@ -56,9 +56,11 @@ class Sweeper:
         Raises:
             CdcError: Redis does not answer.
         """
-        keys = {} if refresh.keys is UNSET else refresh.keys
+        # A sink whose Redis was emptied applies a stream of before the last change again.
         changed = [
             with_key(table, keys[table.qualified])
+            for keys in (refresh.keys_before, refresh.keys)
+            if keys is not UNSET
             for table in self._tables
             if keys.get(table.qualified, table.identity) != table.identity
         ]

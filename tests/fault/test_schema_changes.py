@@ -270,6 +270,26 @@ def test_kills_among_changes_of_the_schema_forget_nothing(
         end_well(bench, process, copy)
 
 
+def test_an_emptied_redis_is_filled_past_a_change_of_the_key(source: Bench) -> None:
+    """It applies the stream from its beginning: keys of the old primary key come, and go again."""
+    migrated, chance, bench = Migrated(source), seeded(), source
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        migrated.wait_until_equal(process, "the snapshot")
+        with ordeal(bench, chance, pause_s=0.02):
+            bench.execute("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, n)")
+            migrated.write()
+            migrated.wait_until_equal(process, "the other key")
+            assert process.stop() == 0
+            process.start()
+            bench.passes("a change")
+        bench.client.flushall()
+        migrated.wait_until_equal(process, "all of it again")
+        bench.execute("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id)")
+        migrated.wait_until_equal(process, "the first key")
+        end_well(bench, process)
+
+
 def test_a_start_passes_a_table_that_is_gone_and_a_new_name_is_refused(source: Bench) -> None:
     """The stream knows the first, so it is set aside; nothing knows the second: a mistake."""
     migrated, chance, bench = Migrated(source), seeded(), source

@@ -81,7 +81,7 @@ class Events:
             "migration": (12, self._migration),
             "statement session": (1, self._statements),
             "partial images": (3, self._partial_images),
-            "XA": (0, self._xa),
+            "XA": (3, self._xa),
             "large row": (2, self._large_row),
             "rollback": (2, self._rollback),
             "table created": (1, self._created),

@@ -82,9 +82,26 @@ def test_a_reader_announces_what_it_reads_again_and_what_it_sets_aside() -> None
     )  # fmt: skip
     assert (made.boundary.file, made.boundary.offset) == ("b.000002", 400)
     snapshot = made.boundary.snapshot
-    assert snapshot["shop.users"] == TableProgress(refresh=7)
+    assert snapshot["shop.users"] == TableProgress(refresh=7, key=("id",))
     assert snapshot["a.x"] == TableProgress(aside=kept)
     assert snapshot["a.y"] == TableProgress(refresh=7, done=True, aside=gone)
+
+
+def test_the_columns_that_told_rows_apart_before_are_told_where_they_are_others() -> None:
+    """A sink whose memory is gone has to remove keys of both."""
+    end = tail()
+    assert end.heartbeat is not None
+    known = {"shop.users": TableProgress(key=("id", "n")), "a.x": TableProgress(key=("id",))}
+    heartbeat = msgspec.structs.replace(end.heartbeat, snapshot=known)
+    end = dataclasses.replace(end, heartbeat=heartbeat)
+    made = plan_changes(end, [a_table()], {}, number=7, now_us=9)
+    again = msgspec.structs.replace(heartbeat, snapshot=made.boundary.snapshot)
+    same = plan_changes(
+        dataclasses.replace(end, heartbeat=again), [a_table()], {}, number=8, now_us=9
+    )
+
+    assert made.keys_before == {"shop.users": ("id", "n")}
+    assert same.keys_before is msgspec.UNSET
 
 
 def test_since_when_a_table_is_set_aside_stays() -> None:
