@@ -25,6 +25,8 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 
 PURE = (
     "cdc_reader.resume.resume",
+    "cdc_reader.resume.trust",
+    "cdc_reader.schema.reach",
     "cdc.check.nats_account",
     "cdc.check.report",
     "cdc.jetstream.stream_size",
