@@ -233,6 +233,9 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     absent: no row of the table was in part."""
     refresh_due: bool | msgspec.UnsetType = msgspec.UNSET
     """The table is to be read again as a whole, because keys of such rows are not known."""
+    columns: str | msgspec.UnsetType = msgspec.UNSET
+    """`cdc_reader.schema.columns.digest_of` the table, as its rows after this boundary are; absent:
+    that is not known."""
 
     @property
     def open_ranges(self) -> tuple[KeyRange, ...]:
@@ -248,10 +251,15 @@ class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
         """Return the keys whose rows the binlog has in part, still to be read."""
         return () if self.partial is msgspec.UNSET else self.partial
 
-    def begun_again(self, number: int) -> TableProgress:
-        """Return the beginning of a whole reading for a refresh."""
+    def begun_again(self, number: int, *, keeps_columns: bool = False) -> TableProgress:
+        """Return the beginning of a whole reading for a refresh.
+
+        Args:
+            keeps_columns: nothing changed them, and the boundary stays.
+        """
         partial = msgspec.UNSET if self.partial is msgspec.UNSET else ()
-        return TableProgress(refresh=number, partial=partial, key=self.key)
+        columns = self.columns if keeps_columns else msgspec.UNSET
+        return TableProgress(refresh=number, partial=partial, key=self.key, columns=columns)
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

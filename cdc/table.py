@@ -93,6 +93,8 @@ class Table:
     """Columns of the primary key in the catalog; empty: there is none, or it is not known."""
     unique_keys: tuple[tuple[str, ...], ...] = ()
     """Columns of each key that tells its rows apart, the primary one too."""
+    hidden_columns: int = 0
+    """Of MariaDB, one for each UNIQUE on a long column: at the end of its rows, in no catalog."""
     ttl_s: int = 0
     """Not 0: ``mode = "cache"``; a key expires this long after its row's last change."""
 

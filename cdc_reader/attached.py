@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -19,12 +19,13 @@ from cdc.errors import PositionLostError, UnavailableError
 from cdc.jetstream import stream
 from cdc.message import Heartbeat, TableProgress, encode
 from cdc.mysql.connection import translated
+from cdc.position import MySqlGtidSet
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.table_list import Naming
 from cdc.telemetry import Log, Meter
 from cdc_reader.binlog.source import SILENCE_S, Source
-from cdc_reader.current_tables import CurrentTables
+from cdc_reader.current_tables import CurrentTables, is_due
 from cdc_reader.dump import Dump
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.unread import Unread
@@ -45,6 +46,7 @@ from cdc_reader.resume.resume import (
 from cdc_reader.resume.stream_end import read_tail
 from cdc_reader.rows.shape import target_of
 from cdc_reader.schema.change import ReadAgain, SchemaChanged
+from cdc_reader.schema.names import Names
 from cdc_reader.snapshot.backpressure import Sinks
 from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
 from cdc_reader.snapshot.form import form_of
@@ -69,6 +71,7 @@ class Attached:
     captured: CurrentTables
     aside: tuple[str, ...] = ()
     """Tables that are set aside."""
+    names: Names = field(default_factory=Names)
     dump: Dump
     assembler: Assembler
     snapshot: Snapshot
@@ -81,6 +84,7 @@ class Attached:
     naming: Naming
     list_keep_us: int = LIST_KEEP_US
     silent_since_s: float = 0.0
+    began_s: float = field(default_factory=time.monotonic)
     quiet_us: int = 0
     """When MySQL had nothing more for us, microseconds since 1970."""
     beat: Beat
@@ -95,6 +99,9 @@ class Attached:
             self.dump.take(data)
         except (PositionLostError, SchemaChanged) as refused:
             return refused
+        self.learn_names()
+        if self.names.unsettled and not assembler.in_transaction and is_due(self.began_s):
+            return SchemaChanged((), assembler.position_text())  # asks for them again
         back = None
         if self.aside and not assembler.in_transaction:
             back = self.captured.returning(self.aside, assembler.position_text())
@@ -112,6 +119,17 @@ class Attached:
         if not is_idle and time.time() - assembler.event_us / 1e6 > CURRENT_S:
             return None
         return self.captured.reading_again(due, assembler.position_text())
+
+    def learn_names(self) -> None:
+        """Note which tables' columns are known from here on; rows of them may be read now."""
+        if not self.names.waiting:
+            return
+        for table in self.names.arrived(self.assembler.has_passed):
+            progress, digest = self.snapshot.progress[table], self.captured.digest(table)
+            self.snapshot.progress[table] = msgspec.structs.replace(progress, columns=digest)
+            self.snapshot.moved.add(table)
+            self.snapshot.release(table)
+            self.snapshot.chunks += 1  # for a heartbeat: a restart shall know it
 
     def read_timeout_s(self) -> float:
         """Return how long a read may wait: short while a chunk is on its way."""
@@ -224,6 +242,8 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         resume = resume_from(tail, server, next_event, published)
         captured.reach.begin(server.server)
         known = tail.heartbeat.snapshot if tail.heartbeat else {}
+        gtid_set = parsed_gtid_set(resume.position, mariadb=server.mariadb)
+        names = await captured.named(known, gtid=isinstance(gtid_set, MySqlGtidSet))
         aside, tables = captured.parted(known)
         if tail.heartbeat and tail.heartbeat.server != server.server:
             log.warning(
@@ -239,7 +259,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         unread = _unread(tables, tail, published)
         assembler = Assembler(
             resume=resume,
-            gtid_set=parsed_gtid_set(resume.position, mariadb=server.mariadb),
+            gtid_set=gtid_set,
             targets={table.qualified: target_of(table) for table in tables},
             mariadb=server.mariadb,
             on_schema_change=settings.on_schema_change,
@@ -247,10 +267,13 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             passed=captured.passed,
             reach=captured.reach,
             unread=unread,
+            names=names,
         )
         chunks = _chunks(settings, server)
         snapshot = _snapshot(settings, tables, known, server, chunks, sinks, unread)
         snapshot.progress.update(aside)
+        snapshot.held = names.held
+        captured.note_columns(snapshot.progress, names)
         naming = tail.naming
         naming.begin(snapshot.progress)
         source = await Source.open(
@@ -263,6 +286,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         attached = Attached(
             captured=captured,
             aside=tuple(aside),
+            names=names,
             dump=dump,
             assembler=assembler,
             snapshot=snapshot,
@@ -281,6 +305,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             ),
         )
         retention = _retention(nc, settings, tail, state, attached, sinks, log)
+        attached.learn_names()
         await attached.list_tables()
         await publisher.open(attached.heartbeat())
         retention.begin()

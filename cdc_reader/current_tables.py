@@ -16,20 +16,18 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import UNSET
 
-from cdc.check.finding import Finding, LeftOut
 from cdc.errors import CdcError
 from cdc.message import Aside, TableProgress
-from cdc.mysql.connection import connected
 from cdc.position import Position, file_number
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
 from cdc_reader.binlog.ahead import defines_something
-from cdc_reader.catalog.definitions import definitions
-from cdc_reader.catalog.tables import find_tables
-from cdc_reader.resume.server_log import log_status
+from cdc_reader.look import Looked, look, look_again, look_at_definitions
 from cdc_reader.schema.change import End, ReadAgain, SchemaChanged, Verdict, verdict_of
-from cdc_reader.schema.reach import Definitions, Reach, UnknownRows, captured_of, reached
+from cdc_reader.schema.columns import digest_of
+from cdc_reader.schema.names import Names, is_unread
+from cdc_reader.schema.reach import Reach, UnknownRows, captured_of, reached
 from cdc_reader.snapshot.refresh import announce_changes
 
 LOOK_S, LOOK_LONGEST_S = 15.0, 3600.0
@@ -41,29 +39,8 @@ ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_form
 AGAIN_S, AGAIN_ROWS_PER_S = 5.0, 5000
 """A table is not read again as a whole sooner than this after the time before, nor so often that
 it would be more rows a second on average."""
-GONE = "the table does not exist any more, or this login may not see it"
-GONE_FIX = "nothing, if it was dropped; a table of this name that is created is read"
 OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
 OTHER_KEY_FIX = "name the columns that tell rows apart in the key template, then start cdc again"
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What the catalog shows now."""
-
-    tables: Mapping[str, Table]
-    findings: Sequence[Finding]
-    left_out: Sequence[LeftOut]
-    visible: Collection[str]
-    """All tables that this login may see."""
-
-    def why_not(self, table: str) -> tuple[str, str]:
-        """Return why a table cannot be captured, and the fix."""
-        name = table.partition(".")[2]
-        for finding in self.findings:
-            if finding.table in (table, name):
-                return finding.seen, finding.fix.text()
-        return next((one.why for one in self.left_out if one.table == table), GONE), GONE_FIX
 
 
 @dataclass(slots=True)
@@ -91,6 +68,7 @@ class CurrentTables:
     """How often a table came back in vain, and when it last did."""
     _read_s: dict[str, float] = field(default_factory=dict)
     """When a table was last read again for a statement."""
+    _digests: dict[str, tuple[Table, str]] = field(default_factory=dict)
     _due_s: dict[str, float] = field(default_factory=dict)
     _again_s: dict[str, float] = field(default_factory=dict)
     """When a table may be read again as a whole, at the earliest."""
@@ -123,6 +101,59 @@ class CurrentTables:
         self.aside = frozenset(aside)
         return aside, tuple(t for name, t in self.tables.items() if name not in aside)
 
+    async def named(self, known: Mapping[str, TableProgress], *, gtid: bool) -> Names:
+        """Return of which tables the columns are known where the reader resumes.
+
+        To be called after the stream's end was read: what the catalog shows then is not of
+        before that.
+
+        Args:
+            known: each table's progress in the stream.
+            gtid: whether the reader follows GTIDs of MySQL.
+
+        Raises:
+            CdcError: a server refuses, or does not answer.
+        """
+        settings = self.settings
+        if settings.on_schema_change == "continue":
+            return Names()  # statements that pass would take the proof away
+        names = [n for n in self.tables if n not in known or known[n].aside is UNSET]
+        waiting = [name for name in names if not self._is_as_known(name, known)]
+        looked: Looked | None = None
+        if waiting:
+            look_at = [self.tables[name] for name in waiting]
+            looked = await asyncio.to_thread(look_again, settings, look_at, gtid=gtid)
+            self.tables |= {n: t for n, t in looked.tables.items() if n in waiting}
+            waiting = [n for n in waiting if n in looked.tables and not self._is_as_known(n, known)]
+        locked = looked.locked if looked else frozenset()
+        until = looked.until if looked else None
+        return Names(
+            self.tables,
+            known=[name for name in names if self._is_as_known(name, known)],
+            until={name: until for name in waiting if until and name not in locked},
+            unsettled=[name for name in waiting if name in locked],
+            unread={n for n in waiting if is_unread(known.get(n), snapshot=settings.snapshot)},
+            asks=settings.on_schema_change == "refresh",
+            passed=self.passed,
+        )
+
+    def _is_as_known(self, name: str, known: Mapping[str, TableProgress]) -> bool:
+        return name in known and known[name].columns == self.digest(name)
+
+    def digest(self, name: str) -> str:
+        """Return that of a table's columns as they are known: see `digest_of`."""
+        table, held = self.tables[name], self._digests.get(name)
+        if held is None or held[0] is not table:
+            held = self._digests[name] = (table, digest_of(table))
+        return held[1]
+
+    def note_columns(self, progress: dict[str, TableProgress], names: Names) -> None:
+        """Note in each table's progress whether its columns are known where reading resumes."""
+        for table, read in progress.items():
+            columns = self.digest(table) if names.of(table) is not None else UNSET
+            if read.columns != columns:
+                progress[table] = msgspec.structs.replace(read, columns=columns)
+
     async def settle(self) -> None:
         """Announce what follows from what was met; nothing where nothing was.
 
@@ -137,7 +168,8 @@ class CurrentTables:
         elif isinstance(met, UnknownRows):
             await self._look_at_rows(met)
         elif isinstance(met, SchemaChanged):
-            await self._look_at(met)
+            if met.tables:
+                await self._look_at(met)
         elif met is not None:
             await self._set_aside(met)
         self.met = None
@@ -171,7 +203,8 @@ class CurrentTables:
             )
 
     async def _look_at(self, change: SchemaChanged) -> None:
-        looked = await asyncio.to_thread(look, self.settings)
+        changed = [self.tables[name] for name in change.tables if name in self.tables]
+        looked = await asyncio.to_thread(look, self.settings, changed)
         read: list[str] = []
         aside: dict[str, Aside] = {}
         for name in change.tables:
@@ -328,25 +361,6 @@ class CurrentTables:
         )
 
 
-def look_at_definitions(settings: Settings) -> tuple[Definitions | None, tuple[str, int]]:
-    """Return what the catalog defines, if it is all visible, and the binlog's end after that.
-
-    Raises:
-        CdcError: the server refuses, or does not answer.
-    """
-    with connected(settings.mysql) as connection, connection.cursor() as cursor:
-        found = definitions(connection)
-        file, offset, _ = log_status(cursor)
-    return found, (file, offset)
-
-
-def look(settings: Settings) -> Looked:
-    """Ask the catalog for all tables that the settings name.
-
-    Raises:
-        CdcError: the server refuses, or does not answer.
-    """
-    with connected(settings.mysql) as connection:
-        found = find_tables(connection, settings)
-    tables = {table.qualified: table for table in found.tables}
-    return Looked(tables, found.findings, found.left_out, found.visible)
+def is_due(since_s: float) -> bool:
+    """Return whether tables are looked at again that were looked at at `time.monotonic`."""
+    return time.monotonic() - since_s > LOOK_S

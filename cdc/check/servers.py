@@ -265,7 +265,8 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
     def ask(connection: Connection[Any]) -> None:
         facts = server_facts(connection)
         report.servers["mysql"] = f"{facts.kind} {facts.version_text} at {settings.mysql.address}"
-        report.findings += check_source(facts)
+        passes = settings.on_schema_change == "continue"
+        report.findings += check_source(facts, needs_names=passes)
         if not thorough:
             report.findings += check_retention(facts)
         report.findings += check_rights(connection, facts, settings.mysql)

@@ -107,7 +107,10 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
             if left == 0:
                 stop.set()
 
-        showing = asyncio.ensure_future(live(settings, begin, stop, take))
+        def note(text: str) -> None:
+            click.echo(f"note: {text}", err=True)
+
+        showing = asyncio.ensure_future(live(settings, begin, stop, take, note))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((showing, stopping), return_when=asyncio.FIRST_COMPLETED)
         if showing.done():

@@ -38,7 +38,8 @@ class ColumnMap:
     """
 
     name: str | None
-    """None: the server does not write names (``binlog_row_metadata`` is not FULL)."""
+    """None: the server does not write names (``binlog_row_metadata`` is not FULL), and the
+    catalog's are not put in yet: see `cdc_reader.schema.columns`."""
     type: int
     """As the row image has it: ENUM and SET by their own numbers, never STRING."""
     meta: int
@@ -67,6 +68,8 @@ class TableMap:
     columns: tuple[ColumnMap, ...]
     primary_key: tuple[int, ...]
     """Indexes of the primary key's columns; empty: none, or not given."""
+    has_signs: bool = True
+    """Whether `ColumnMap.unsigned` is given: with NO_LOG, MariaDB's default, it is not."""
     unreadable: str = ""
     """Why the columns are not known: a type that this version has never heard of."""
 
@@ -94,7 +97,8 @@ class TableMap:
             )
         if not self.is_named:
             raise PositionLostError(
-                f"the binlog does not name the columns of {self.qualified}",
+                f"the binlog does not name the columns of {self.qualified}, and which they were "
+                "there is not known",
                 safe="nothing of this table was published from here on",
                 fix="SET PERSIST binlog_row_metadata = 'FULL';\n"
                 "(MariaDB: SET GLOBAL, and the same in its configuration file)\n" + FIRST + REFRESH,
@@ -201,12 +205,13 @@ def _parse(rest: _Bytes, mariadb: bool) -> TableMap:
         _Draft(kind, meta, bool(nullable[i >> 3] >> (i & 7) & 1))
         for i, (kind, meta) in enumerate(kinds)
     ]
-    primary_key = _optional(rest, drafts, mariadb=mariadb)
+    primary_key, has_signs = _optional(rest, drafts, mariadb=mariadb)
     return TableMap(
         schema=schema,
         table=table,
         columns=tuple(_column(draft) for draft in drafts),
         primary_key=primary_key,
+        has_signs=has_signs,
     )
 
 
@@ -244,8 +249,8 @@ def _column(draft: _Draft) -> ColumnMap:
     )
 
 
-def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[int, ...]:
-    """Fill the optional metadata in; return the indexes of the primary key's columns."""
+def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[tuple[int, ...], bool]:
+    """Fill the optional metadata in; return the primary key's indexes, and whether signs are."""
 
     def of(is_wanted: Callable[[Type], bool]) -> list[_Draft]:
         return [draft for draft in drafts if is_wanted(BY_CODE[draft.type])]
@@ -257,11 +262,13 @@ def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[int
         return kind.is_labels
 
     primary_key: tuple[int, ...] = ()
+    has_signs = False
     while rest.at < rest.end:
         kind = _short(rest)
         field = rest.part(rest.number())
         if kind == _SIGNEDNESS:
             _signedness(field, of(lambda one: one.is_number))
+            has_signs = True
         elif kind in (_DEFAULT_CHARSET, _LABEL_DEFAULT_CHARSET):
             _default_charset(field, of(has_collation if kind == _DEFAULT_CHARSET else is_labels))
         elif kind in (_COLUMN_CHARSET, _LABEL_COLUMN_CHARSET):
@@ -280,7 +287,7 @@ def _optional(rest: _Bytes, drafts: list[_Draft], *, mariadb: bool) -> tuple[int
             primary_key = tuple(field.numbers())[::step]
             if any(place >= len(drafts) for place in primary_key):
                 raise ValueError("its primary key has a column too many")
-    return primary_key
+    return primary_key, has_signs
 
 
 def _signedness(field: _Bytes, columns: list[_Draft]) -> None:

@@ -104,20 +104,24 @@ def _unique(rows: Sequence[tuple[Any, ...]]) -> UniqueKeys:
     found: dict[str, list[str]] = {}
     unfit: set[str] = set()
     partial: dict[str, str] = {}
+    hashes: set[str] = set()
     for index, column, prefix_length, nullable, kind in rows:
         found.setdefault(index, []).append(column)
+        is_hash = kind == "HASH" and index != "PRIMARY"  # MariaDB's UNIQUE on a long column
+        hashes.update((index,) if is_hash else ())
         if column is None or nullable == "YES":  # a key on an expression has no column
             unfit.add(index)
         elif prefix_length is not None:
             partial[index] = f"{column}({prefix_length})"
-        elif kind == "HASH" and index != "PRIMARY":
-            partial[index] = f"a hash of {column}"  # MariaDB's UNIQUE on a long column
+        elif is_hash:
+            partial[index] = f"a hash of {column}"
     names = [index for index in found if index not in unfit]
     names.sort(key=lambda index: (index != "PRIMARY", len(found[index]), index))
     return UniqueKeys(
         whole=tuple(tuple(found[index]) for index in names if index not in partial),
         partial=tuple((tuple(found[index]), partial[index]) for index in names if index in partial),
         primary=tuple(found.get("PRIMARY", ())),
+        hashes=len(hashes),
     )
 
 

@@ -78,8 +78,13 @@ class ServerState:
     """Connections whose session settings for the binlog differ from the server's."""
 
 
-def check_source(facts: ServerFacts) -> list[Finding]:
-    """Return what of the server's configuration would lose or blur changes."""
+def check_source(facts: ServerFacts, *, needs_names: bool = False) -> list[Finding]:
+    """Return what of the server's configuration would lose or blur changes.
+
+    Args:
+        needs_names: statements pass unseen (``on_schema_change = "continue"``), so that names of
+            columns can only be those that the binlog has.
+    """
     found = facts.variables
     oldest = OLDEST[facts.kind]
     if facts.version and facts.version < oldest:
@@ -93,6 +98,8 @@ def check_source(facts: ServerFacts) -> list[Finding]:
     if found.get("log_bin") != "ON":
         return [_binlog_off(facts)]
     out = _binlog_settings(facts)
+    if needs_names and found.get("binlog_row_metadata", "").upper() != "FULL":
+        out.append(_unnamed(facts))
     if found.get("server_id") == "0":
         out.append(
             Finding(
@@ -114,12 +121,18 @@ def _binlog_settings(facts: ServerFacts) -> list[Finding]:
             seen=f"{facts.kind}: {variable} = {found.get(variable) or '(not there)'}",
             fix=set_variable(facts, variable, wanted),
         )
-        for variable, wanted in (
-            ("binlog_format", "ROW"),
-            ("binlog_row_metadata", "FULL"),
-        )
+        for variable, wanted in (("binlog_format", "ROW"),)
         if found.get(variable, "").upper() != wanted
     ]
+
+
+def _unnamed(facts: ServerFacts) -> Finding:
+    metadata = facts.variables.get("binlog_row_metadata") or "(not there)"
+    return Finding(
+        id="mysql.binlog-row-metadata",
+        seen=f'{facts.kind}: binlog_row_metadata = {metadata}, and on_schema_change = "continue"',
+        fix=set_variable(facts, "binlog_row_metadata", "FULL"),
+    )
 
 
 def _gtid(facts: ServerFacts) -> Finding:
@@ -184,7 +197,7 @@ def check_retention(facts: ServerFacts, snapshot_s: float = 0) -> list[Finding]:
 def _binlog_off(facts: ServerFacts) -> Finding:
     lines = "[mysqld]\nlog_bin = binlog"
     if facts.mariadb:
-        lines += "\nserver_id = 1\nbinlog_format = ROW\nbinlog_row_metadata = FULL"
+        lines += "\nserver_id = 1\nbinlog_format = ROW"
     return Finding(
         id="mysql.log-bin",
         seen=f"{facts.kind}: the binlog is off (log_bin = OFF)",
@@ -373,6 +386,12 @@ def notes(facts: ServerFacts, state: ServerState, server_id: int) -> list[str]:
                 f"{facts.kind}: {variable} = {value}: rows that the binlog has in part are read\n"
                 "by their keys"
             )
+    metadata = facts.variables.get("binlog_row_metadata", "")
+    if metadata.upper() != "FULL":
+        out.append(
+            f"{facts.kind}: binlog_row_metadata = {metadata}: names of columns are the catalog's;\n"
+            "with FULL, rows that are written while a table is changed need not be read again"
+        )
     if facts.variables.get("basedir", "").startswith(_RDS_BASEDIR):
         out.append(
             f"{facts.kind}: RDS keeps binlogs as CALL mysql.rds_show_configuration; shows, not as\n"

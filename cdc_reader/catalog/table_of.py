@@ -110,6 +110,7 @@ class TableBuilder:
             indexes=tuple(indexes),
             primary=self._all_keys.primary,
             unique_keys=self._all_keys.all,
+            hidden_columns=self._all_keys.hashes,
             ttl_s=wanted.ttl_s,
         )
 

@@ -6,7 +6,7 @@ Names are bound, never put into SQL; a statement contains only the catalog's own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -68,11 +68,16 @@ def resolve_tables(connection: Connection[Any], settings: Settings) -> tuple[Tab
     return tuple(found.tables)
 
 
-def find_tables(connection: Connection[Any], settings: Settings) -> Captured:
+def find_tables(
+    connection: Connection[Any], settings: Settings, *, only: Collection[str] | None = None
+) -> Captured:
     """Return the tables that the settings name and that can be captured, and what is wrong.
 
     What only a pattern matches and cannot be captured for what it is (a view, an engine, no key,
     a column) is left out; a mistake in the settings is a finding, however the table is named.
+
+    Args:
+        only: ``schema.table`` of those that are looked at; None: all.
 
     Raises:
         pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
@@ -92,7 +97,8 @@ def find_tables(connection: Connection[Any], settings: Settings) -> Captured:
     selection = select(catalog, settings)
     made.findings += [of_error("mysql.table", error, name) for error, name in selection.errors]
     made.findings += selection.warnings
-    fit = [one for one in selection.tables if not _refused(one, _unfit(one.entry), made)]
+    wanted = [one for one in selection.tables if only is None or one.entry.qualified in only]
+    fit = [one for one in wanted if not _refused(one, _unfit(one.entry), made)]
     asked, dialect = [one.entry for one in fit], dialect_on(connection)
     columns, keys = columns_of(connection, asked), keys_of(connection, asked)
     for one in fit:

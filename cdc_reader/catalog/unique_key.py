@@ -25,6 +25,8 @@ class UniqueKeys(NamedTuple):
     """On a part of a column, with that part, ``(("k",), "k(3)")``: only tells rows apart."""
     primary: Key = ()
     """Columns of the primary key, also of one on a part of a column; empty: there is none."""
+    hashes: int = 0
+    """How many keys are on a hash, which MariaDB keeps in a hidden column each."""
 
     @property
     def all(self) -> tuple[Key, ...]:

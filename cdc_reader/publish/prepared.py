@@ -51,7 +51,7 @@ class Group:
     def hold(self, event: Event, *, is_captured: bool) -> None:
         """Take a TABLE_MAP or rows event in."""
         if event.kind == ev.TABLE_MAP and self.tables is not None:
-            self.tables.add(_table_of(event))
+            self.tables.add(table_of(event))
             if len(self.tables) > TABLES_MAX:
                 self.tables = None
         if not is_captured or self.events is None:
@@ -138,7 +138,7 @@ def _newest(noted: Iterable[Prepared]) -> tuple[Prepared, ...]:
     return tuple(reversed(out))
 
 
-def _table_of(event: Event) -> str:
+def table_of(event: Event) -> str:
     """Return ``shop.users`` of a TABLE_MAP: a length, the schema, 0, a length and the table."""
     b, at = event.buffer, event.start + 8
     schema = b[at + 1 : at + 1 + b[at]]

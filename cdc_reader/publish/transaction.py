@@ -33,6 +33,7 @@ from cdc_reader.resume.resume import Resume
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
 from cdc_reader.schema.change import End
+from cdc_reader.schema.names import Names
 from cdc_reader.schema.reach import Reach
 
 _native = native("cdc_reader")
@@ -53,6 +54,7 @@ class Assembler:
         passed: Collection[End] = (),
         reach: Reach | None = None,
         unread: Unread | None = None,
+        names: Names | None = None,
     ) -> None:
         """Begin at `resume`.
 
@@ -63,6 +65,7 @@ class Assembler:
             passed: statements that were looked at, and XA COMMITs whose tables were.
             reach: what is known of statements that change rows; None: nothing yet.
             unread: gets the keys of rows that the binlog has in part.
+            names: the columns of tables that the binlog does not name; None: none are known.
         """
         self.runs: list[Run] = []
         self.last = resume.last
@@ -73,12 +76,12 @@ class Assembler:
         self._partial_events = PartialEvents(self.unread, self.chains, self._run)
         self.event_us = 0
         """Commit time of the newest transaction seen."""
-        self.in_transaction = False
-        self._epoch = resume.epoch
-        self._stored = Stored(resume)
-        self.xa = XaTransactions(resume.prepared, targets, passed, self._stored, self)
-        self._is_position_known = resume.is_position_known
-        self._targets = targets
+        self.in_transaction = self._begun = False
+        self._epoch, self._stored = resume.epoch, Stored(resume)
+        self.names = names or Names()
+        self.xa = XaTransactions(resume.prepared, targets, passed, self._stored, self, self.names)
+        self._is_position_known, self._gtid_set = resume.is_position_known, gtid_set
+        self._targets, self._mariadb = targets, mariadb
         self._statements = Statements(
             targets=targets,
             on_schema_change=on_schema_change,
@@ -87,16 +90,12 @@ class Assembler:
             reach=Reach() if reach is None else reach,
             refuse=self._refuse,
         )
-        self._mariadb = mariadb
-        self._gtid_set = gtid_set
         self._gtid: str | None = None
-        self._at = Coordinates(resume.position)
-        self._begun = False
-        self._transaction_rows = 0
+        self._at, self._transaction_rows = Coordinates(resume.position), 0
         self._context = self._suffix = ""
         self._payload_row: int | None = None
         self._by_id: dict[bytes, RowCodec | None] = {}
-        self._by_map: dict[bytes, RowCodec | None] = {}
+        self._by_map: dict[bytes, RowCodec | None] = self.names.made
         self._steps: dict[int, Callable[[Event], None]] = {
             **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
             **dict.fromkeys(ev.GTIDS, self._begin),
@@ -323,6 +322,7 @@ class Assembler:
         kind, tables = self._statements.changed_by(
             query, end, self._at.file, self.position_text(), self._is_stored
         )
+        self.names.forget(tables, end)
         for row, table in enumerate(tables):
             self._schema_change(kind, table, row)
 
@@ -356,10 +356,12 @@ class Assembler:
         if target is None:
             return None
         try:
-            return RowCodec(table_map, target, self.chains.partitions if self.chains else 1)
+            named = self.names.put_in(table_map, target, self.position_text())
+            partitions = self.chains.partitions if self.chains else 1
+            return RowCodec(named, target, partitions) if named else None
         except PositionLostError as error:
             # Names that are missing are a setting of the server, whatever the table.
-            only = target.table if table_map.unreadable or table_map.is_named else ""
+            only = target.table if table_map.is_named or self.names.of(target.table) else ""
             raise self._placed(error, only) from None
 
     def _rows(self, event: Event) -> None:

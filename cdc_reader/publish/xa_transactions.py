@@ -17,9 +17,10 @@ from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.event import Event, Needs
 from cdc_reader.binlog.payload import expand_payload
 from cdc_reader.binlog.xa import parse_xa, parse_xa_prepare
-from cdc_reader.publish.prepared import Group, PreparedTransactions
+from cdc_reader.publish.prepared import Group, PreparedTransactions, table_of
 from cdc_reader.publish.stored import Place, Stored
 from cdc_reader.schema.change import End, SchemaChanged
+from cdc_reader.schema.names import Names
 
 ROW_EVENTS = frozenset((ev.TABLE_MAP, ev.PARTIAL_UPDATE_ROWS, *ev.ROWS))
 DUMP_OFFSET_MAX = 0xFFFFFFFF
@@ -83,12 +84,14 @@ class XaTransactions:
         passed: Collection[End],
         stored: Stored,
         assembler: Follows,
+        names: Names,
     ) -> None:
         """Begin with what is prepared at the boundary.
 
         Args:
             captured: ``{"shop.users": …}``
             passed: COMMITs whose tables were announced to be read again.
+            names: of which tables columns are known.
         """
         self.group: Group | None = None
         """Whose events are being read, up to its XA_PREPARE."""
@@ -97,7 +100,7 @@ class XaTransactions:
         self.prepared = PreparedTransactions(prepared)
         self.late_tables: set[str] = set()
         """Whose rows were published at a COMMIT; cleared by the code that looks at it."""
-        self._captured, self._passed = captured, passed
+        self._captured, self._passed, self._names = captured, passed, names
         self._stored, self._assembler = stored, assembler
         self._decided: tuple[Prepared, list[Event] | None] | None = None
 
@@ -110,8 +113,11 @@ class XaTransactions:
 
     def hold(self, event: Event) -> None:
         """Keep a TABLE_MAP or rows event until the transaction has its outcome."""
-        if self.group is not None:
-            self.group.hold(event, is_captured=self._assembler.is_captured(event))
+        if self.group is None:
+            return
+        self.group.hold(event, is_captured=self._assembler.is_captured(event))
+        if event.kind == ev.TABLE_MAP and table_of(event) in self._names.held:
+            self.group.events = None  # read again at COMMIT, when its columns may be known
 
     def control(self, text: str, event: Event) -> None:
         """Take a statement in that begins with XA."""

@@ -24,15 +24,18 @@ from cdc.mysql.connection import connected, translated
 from cdc.position import MySqlGtidSet, Position, Watermark, file_number
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc.telemetry import names_text
 from cdc_reader.catalog.facts import server_facts
 from cdc_reader.catalog.source_check import ServerFacts
 from cdc_reader.messages.large import within
 from cdc_reader.publish.transaction import Assembler
+from cdc_reader.queries.history import History, read_history
 from cdc_reader.queries.tail import FIRST_EVENT, PARTIAL, binlog_files, follow, opened
 from cdc_reader.resume.resume import ServerLog
 from cdc_reader.resume.server_log import read_server_log
 from cdc_reader.resume.stream_end import newest_boundary
 from cdc_reader.rows.select_codec import SelectCodec
+from cdc_reader.schema.change import SchemaChanged
 from cdc_reader.snapshot.chunk import ChunkReader, chunk_connection
 
 LAST_S = 300
@@ -84,16 +87,25 @@ async def dry_run(settings: Settings, tables: Sequence[Table]) -> DryRunMessages
         )
     begins = await _begins(settings, log, files)
     position = start or log.newest
+    history: History | None = None
     while True:
-        source, assembler = await opened(settings, facts, tables, position)
+        source, assembler = await opened(settings, facts, tables, position, history)
         try:
             changes = await _changes(source, assembler, log.newest, begins, notes) if start else []
+        except SchemaChanged:
+            history = await read_history(settings, facts, tables, position)
+            continue
         finally:
             source.close()
         if changes is not None or position == begins:
             break
         # An event before the position where a run begins stops no run: only later ones count.
-        position = begins
+        position, history = begins, None
+    if history is not None and history.names.skipped:
+        notes.append(
+            "rows before the last ALTER of their table were not read, because the binlog does not "
+            f"name their columns: {names_text(sorted(history.names.skipped))}"
+        )
     since_us = (time.time() - LAST_S) * 1e6
     changes = list(dropwhile(lambda message: _decode_ts(message[1]).ts < since_us, changes or ()))
     rows = await asyncio.to_thread(_rows, settings, tables, facts, log, assembler)
@@ -155,7 +167,11 @@ def _start(newest: Position, files: Sequence[tuple[str, int]]) -> Position | Non
 async def _changes(
     source: Any, assembler: Assembler, newest: Position, begins: Position, notes: list[str]
 ) -> list[tuple[str, bytes]] | None:
-    """Return the messages up to a position; None: an event stops them before a run would begin."""
+    """Return the messages up to a position; None: an event stops them before a run would begin.
+
+    Raises:
+        SchemaChanged: the names of columns have to be looked for.
+    """
     end = (file_number(newest.file), newest.offset)
     kept: deque[tuple[str, bytes]] = deque(maxlen=KEPT_MESSAGES)
     came_s, in_part = time.monotonic(), set[str]()
@@ -168,6 +184,9 @@ async def _changes(
                 came_s = time.monotonic() if some else came_s
                 if assembler.seen().place >= end or time.monotonic() - came_s > SILENT_S:
                     break
+    except SchemaChanged:
+        if assembler.seen().place < end:
+            raise
     except PositionLostError as error:
         if assembler.seen().place <= (file_number(begins.file), begins.offset):
             return None

@@ -29,10 +29,12 @@ from cdc_reader.catalog.tables import resolve_tables
 from cdc_reader.messages.chains import Run
 from cdc_reader.messages.unread import Unread
 from cdc_reader.publish.transaction import Assembler
+from cdc_reader.queries.history import History, read_history
 from cdc_reader.resume.resume import Resume
 from cdc_reader.resume.server_log import read_server_log
 from cdc_reader.rows.shape import target_of
-from cdc_reader.schema.change import EVERY_END
+from cdc_reader.schema.change import EVERY_END, SchemaChanged
+from cdc_reader.schema.names import Names
 from cdc_reader.snapshot.key_range import chunk_columns
 
 READ_TIMEOUT_S = 0.25
@@ -54,12 +56,17 @@ class Begin:
 
 
 async def live(
-    settings: Settings, begin: str, stop: asyncio.Event, take: Callable[[Run], None]
+    settings: Settings,
+    begin: str,
+    stop: asyncio.Event,
+    take: Callable[[Run], None],
+    note: Callable[[str], None],
 ) -> None:
     """Give what comes to `take`, in binlog order, until `stop`.
 
     Args:
         begin: ``now``, ``earliest``, or the GTID of a transaction.
+        note: gets what is not shown, in words.
 
     Raises:
         UsageError: there is no such table or transaction.
@@ -68,22 +75,44 @@ async def live(
         CdcError: the server's configuration or rights do not suffice.
     """
     facts, tables, start = await asyncio.to_thread(_prepare, settings, begin)
-    source, assembler = await opened(settings, facts, tables, start.position)
-    try:
-        async with aclosing(follow(source, assembler, start.gtid)) as runs:
-            async for some in runs:
-                for run in some:
-                    take(run)
-                if stop.is_set():
-                    return
-    finally:
-        source.close()
+    position, last = start.position, ""
+    history: History | None = None
+    told: set[str] = set()
+    while True:
+        source, assembler = await opened(settings, facts, tables, position, history, last)
+        try:
+            async with aclosing(follow(source, assembler, start)) as runs:
+                async for some in runs:
+                    for run in some:
+                        take(run)
+                    for table in sorted(history.names.skipped - told if history else ()):
+                        note(f"{table}: rows before its last ALTER are not shown, because the "
+                             "binlog does not name their columns")  # fmt: skip
+                        told.add(table)
+                    if stop.is_set():
+                        return
+        except SchemaChanged:  # columns that the binlog does not name
+            position, last = assembler.position, assembler.last
+        finally:
+            source.close()
+        history = await read_history(settings, facts, tables, position)
+        tables = tuple(history.tables)
 
 
 async def opened(
-    settings: Settings, facts: ServerFacts, tables: Sequence[Table], position: Position
+    settings: Settings,
+    facts: ServerFacts,
+    tables: Sequence[Table],
+    position: Position,
+    history: History | None = None,
+    last: str = "",
 ) -> tuple[Source, Assembler]:
     """Open the binlog at a position, with its assembler; the source is to be closed.
+
+    Args:
+        history: from there on; None: it was not read, which is only needed for a server that
+            does not name columns.
+        last: `id` of the newest message that there was.
 
     Raises:
         CdcError: MySQL refuses, or does not answer.
@@ -91,13 +120,14 @@ async def opened(
     # By position: a server that has GTIDs still sends them in the events.
     place = Position(file=position.file, offset=position.offset, gtid_set=None)
     assembler = Assembler(
-        resume=Resume(epoch=1, position=place, last=""),
+        resume=Resume(epoch=1, position=place, last=last),
         gtid_set=None,
         targets={table.qualified: target_of(table) for table in tables},
         mariadb=facts.mariadb,
         on_schema_change="continue",
         unread=Unread(columns={table.qualified: chunk_columns(table) for table in tables}),
         passed=EVERY_END,
+        names=history.names if history else Names(asks=True),
     )
     source = await Source.open(
         settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id
@@ -106,30 +136,33 @@ async def opened(
 
 
 async def follow(
-    source: Source, assembler: Assembler, gtid: str = ""
+    source: Source, assembler: Assembler, begin: Begin | None = None
 ) -> AsyncGenerator[list[Run], None]:
     """Yield what came with each read, which may be nothing; never ends on its own.
 
     Args:
-        gtid: everything before this transaction is skipped.
+        begin: whose transaction is waited for; it has come when there is none in it.
 
     Raises:
+        SchemaChanged: the names of columns have to be looked for from the newest boundary on.
         CdcError: as `live`.
     """
-    is_behind = not gtid
+    is_behind = begin is None or not begin.gtid
     while True:
         data = await source.read(READ_TIMEOUT_S)
-        refused = None
+        refused: Exception | None = None
         try:
             usual = assembler.take_usual if is_behind else None
             for event in source.packets.feed(data, usual, assembler.needs) if data else ():
-                if not is_behind and event.kind in ev.GTIDS:
-                    is_behind = ev.parse_gtid(event)[0] == gtid
+                if begin and not is_behind and event.kind in ev.GTIDS:
+                    is_behind = ev.parse_gtid(event)[0] == begin.gtid
+                    begin.gtid = "" if is_behind else begin.gtid
                 assembler.take(event)
+                assembler.names.arrived(assembler.has_passed)
                 if not is_behind:
                     assembler.runs.clear()
                     assembler.unread.drained()
-        except PositionLostError as error:
+        except (PositionLostError, SchemaChanged) as error:
             refused = error
         runs, assembler.runs = assembler.runs, []
         yield runs + partial_runs(assembler)

@@ -49,7 +49,9 @@ def ask_server_log(settings: Settings, heartbeat: Heartbeat | None) -> tuple[Ser
     try:
         facts = server_facts(connection)
         if heartbeat is not None and heartbeat.server != facts.server:
-            found = check_source(facts) + check_rights(connection, facts, settings.mysql)
+            passes = settings.on_schema_change == "continue"
+            found = check_source(facts, needs_names=passes)
+            found += check_rights(connection, facts, settings.mysql)
             if errors := [finding.error() for finding in found if finding.stops]:
                 raise together(errors)
         elif heartbeat is not None and facts.gtid and not facts.mariadb:

@@ -220,4 +220,11 @@ def loses_its_key(before: Table, after: Table) -> bool:
 
 
 def _shape(table: Table) -> tuple[object, ...]:
-    return table.columns, table.primary, table.identity, table.key.text, table.fields
+    return (
+        table.columns,
+        table.hidden_columns,
+        table.primary,
+        table.identity,
+        table.key.text,
+        table.fields,
+    )

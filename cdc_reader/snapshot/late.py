@@ -36,6 +36,7 @@ class Late:
         self._clock = clock
         self._settled_s = clock() + SETTLE_S if has_xa else 0.0
         self._settled_of: dict[str, float] = {}
+        self._released_of: dict[str, float] = {}
         self._newer: dict[str, set[KeyPlace]] = {}
         self._older: dict[str, set[KeyPlace]] = {}
         self._due_s = 0.0
@@ -43,6 +44,10 @@ class Late:
     def begin(self, table: str) -> None:
         """Note an XA COMMIT of a table."""
         self._settled_of[table] = self._clock() + SETTLE_S
+
+    def release(self, table: str) -> None:
+        """Note that a table is read from now on, of which rows were committed and not published."""
+        self._released_of[table] = self._settled_of.get(table, 0.0)
 
     def is_settling(self, table: str, *, by_keys: bool) -> bool:
         """Return whether no chunk of a table may begin yet.
@@ -55,7 +60,7 @@ class Late:
         now_s = self._clock()
         if by_keys and now_s < self._settled_of.get(table, 0.0):
             return True
-        return now_s < self._settled_s
+        return now_s < max(self._settled_s, self._released_of.get(table, 0.0))
 
     def note(self, table: str, *places: KeyPlace) -> None:
         """Keep what a row was published as."""

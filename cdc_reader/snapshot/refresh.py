@@ -244,8 +244,7 @@ async def _announce(
     server = None if is_in_line else (await asyncio.to_thread(ask_server_log, settings, None))[0]
     now_us = time.time_ns() // 1000
     number = max(now_us, before[1].number + 1 if before else 0)
-    refresh = plan(tail, server, number=number, now_us=now_us)
-    refresh = await _listing(publisher, tail, refresh)
+    refresh = await _listing(publisher, tail, plan(tail, server, number=number, now_us=now_us))
     if tail.heartbeat is not None:
         return refresh, await publisher.announce(refresh)
     # A reader that begins at a boundary without the refresh would not know that a gap is before it.
@@ -296,7 +295,10 @@ def plan_refresh(
                 f"{name} is not captured{nearest(name, tables)}",
                 fix="captured are " + ", ".join(sorted(tables)),
             )
-    fresh = {name: progress.get(name, TableProgress()).begun_again(number) for name in wanted}
+    fresh = {
+        name: progress.get(name, TableProgress()).begun_again(number, keeps_columns=server is None)
+        for name in wanted
+    }
     if server is None:
         boundary = msgspec.structs.replace(_of_now(tail), snapshot={**progress, **fresh})
     else:
@@ -341,14 +343,14 @@ def plan_changes(
             partial=msgspec.UNSET,
             refresh_due=msgspec.UNSET,
             aside=why.after(before.aside),
+            columns=msgspec.UNSET,
         )
-    removed = [name for name, why in aside.items() if why.removed]
     boundary = msgspec.structs.replace(
         heartbeat, snapshot=snapshot, last=tail.last, last_of=tail.last_of, ts=now_us
     )
     return Refresh(
         number=number,
-        tables=(*keys, *removed),
+        tables=(*keys, *(name for name, why in aside.items() if why.removed)),
         keys=keys or msgspec.UNSET,
         keys_before=keys_before or msgspec.UNSET,
         gap=False,

@@ -152,6 +152,9 @@ class Snapshot:
         """Tables that have progressed; cleared by the code that reports them."""
         tables = tuple(tables)
         self._tables = {table.qualified: table for table in tables}
+        self.held: set[str] = set()
+        """Tables that are not read yet, because rows of theirs are skipped: see
+        `cdc_reader.schema.names`."""
         self._in_ranges = {t.qualified: t for t in tables if progress[t.qualified].open_ranges}
         self._unread = {t.qualified: t for t in tables if not progress[t.qualified].done}
         self._reader = reader
@@ -163,6 +166,7 @@ class Snapshot:
         self.window: Window | None = None
         """The chunk that is being read."""
         self._late = Late(has_xa=has_xa)
+        self._released: list[str] = []
         self._note_unread()
 
     @property
@@ -186,9 +190,15 @@ class Snapshot:
             return Todo(self._tables[waiting[0]], by_keys=True)
         for name, table in self._in_ranges.items():
             return Todo(table, self.progress[name].open_ranges[0])
-        for table in self._unread.values():
-            return Todo(table)
+        for name, table in self._unread.items():
+            if name not in self.held:
+                return Todo(table)
         return Todo(self._tables[waiting[0]], by_keys=True) if waiting else None
+
+    def release(self, table: str) -> None:
+        """Note that no rows of a table are skipped any more: it may be read."""
+        self.held.discard(table)
+        self._released.append(table)
 
     def refreshes_due(self) -> dict[str, int]:
         """Return the tables that are to be read again as a whole, and are read to their end.
@@ -208,6 +218,8 @@ class Snapshot:
         self._note_unread()
         published_rows, was_by_keys = 0, False
         self._note_late(assembler)
+        while self._released:
+            self._late.release(self._released.pop())
         if (window := self.window) is not None:
             self._note(window, assembler.runs)
             if not window.reading.done():

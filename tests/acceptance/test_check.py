@@ -61,7 +61,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A table with a row; binlog_row_metadata as MySQL has it by default; Redis that evicts."""
+    """A table with a row, and a place for each server."""
     mysql, nats, server = MySQL(), Nats(), Redis()
     with ExitStack() as stack:
         start_together(stack, mysql, nats, server)
@@ -76,10 +76,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def odd(place: Place) -> Iterator[Place]:
     """One error that SQL fixes and one warning that it does not."""
     client: Any = redis.Redis(port=place.redis.port)
-    place.sql("SET GLOBAL binlog_row_metadata = 'MINIMAL'")
+    place.sql("SET GLOBAL binlog_format = 'MIXED'")
     client.config_set("maxmemory-policy", "allkeys-lru")
     yield place
-    place.sql("SET GLOBAL binlog_row_metadata = 'FULL'")
+    place.sql("SET GLOBAL binlog_format = 'ROW'")
     client.config_set("maxmemory-policy", "noeviction")
 
 
@@ -97,7 +97,7 @@ def test_servers_that_are_set_up_well(place: Place) -> None:
 def test_errors_end_with_3_and_warnings_with_1_where_they_count(odd: Place) -> None:
     """A warning alone is 0 without --strict."""
     assert odd.check("--table", "shop.users").returncode == 3
-    odd.sql("SET GLOBAL binlog_row_metadata = 'FULL'")
+    odd.sql("SET GLOBAL binlog_format = 'ROW'")
     assert odd.check("--table", "shop.users").returncode == 0
     assert odd.check("--table", "shop.users", "--strict").returncode == 1
 
@@ -107,7 +107,7 @@ def test_fix_sql_is_what_mysql_runs(odd: Place) -> None:
     done = odd.check("--table", "shop.users", "--fix-sql")
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("-- ")]
 
-    assert lines == ["SET PERSIST binlog_row_metadata = 'FULL';"]
+    assert lines == ["SET PERSIST binlog_format = 'ROW';"]
     assert "-- redis-cli -h 127.0.0.1 " in done.stdout
     for line in lines:
         odd.sql(line)
@@ -120,7 +120,7 @@ def test_json_is_one_object(odd: Place) -> None:
     said = json.loads(done.stdout)
 
     assert {f["id"]: f["severity"] for f in said["findings"]} == {
-        "mysql.binlog-row-metadata": "error",
+        "mysql.binlog-format": "error",
         "redis.eviction": "warning",
     }
     assert (said["exit_code"], done.returncode) == (3, 3)
@@ -135,7 +135,7 @@ def test_what_check_calls_an_error_run_refuses(odd: Place) -> None:
     )
 
     assert done.returncode == 3
-    assert "binlog_row_metadata = MINIMAL; columns would have no names" in done.stderr
+    assert "binlog_format = MIXED; changes would be written as statements" in done.stderr
 
 
 def test_a_server_that_is_away_is_one_finding_among_others(place: Place) -> None:
@@ -194,7 +194,7 @@ def test_nothing_is_changed_anywhere(odd: Place) -> None:
     def state() -> tuple[Any, ...]:
         info = ask_nats(odd.nats, "INFO")
         return (
-            odd.sql("SELECT @@gtid_executed, @@binlog_row_metadata"),
+            odd.sql("SELECT @@gtid_executed, @@global.binlog_format"),
             odd.sql("SELECT * FROM shop.users"),
             (info["streams"], info["consumers"], info["storage"]),
             {key: client.dump(key) for key in client.scan_iter()},

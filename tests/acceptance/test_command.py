@@ -314,7 +314,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     tmp_path: Path, new_mysql: NewMySQL, new_redis: NewRedis
 ) -> None:
     """Two variables of MySQL, a table, NATS and Redis: five problems in one run."""
-    options = ("--binlog-row-metadata=MINIMAL", "--binlog-format=MIXED")
+    options = ("--server-id=0", "--binlog-format=MIXED")
     place = Place(tmp_path, new_mysql(options=options), new_redis(), "nats://127.0.0.1:1", "")
     code, text = place.refusal(
         "--table",
@@ -327,7 +327,7 @@ def test_everything_that_is_wrong_is_told_at_once(
     assert "error: 5 problems" in text
     for words in (
         "SET PERSIST binlog_format = 'ROW';",
-        "SET PERSIST binlog_row_metadata = 'FULL';",
+        "SET PERSIST server_id = 1;",
         "no table 'nowhere.users'",
         "127.0.0.1:1",
         "127.0.0.1:2",

@@ -190,7 +190,7 @@ def test_rows_in_part_are_told_without_their_values(bench: Bench) -> None:
 
 def test_what_cannot_start_has_no_dry_run(bench: Bench) -> None:
     """Exit code 3, each finding with its fix, and still nothing is written."""
-    execute(bench, "SET GLOBAL binlog_row_metadata = 'MINIMAL'")
+    execute(bench, "SET GLOBAL binlog_format = 'MIXED'")
     before = traces(bench)
 
     done = dry_run(bench, "--json")
@@ -199,7 +199,7 @@ def test_what_cannot_start_has_no_dry_run(bench: Bench) -> None:
     about = json.loads(done.stdout)
     assert about["dry_run"] is None
     assert [f["id"] for f in about["check"]["findings"] if f["severity"] == "error"] == [
-        "mysql.binlog-row-metadata"
+        "mysql.binlog-format"
     ]
     assert traces(bench) == before
     assert MARKS in dry_run(bench).stdout

@@ -111,13 +111,11 @@ def test_a_server_that_is_set_up_well_has_no_findings(server: SqlServer) -> None
 SETTINGS = {
     "mysql": [
         ("binlog_format", "'MIXED'", "'ROW'"),
-        ("binlog_row_metadata", "'MINIMAL'", "'FULL'"),
         ("server_id", "0", "1"),
         ("binlog_expire_logs_seconds", "3600", "2592000"),
     ],
     "mariadb": [
         ("binlog_format", "'MIXED'", "'ROW'"),
-        ("binlog_row_metadata", "'NO_LOG'", "'FULL'"),
         ("binlog_expire_logs_seconds", "3600", "0"),
     ],
 }

@@ -103,6 +103,40 @@ def test_binlog_select_and_what_was_put_in_agree(
     agree()
 
 
+@pytest.mark.parametrize(("server", "family"), CASES)
+def test_columns_of_the_catalog_give_the_same_rows(
+    benches: dict[str, Bench], server: str, family: Family
+) -> None:
+    """A server that writes no names, as all do by default: labels, signs, character sets too."""
+    bench = benches[server]
+
+    @settings(
+        max_examples=1,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(st.tuples(*(k.values for k in family.kinds)), min_size=9, max_size=9))
+    def agree(rows: list[tuple[Any, ...]]) -> None:
+        bench.execute(f"DELETE FROM {family.name}")
+        table, place = bench.table(family.name), bench.place()
+        with bench.unnamed():
+            write(bench, family, rows)
+            inserted = bench.select(table)
+            write(bench, family, rows[::-1])
+            updated = bench.select(table)
+        taken = bench.events(place, library=False)
+        changes = taken.changes(table, mariadb=bench.mariadb)
+
+        assert {c.key: c.value for c in changes if c.op == "insert"} == inserted
+        assert {c.key: c.value for c in changes} == updated
+        assert taken.are_named == [False] * len(taken.are_named)
+        check_expected(bench, family, rows, inserted)
+
+    agree()
+
+
 def check_family(
     bench: Bench, family: Family, rows: list[tuple[Any, ...]], other: list[tuple[Any, ...]]
 ) -> None:

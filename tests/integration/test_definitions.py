@@ -15,7 +15,7 @@ from cdc.settings import load
 from cdc.url import parse_url
 from cdc_reader.binlog.ahead import defines_something
 from cdc_reader.binlog.statement import parse_statement
-from cdc_reader.current_tables import look_at_definitions
+from cdc_reader.look import look_at_definitions
 from cdc_reader.schema.reach import captured_of, reached
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ from cdc.table import Column, Table
 from cdc_reader.binlog.table_map import parse_table_map
 from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.select_codec import CONNECTION, SelectCodec
-from cdc_reader.rows.shape import target_of
+from cdc_reader.rows.shape import needed_columns, target_of
+from cdc_reader.schema.columns import named
 
 SCHEMA = "decoders"
 ROWS_EVENTS: dict[int, Op] = {
@@ -82,6 +84,16 @@ class Bench:
             value_column=value_column,
             model="string",
         )
+
+    @contextmanager
+    def unnamed(self) -> Iterator[None]:
+        """Have the server write TABLE_MAPs as it does by default."""
+        default = "NO_LOG" if self.mariadb else "MINIMAL"
+        self.execute(f"SET GLOBAL binlog_row_metadata = '{default}'")
+        try:
+            yield
+        finally:
+            self.execute("SET GLOBAL binlog_row_metadata = 'FULL'")
 
     def select(self, table: Table) -> dict[str, str | None]:
         """Return value by key, as `SelectCodec` makes them."""
@@ -176,6 +188,8 @@ class Taken:
     """Type and body."""
     library: list[list[dict[str, Any]]] = field(default_factory=list)
     """Rows of each rows event as mysql-replication decodes them, after the change."""
+    are_named: list[bool] = field(default_factory=list)
+    """Of each TABLE_MAP that `changes` read, whether it has the names of its columns."""
 
     def changes(self, table: Table, *, mariadb: bool) -> list[Change]:
         """Return the messages of the rows events."""
@@ -185,7 +199,12 @@ class Taken:
         prev = ""
         for number, (kind, body) in enumerate(self.raw):
             if kind == 19:
-                codec = RowCodec(parse_table_map(body, mariadb=mariadb), target)
+                table_map = parse_table_map(body, mariadb=mariadb)
+                self.are_named.append(table_map.is_named)
+                if not table_map.is_named:
+                    needed = needed_columns(target, table.column_names)
+                    table_map = named(table_map, table, needed)
+                codec = RowCodec(table_map, target)
             elif kind in ROWS_EVENTS:
                 assert codec is not None
                 at = 8 if kind < 30 else 8 + (body[8] | body[9] << 8)

@@ -106,6 +106,8 @@ PURE = (
     "cdc_reader.snapshot.late",
     "cdc_reader.publish.transaction",
     "cdc_reader.schema.change",
+    "cdc_reader.schema.columns",
+    "cdc_reader.schema.names",
     "cdc_reader.catalog.unique_key",
     "cdc_reader.rows.value",
     "redis_sink.plan.applied",

@@ -52,7 +52,6 @@ def test_a_server_that_is_set_up_well_has_no_findings() -> None:
     ("variable", "value", "statement"),
     [
         ("binlog_format", "MIXED", "SET PERSIST binlog_format = 'ROW';"),
-        ("binlog_row_metadata", "", "SET PERSIST binlog_row_metadata = 'FULL';"),
         ("server_id", "0", "SET PERSIST server_id = 1;"),
     ],
 )
@@ -66,6 +65,18 @@ def test_what_would_lose_changes_stops_with_its_statement(
     assert finding.error().exit_code == 3
     assert variable in finding.seen
     assert statement in finding.fix.text()
+
+
+@pytest.mark.parametrize("value", ["MINIMAL", "NO_LOG", ""])
+def test_a_server_that_names_no_columns_is_refused_where_statements_pass(value: str) -> None:
+    """With on_schema_change = "continue" alone: the catalog's names could be of another moment."""
+    server = facts({"binlog_row_metadata": value})
+    (finding,) = check_source(server, needs_names=True)
+
+    assert (finding.id, finding.stops) == ("mysql.binlog-row-metadata", True)
+    assert "SET PERSIST binlog_row_metadata = 'FULL';" in finding.fix.text()
+    assert check_source(server) == []
+    assert check_source(facts(), needs_names=True) == []
 
 
 def test_mariadb_gets_its_own_statement_and_a_line_for_its_file() -> None:
@@ -85,7 +96,7 @@ def test_a_binlog_that_is_off_is_the_only_finding() -> None:
 
 
 def test_all_findings_come_together() -> None:
-    """Three wrong variables are three findings; partial rows are none."""
+    """Two wrong variables are two findings; rows in part and without names are none."""
     found = check_source(
         facts(
             {
@@ -97,7 +108,7 @@ def test_all_findings_come_together() -> None:
         )
     )
 
-    assert len(found) == 3
+    assert len(found) == 2
 
 
 def test_what_may_hurt_later_is_said_and_does_not_stop() -> None:

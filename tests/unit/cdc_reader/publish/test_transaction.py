@@ -23,6 +23,7 @@ from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import Resume, parsed_gtid_set
 from cdc_reader.rows.shape import Target, target_of
 from cdc_reader.schema.change import End, ReadAgain, SchemaChanged
+from cdc_reader.schema.names import Names
 from tests.support.binlog import UUID, Events
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -79,6 +80,7 @@ def assembler(
     on_schema_change: Literal["refresh", "stop", "continue"] = "stop",
     aside: Collection[str] = (),
     passed: Collection[End] = (),
+    names: Names | None = None,
 ) -> Assembler:
     """Return an assembler that captures shop.users and begins at b.000001:1000."""
     key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
@@ -92,6 +94,7 @@ def assembler(
         on_schema_change=on_schema_change,
         aside=aside,
         passed=passed,
+        names=names,
     )
 
 

@@ -8,14 +8,16 @@ import msgspec
 import pytest
 
 from cdc.message import Prepared
-from cdc.position import Position
+from cdc.position import Position, Watermark
 from cdc_reader.binlog import event as ev
 from cdc_reader.publish import prepared as bounds
 from cdc_reader.publish.transaction import Assembler
 from cdc_reader.publish.xa_transactions import Again
 from cdc_reader.resume.resume import Resume
 from cdc_reader.schema.change import EVERY_END, SchemaChanged
+from cdc_reader.schema.names import Names
 from tests.support.binlog import UUID
+from tests.support.planned import a_table
 from tests.unit.cdc_reader.publish.test_transaction import OTHER, Log, assembler, feed
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -235,3 +237,18 @@ def test_what_is_prepared_goes_with_the_boundary() -> None:
     assert a.position == Position(file="b.000001", offset=1000, gtid_set="")
     feed(a, last)
     assert a.xa.prepared.listed()
+
+
+def test_rows_that_are_skipped_at_prepare_are_read_again_at_commit() -> None:
+    """Their columns may be known by then: with what is held they would be lost."""
+    log = Log()
+    users = a_table(columns={"id": "int"})
+    end = Watermark(gtid_set=None, place=(1, 1 << 40))
+    names = Names({"shop.users": users}, until={"shop.users": end}, unread={"shop.users"})
+    a = assembler(names=names)
+    assert feed(a, *prepared(log, 1, 7)) == []
+
+    assert a.xa.prepared.rows_of(XID)[1] is None
+    feed(a, *outcome(log, 2))
+    assert a.xa.wanted is not None
+    assert a.xa.wanted.tables == ("shop.users",)
