@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cdc.status.progress import LINE_EVERY_S, Pace
 from cdc.telemetry import Log
-from cdc_reader.snapshot.snapshot import Snapshot
+from cdc_reader.snapshot.snapshot import Newest, Snapshot
 
 
 class SnapshotReport:
@@ -16,7 +16,7 @@ class SnapshotReport:
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing reported."""
         self._log, self._clock = log, clock
-        self._chunks = 0
+        self._newest = Newest()
         self._what: tuple[object, ...] = ()
         self._pace = Pace(clock=clock)
         self._began_s = self._said_s = 0.0
@@ -26,12 +26,12 @@ class SnapshotReport:
         """Log what is new; cheap where nothing is."""
         if snapshot.paused != self._paused:
             self._say_pause(snapshot.paused)
-        if snapshot.chunks != self._chunks:
-            self._chunks = snapshot.chunks
-            self._look(snapshot)
+        if snapshot.newest is not self._newest:
+            self._newest = snapshot.newest
+            if self._newest.table:
+                self._look(self._newest)
 
-    def _look(self, snapshot: Snapshot) -> None:
-        read = snapshot.newest
+    def _look(self, read: Newest) -> None:
         about = {"table": read.table}
         if read.part is not None:
             first, last = ",".join(read.part.first), ",".join(read.part.last)

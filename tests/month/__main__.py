@@ -39,6 +39,8 @@ def play(kind: str, seconds: float, tables: int, seed: int, folder: Path) -> lis
         server = stack.enter_context(KINDS[kind]())
         nats, redis_server = stack.enter_context(Nats()), stack.enter_context(Redis())
         shop = Shop(server, tables, seed)
+        stock = "NO_LOG" if isinstance(server, MariaDB) else "MINIMAL"
+        shop.execute(f"SET GLOBAL binlog_row_metadata = '{stock}'")
         password = folder / "password"
         password.write_text("secret-0")
         right = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"

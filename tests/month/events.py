@@ -87,6 +87,7 @@ class Events:
             "table created": (1, self._created),
             "table dropped and created": (1, self._recreated),
             "binlog purged while cdc was down": (1, self._purged),
+            "names of columns in the binlog, or not": (1, self._switch_metadata),
             "password changed": (1, self._password),
             "MySQL restarted": (1, lambda: self._restart("MySQL")),
             "NATS restarted": (1, lambda: self._restart("NATS")),
@@ -173,6 +174,11 @@ class Events:
             newest = cursor.fetchall()[-1][0]
             cursor.execute(f"PURGE BINARY LOGS TO '{newest}'")
         self.start()
+
+    def _switch_metadata(self) -> None:
+        stock = "NO_LOG" if self.is_mariadb else "MINIMAL"
+        value = self.chance.choice(("FULL", stock, stock))
+        self.shop.execute(f"SET GLOBAL binlog_row_metadata = '{value}'")
 
     def _password(self) -> None:
         word = f"secret-{self.shop.version()}"
