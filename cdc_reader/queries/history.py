@@ -65,7 +65,7 @@ async def read_history(
 
 
 @dataclass(slots=True)
-class _Found:
+class _LastChanges:
     last: dict[str, Watermark] = field(default_factory=dict)
     """By table, the end of the last statement that names it."""
     ends: set[End] = field(default_factory=set)
@@ -77,7 +77,7 @@ async def _statements(
     tables: Sequence[str],
     begin: Position,
     until: Watermark,
-) -> _Found:
+) -> _LastChanges:
     place = Position(file=begin.file, offset=begin.offset, gtid_set=None)
     assembler = Assembler(
         resume=Resume(epoch=1, position=place, last=""),
@@ -87,7 +87,7 @@ async def _statements(
         on_schema_change="refresh",
         aside=tables,
     )
-    found = _Found()
+    found = _LastChanges()
     source = await Source.open(
         settings.mysql, place, mariadb=facts.mariadb, server_id=settings.server_id
     )
@@ -109,7 +109,7 @@ async def _statements(
     return found
 
 
-def _note(found: _Found, change: SchemaChanged) -> None:
+def _note(found: _LastChanges, change: SchemaChanged) -> None:
     if change.end is None:
         return
     found.ends.add(change.end)
