@@ -130,7 +130,7 @@ class Settings:
         "refresh", "What to do when changes are missing: refresh, or stop with exit code 65."
     )
     new_tables_every_s: float = setting(
-        0.0,
+        15.0,
         "How often to look for new tables that patterns match; 0: only at a start.",
         unit="s",
         low=0,
