@@ -76,9 +76,11 @@ def test_what_a_restart_does_not_heal_is_not_restarted(
 def test_the_container_drains_when_it_is_stopped(tmp_path: Path) -> None:
     """SIGTERM reaches cdc, and the script waits for its end."""
     drains = "trap 'echo drained; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
-    with subprocess.Popen(script(tmp_path, drains), stdout=subprocess.PIPE, text=True) as process:
+    *command, text = script(tmp_path, drains)
+    text = text.replace("pid=$!", "pid=$!; echo known", 1)
+    with subprocess.Popen([*command, text], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert {process.stdout.readline() for _ in range(2)} == {"ready\n", "known\n"}
         process.terminate()
         assert process.stdout.readline() == "drained\n"
         assert process.wait(10) == 0
