@@ -172,7 +172,8 @@ def stop_on_signals(
 
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to survive it
+    # nohup asks to survive it, and `cdc.process.reload` handles it.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, received, signal.Signals(number).name)
@@ -234,8 +235,9 @@ def from_json(text: bytes) -> CdcError | None:
 def main() -> None:
     """Do the job that is read from stdin; never returns."""
     entry_point, upward = sys.argv[2], int(sys.argv[3])
-    # The parent alone decides what Ctrl-C means; it reaches the whole terminal.
+    # The parent alone decides what Ctrl-C means; it reaches the whole terminal, as SIGHUP may.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         loaded(entry_point)
         try:

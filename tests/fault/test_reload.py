@@ -66,6 +66,29 @@ def test_a_new_table_and_a_template_are_taken_while_others_flow(
         assert all("settings reloaded: restarting" in one.text() for one in processes)
 
 
+def test_a_second_signal_while_the_roles_drain_is_not_lost(configured: Configured) -> None:
+    """The settings of then are taken as well; and where a server is away, once it is back."""
+    bench = configured.bench
+    bench.execute("CREATE TABLE late (id INT PRIMARY KEY)", "INSERT INTO late VALUES (7)")
+    bench.execute("CREATE TABLE later (id INT PRIMARY KEY)", "INSERT INTO later VALUES (8)")
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.wait_until_equal()
+        configured.write(TABLE, MARKS, "shop.orders")
+        configured.reload(process)
+        wait_for("the first", lambda: "settings reloaded: restarting" in process.text())
+        configured.write(TABLE, MARKS, "shop.orders", "shop.late")
+        configured.reload(process)
+        wait_for("the second", lambda: bool(bench.client.exists("late:7")))
+        bench.nats.stop()
+        configured.write(TABLE, MARKS, "shop.orders", "shop.late", "shop.later")
+        configured.reload(process)
+        wait_for("the refusal", lambda: "settings not reloaded" in process.text())
+        bench.nats.start()
+        wait_for("the third", lambda: bool(bench.client.exists("later:8")))
+        assert process.stop() == 0
+
+
 def test_settings_that_a_start_would_refuse_change_nothing(configured: Configured) -> None:
     """A mistake in the file, a table that does not exist, and a file that is as before."""
     bench = configured.bench

@@ -84,4 +84,3 @@ def _run(
         if not is_again:
             raise click.exceptions.Exit(code)
         new.release()
-        reload.hold()

@@ -33,13 +33,19 @@ def _server(server: str, gtid_set: str | None, *, mariadb: bool = False) -> Serv
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [((A, None), (A, None)), ((A, f"{A}:1-9"), ("b", f"{A}:1-12")), (("7", "0-7-9"), ("7", None))],
+    [
+        ((A, None), (A, None)),
+        ((A, f"{A}:1-9"), (A, None)),
+        ((A, f"{A}:1-9"), ("b", f"{A}:1-12")),
+        (("7", "0-7-9"), ("7", "0-7-9")),
+        (("7", "0-7-9,1-7-3"), ("8", "0-8-12,1-7-3")),
+    ],
 )
 def test_the_server_that_we_knew_is_trusted(
     ours: tuple[str, str | None], theirs: tuple[str, str | None]
 ) -> None:
     """By its identity, or because it has all transactions that the stream has."""
-    refuse_unknown(_heartbeat(*ours), _server(*theirs))
+    refuse_unknown(_heartbeat(*ours), _server(*theirs, mariadb=ours[0].isdigit()))
 
 
 def test_another_one_is_not() -> None:
@@ -48,14 +54,17 @@ def test_another_one_is_not() -> None:
         refuse_unknown(_heartbeat(A, f"{A}:1-9"), _server("b", f"{A}:1-8"))
     with pytest.raises(PositionLostError, match="this is b"):
         refuse_unknown(_heartbeat(A, None), _server("b", f"{A}:1-8"))
+    for theirs in ("0-7-8", "1-7-9", None):
+        with pytest.raises(PositionLostError, match="lacks transactions"):
+            refuse_unknown(_heartbeat("7", "0-7-9"), _server("7", theirs, mariadb=True))
     with pytest.raises(PositionLostError, match="this is 8"):
-        refuse_unknown(_heartbeat("7", "0-7-9"), _server("8", "0-7-9", mariadb=True))
+        refuse_unknown(_heartbeat(A, f"{A}:1-9"), _server("8", "0-7-9", mariadb=True))
     with pytest.raises(PositionLostError, match="does not tell which server"):
         refuse_unknown(None, _server(A, None))
 
 
 def test_tables_that_lost_most_of_their_rows_are_refused() -> None:
-    """Half of what was read the last time; of few rows, and of a reading that did not end, none."""
+    """Half of what was read the last time; not of few rows, nor where a reading did not end."""
     expected = rows_expected(
         {
             "shop.users": TableProgress(done=True, rows=1001),
@@ -65,7 +74,16 @@ def test_tables_that_lost_most_of_their_rows_are_refused() -> None:
             "shop.old": TableProgress(done=True),
         }
     )
-    assert expected == {"shop.users": 500, "shop.large": 100_000}
-    refuse_emptied({"shop.users": 500, "shop.large": 100_000}, expected)
+    assert expected == {"shop.users": 500, "shop.large": 100_000, "shop.few": 49}
+    refuse_emptied({"shop.users": 500, "shop.large": 100_000, "shop.few": 49}, expected)
+    refuse_emptied({"shop.users": 500}, expected)
     with pytest.raises(PositionLostError, match="users has 499 rows, and had 1,000 or more"):
         refuse_emptied({"shop.users": 499}, expected)
+
+
+def test_tables_that_are_all_nearly_empty_are_refused_however_small_they_were() -> None:
+    """A server that was restored empty; one small table alone may be tidied up."""
+    expected = rows_expected({f"t{n}": TableProgress(done=True, rows=9) for n in range(3)})
+    refuse_emptied({"t0": 4, "t1": 4, "t2": 4}, expected)
+    with pytest.raises(PositionLostError, match="together have 8 rows, and had 24 or more"):
+        refuse_emptied({"t0": 4, "t1": 4, "t2": 0}, expected)
