@@ -12,6 +12,7 @@ import click
 
 from cdc.commands.options import WithSettings, settled
 from cdc.output import discard_stdout
+from cdc.process.stopping import OpenLoop
 from cdc.settings import Settings
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
 
-    asyncio.new_event_loop().run_until_complete(main())
+    OpenLoop().run_until_complete(main())
 
 
 def lines(body: bytes, op: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cdc.errors import EXIT_CODES, CdcError, InternalError
+from cdc.process.stopping import OpenLoop
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log, Meter, setup
@@ -128,7 +129,7 @@ def run_here(
                 await remember(job, error)
             raise
 
-    asyncio.new_event_loop().run_until_complete(main())
+    OpenLoop().run_until_complete(main())
     return 0
 
 
@@ -245,7 +246,7 @@ def main() -> None:
         except EOFError:
             os._exit(0)  # the parent was refused, or is gone
         # Not asyncio.run: it would wait for threads that wait for a server.
-        asyncio.new_event_loop().run_until_complete(_main(job))
+        OpenLoop().run_until_complete(_main(job))
     except BaseException as error:  # noqa: BLE001 - the parent is told what ended us
         words = in_words(error)
         with suppress(OSError):  # the parent is gone too

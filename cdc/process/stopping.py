@@ -1,4 +1,4 @@
-"""Work that ends when a role is told to stop."""
+"""Work that ends when a role is told to stop, and the loop that it is in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class OpenLoop(asyncio.SelectorEventLoop):
+    """The loop of a process: left open, as a thread that waits for a server may still call it.
+
+    Python would close it at the exit, when its sockets may be gone already, and print a traceback.
+    """
+
+    def __del__(self) -> None:
+        """Leave it to the end of the process."""
 
 
 async def until_stopped(

@@ -35,6 +35,7 @@ from cdc.process.role import (
     remember,
     stop_on_signals,
 )
+from cdc.process.stopping import OpenLoop
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
@@ -82,7 +83,7 @@ def supervise(
         CdcError: of `tables`, or of the role that could not continue; the other is drained first.
     """
     # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
-    loop = asyncio.new_event_loop()
+    loop = OpenLoop()
     return loop.run_until_complete(_supervise(todo, tables, log, tuple(companions)))
 
 

@@ -124,4 +124,4 @@ def test_files_that_had_more_than_we_have_are_missing(place: Place) -> None:
     place.sql("INSERT INTO users VALUES (1002, 'lost')")
     purge_all_but_a_new_file(place.mysql)
 
-    assert place.start("--table", "users").wait(30) == 65
+    assert place.start("--table", "users", "--on-gap", "stop").wait(30) == 65

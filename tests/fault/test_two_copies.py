@@ -44,4 +44,5 @@ def test_a_rolling_restart_under_load(bench: Bench, epoch: int, partitions: str)
 def _takes_part(process: Process) -> bool:
     """It has come as far as to follow the stream, or to be kept from it."""
     said = process.text()
-    return '"streaming"' in said and ("sink started" in said or "another sink" in said)
+    reads = '"streaming"' in said or "another reader publishes" in said
+    return reads and ("sink started" in said or "another sink" in said)
