@@ -12,7 +12,6 @@ import click
 
 from cdc.commands.options import WithSettings, settled
 from cdc.output import discard_stdout
-from cdc.process.stopping import OpenLoop
 from cdc.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,6 +86,7 @@ def run(settings: Settings, begin: str, form: str, limit: int | None) -> None:
     """
     import asyncio
 
+    from cdc.process.stopping import OpenLoop
     from cdc_reader.queries.tail import live
 
     async def main() -> None:
