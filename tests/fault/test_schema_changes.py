@@ -68,17 +68,6 @@ class Migrated:
             path.write_text(f'[tables."shop.t"]\nkey = "{template}"\n')
             self.bench.pipeline.environment["CDC_CONFIG"] = str(path)
 
-    def log_in_as_cdc(self) -> None:
-        """Give cdc a login with the least rights."""
-        right = "BINLOG MONITOR" if isinstance(self.bench.mysql, MariaDB) else "REPLICATION CLIENT"
-        self.bench.execute(
-            "CREATE USER cdc@'%' IDENTIFIED BY 'secret'",
-            f"GRANT REPLICATION SLAVE, {right} ON *.* TO cdc@'%'",
-            *(f"GRANT SELECT ON shop.{table} TO cdc@'%'" for table in ("users", "marks", "t")),
-        )
-        url = f"mysql://cdc:secret@127.0.0.1:{self.bench.mysql.port}/shop"
-        self.bench.pipeline.environment["CDC_MYSQL_URL"] = url
-
     def capture(self) -> None:
         """Run cdc until Redis has the rows, and stop it."""
         process = self.bench.pipeline.run()
@@ -226,7 +215,7 @@ def test_a_table_that_cannot_be_captured_stands_aside_and_returns(
     key, breaks, heals = REASONS[reason]
     migrated.key_by(key)
     if "REVOKE" in breaks:
-        migrated.log_in_as_cdc()
+        bench.log_in_as_cdc("users", "marks", "t")
     with bench.pipeline as pipeline:
         process, sink = pipeline.impatient()
         migrated.wait_until_equal(process, "the snapshot")

@@ -102,14 +102,7 @@ def test_a_statement_that_reaches_no_captured_table_passes(detours: Bench) -> No
 def test_without_the_rights_to_see_definitions_all_tables_are_read_again(detours: Bench) -> None:
     """A login with no more rights than cdc needs cannot tell what a trigger does."""
     bench = detours
-    right = "BINLOG MONITOR" if isinstance(bench.mysql, MariaDB) else "REPLICATION CLIENT"
-    bench.execute(
-        "CREATE USER cdc@'%' IDENTIFIED BY 'secret'",
-        f"GRANT REPLICATION SLAVE, {right} ON *.* TO cdc@'%'",
-        *(f"GRANT SELECT ON shop.{table} TO cdc@'%'" for table in ("users", "marks")),
-    )
-    url = f"mysql://cdc:secret@127.0.0.1:{bench.mysql.port}/shop"
-    bench.pipeline.environment["CDC_MYSQL_URL"] = url
+    bench.log_in_as_cdc("users", "marks")
     with bench.pipeline:
         process = bench.caught_up()
         bench.execute(STATEMENT, "INSERT INTO watched VALUES (7)")

@@ -21,7 +21,8 @@ import redis
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis
 from tests.month.events import Events
-from tests.month.shop import SCHEMA, Observer, Shop, found
+from tests.month.shop import SCHEMA, Shop, found
+from tests.soak.soak_checks import Observer
 from tests.soak.soak_faults import wait_until_begun
 from tests.support.ordeal import bugs
 from tests.support.pipeline import Pipeline, Process, wait_for
@@ -31,6 +32,8 @@ BETWEEN_S = (0.2, 3.0)
 QUIET_EVERY = 12
 """Events between two moments of quiet."""
 EXACT_WITHIN_S = 240.0
+WATCHED = 20
+"""Of these ids every value that Redis shows is looked at."""
 
 
 def play(kind: str, seconds: float, tables: int, seed: int, folder: Path) -> list[str]:
@@ -64,7 +67,8 @@ def play(kind: str, seconds: float, tables: int, seed: int, folder: Path) -> lis
         cdc = pipeline.run()
         wait_until_begun(cdc)
         client = redis.Redis(port=redis_server.port, socket_timeout=5)
-        observer = Observer(redis.Redis(port=redis_server.port, socket_timeout=5), shop.tables)
+        watched = [f"{table}:{id_}" for table in shop.tables for id_ in range(1, WATCHED)]
+        observer = Observer(redis.Redis(port=redis_server.port, socket_timeout=5), watched)
         servers = {"MySQL": server, "NATS": nats, "Redis": redis_server}
         events = Events(shop, servers, cdc, observer, password)
         shop.write()

@@ -12,7 +12,8 @@ import redis
 
 from cdc.demo.server import Server
 from cdc.demo.servers import MariaDB
-from tests.month.shop import SCHEMA, Observer, Shop
+from tests.month.shop import SCHEMA, Shop
+from tests.soak.soak_checks import Observer
 from tests.soak.soak_faults import wait_until_begun
 from tests.support.pipeline import Process, descendants, wait_for
 

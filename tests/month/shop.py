@@ -18,8 +18,6 @@ from cdc.demo.servers import MariaDB, MySQL
 SCHEMA = "shop"
 IDS = 60
 """Rows of a table have ids up to this."""
-WATCHED = 20
-"""Of these ids every value that Redis shows is looked at."""
 
 
 class Shop:
@@ -156,50 +154,3 @@ def found(client: redis.Redis) -> dict[str, str]:
         for key, value in zip(keys, values, strict=True)
         if value is not None
     }
-
-
-class Observer:
-    """Looks at some rows of each table all the time; a version that goes back is kept."""
-
-    def __init__(self, client: redis.Redis, tables: list[str]) -> None:
-        """Begin."""
-        self.backwards: list[tuple[str, int, int]] = []
-        self.samples = 0
-        self._client = client
-        self._keys = [f"{table}:{id_}" for table in tables for id_ in range(1, WATCHED)]
-        self._newest: dict[str, int] = {}
-        self._epoch = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def forgive(self) -> None:
-        """Forget what was seen: Redis was emptied, and is filled from the stream."""
-        self._epoch += 1
-        self._newest.clear()
-
-    def stop(self) -> None:
-        """End."""
-        self._stop.set()
-        self._thread.join(60)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            epoch = self._epoch
-            with suppress(redis.RedisError):
-                values: Any = self._client.mget(self._keys)
-                if epoch == self._epoch:
-                    self._look(values)
-                self.samples += 1
-
-    def _look(self, values: list[bytes | None]) -> None:
-        for key, value in zip(self._keys, values, strict=True):
-            if value is None:
-                continue
-            version = json.loads(value).get("ver")
-            if version is None:
-                continue
-            before = self._newest.get(key, version)
-            if version < before:
-                self.backwards.append((key, before, version))
-            self._newest[key] = max(version, before)

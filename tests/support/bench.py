@@ -78,6 +78,17 @@ class Bench:
             for statement in statements:
                 cursor.execute(statement)
 
+    def log_in_as_cdc(self, *tables: str) -> None:
+        """Give cdc a login with the least rights, for these tables."""
+        right = "BINLOG MONITOR" if isinstance(self.mysql, MariaDB) else "REPLICATION CLIENT"
+        self.execute(
+            "CREATE USER cdc@'%' IDENTIFIED BY 'secret'",
+            f"GRANT REPLICATION SLAVE, {right} ON *.* TO cdc@'%'",
+            *(f"GRANT SELECT ON shop.{table} TO cdc@'%'" for table in tables),
+        )
+        url = f"mysql://cdc:secret@127.0.0.1:{self.mysql.port}/shop"
+        self.pipeline.environment["CDC_MYSQL_URL"] = url
+
     def caught_up(self, *arguments: str) -> Process:
         """Start `cdc run`; return when Redis shows what MySQL has, by changes and not by luck."""
         process = self.pipeline.run(*arguments)
