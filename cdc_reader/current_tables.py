@@ -214,8 +214,7 @@ class CurrentTables:
             if verdict is Verdict.ASIDE:
                 why = looked.why_not(name) if after is None else (OTHER_KEY, OTHER_KEY_FIX)
                 is_gone = change.may_remove and name not in looked.visible
-                removes = is_gone or self.settings.on_set_aside == "remove"
-                aside[name] = self._aside(*why, change.where, removes=removes)
+                aside[name] = self._aside(*why, change.where, removes=is_gone or None)
             elif verdict is Verdict.READ:
                 read.append(name)
         if read or aside:
@@ -249,11 +248,7 @@ class CurrentTables:
         often = {n for n in tables if self._read_s.get(n, -STATEMENTS_S) > now_s - STATEMENTS_S}
         read = sorted(tables - often)
         why = f"{change.kind} is in the binlog without the rows that it changed"
-        removes = self.settings.on_set_aside == "remove"
-        aside = {
-            name: self._aside(why, ROW_FORMAT, change.where, removes=removes)
-            for name in sorted(often)
-        }
+        aside = {n: self._aside(why, ROW_FORMAT, change.where) for n in sorted(often)}
         if tables:
             await announce_changes(self.settings, [self.tables[n] for n in read], aside, self.log)
         else:
@@ -275,8 +270,7 @@ class CurrentTables:
     async def _set_aside(self, error: CdcError) -> None:
         """Set the table aside that an error is about."""
         name = error.table
-        removes = self.settings.on_set_aside == "remove"
-        aside = {name: self._aside(error.seen, error.fix, error.position, removes=removes)}
+        aside = {name: self._aside(error.seen, error.fix, error.position)}
         await announce_changes(self.settings, (), aside, self.log)
         self._wait_longer(name)
         self._warn(name, aside[name])
@@ -289,8 +283,10 @@ class CurrentTables:
         self._tries[name] = tries, now_s
         self._due_s[name] = now_s + min(LOOK_S * 2 ** (tries - 1), LOOK_LONGEST_S)
 
-    @staticmethod
-    def _aside(reason: str, fix: str, position: str, *, removes: bool) -> Aside:
+    def _aside(self, reason: str, fix: str, position: str, *, removes: bool | None = None) -> Aside:
+        """Return why a table is set aside; `removes` is as the settings have it where not given."""
+        if removes is None:
+            removes = self.settings.on_set_aside == "remove"
         return Aside(
             reason=reason,
             fix=fix,

@@ -79,14 +79,14 @@ class Statements:
         statement = readings[0]
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
-        if self._on_schema_change == "refresh" and is_dml(statement):
-            place = (file, end.offset)
-            if query.is_servers and statement.empties_memory:
-                self._read_again(tables, statement.kind, place, position)
-            else:
-                self._look_at_rows(readings, end, place, position)
-            return statement.kind, ()
         if self._on_schema_change == "refresh":
+            if is_dml(statement):
+                place = (file, end.offset)
+                if query.is_servers and statement.empties_memory:
+                    self._read_again(tables, statement.kind, place, position)
+                else:
+                    self._look_at_rows(readings, end, place, position)
+                return statement.kind, ()
             if statement.kind.startswith(DEFINE):
                 self._reach.known = None
             concerned = tables.union(*(made_tables(reading, self._aside) for reading in readings))
