@@ -115,14 +115,11 @@ async def _known_tables(settings: Settings) -> Collection[str]:
     from cdc_reader.resume.stream_end import newest_boundary
 
     with contextlib.suppress(CdcError):
-        nc = await stream.connect(
+        async with stream.opened(
             settings.nats, name="cdc-preflight", inbox_prefix="_INBOX_reader", log=Refusals()
-        )
-        try:
+        ) as nc:
             boundary = await newest_boundary(nc, settings.stream, settings.subject_prefix)
             return boundary.snapshot if boundary else ()
-        finally:
-            await stream.close(nc)
     return ()
 
 

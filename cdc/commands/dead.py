@@ -294,13 +294,10 @@ def _read(settings: Settings, log: Log, number: int = 0) -> list[Kept]:
     from cdc.jetstream import dead_letters, stream
 
     async def read() -> list[Kept]:
-        nc = await stream.connect(
+        async with stream.opened(
             settings.nats, name="cdc-dead", inbox_prefix="_INBOX_sink", log=log
-        )
-        try:
+        ) as nc:
             return [one async for one in dead_letters.kept(nc, settings, number)]
-        finally:
-            await stream.close(nc)
 
     return asyncio.run(read())
 
@@ -311,14 +308,11 @@ def _remove(settings: Settings, log: Log, chosen: Sequence[Kept]) -> None:
     from cdc.jetstream import dead_letters, stream
 
     async def remove() -> None:
-        nc = await stream.connect(
+        async with stream.opened(
             settings.nats, name="cdc-dead", inbox_prefix="_INBOX_sink", log=log
-        )
-        try:
+        ) as nc:
             for kept in chosen:
                 await dead_letters.remove(nc, settings, kept.number)
-        finally:
-            await stream.close(nc)
 
     asyncio.run(remove())
     click.echo(f"removed: {', '.join(str(kept.number) for kept in chosen)}")

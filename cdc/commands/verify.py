@@ -125,7 +125,8 @@ def run(
 
     from cdc.check import servers
     from cdc.status.progress import Progress
-    from cdc_reader.snapshot.refresh import announce, is_done
+    from cdc_reader.snapshot.announcement import is_done
+    from cdc_reader.snapshot.refresh import announce
     from cdc_verify.once import verify
     from cdc_verify.repair import RowReading
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import nats.errors
@@ -195,6 +195,18 @@ async def _connect(
         raise
     _writer(nc).transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
     return nc
+
+
+@asynccontextmanager
+async def opened(
+    url: Url | str, *, name: str, inbox_prefix: str, log: Warns
+) -> AsyncIterator[Connection]:
+    """Connect as `connect` does, and close the connection at the end."""
+    nc = await connect(url, name=name, inbox_prefix=inbox_prefix, log=log)
+    try:
+        yield nc
+    finally:
+        await close(nc)
 
 
 async def close(nc: Client) -> None:

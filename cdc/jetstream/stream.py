@@ -28,6 +28,7 @@ from cdc.jetstream.connection import (
     close,
     connect,
     lost,
+    opened,
     server_info,
     write_block,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "fast_ingest_offered",
     "message_get",
     "named_stream_state",
+    "opened",
     "right_refused",
     "stream_config",
     "stream_state",

@@ -124,17 +124,15 @@ async def _begins(settings: Settings, log: ServerLog, files: Sequence[tuple[str,
     """Return where a `cdc run` would begin: at the stream's newest boundary, or now."""
     if settings.nats.scheme == "embedded":
         return log.newest
-    nc = await stream.connect(
-        settings.nats, name="cdc-dry-run", inbox_prefix="_INBOX_reader", log=Refusals()
-    )
     try:
-        found = await newest_boundary(nc, settings.stream, settings.subject_prefix)
+        async with stream.opened(
+            settings.nats, name="cdc-dry-run", inbox_prefix="_INBOX_reader", log=Refusals()
+        ) as nc:
+            found = await newest_boundary(nc, settings.stream, settings.subject_prefix)
     except stream.ApiError as error:
         if error.err_code != stream.NO_STREAM:
             raise
         found = None
-    finally:
-        await stream.close(nc)
     if found is None or found.server != log.server or found.file not in dict(files):
         return log.newest
     return Position(file=found.file, offset=found.offset, gtid_set=None)

@@ -17,7 +17,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from cdc.errors import FencedError, PreflightError, UnavailableError, UsageError
-from cdc.jetstream.stream import close, connect, right_refused
+from cdc.jetstream.stream import opened, right_refused
 from cdc.key import escaped
 from cdc.own_keys import is_of_cdc, position_key
 from cdc.settings import Settings
@@ -130,8 +130,7 @@ async def written_now(settings: Settings, tables: Sequence[Table], log: Log) -> 
             heard.update(decode_state(message.data).tables)
 
     subject = state_subject(settings.stream, settings.pipeline)
-    nc = await connect(settings.nats, name="cdc-purge", inbox_prefix="_INBOX_reader", log=log)
-    try:
+    async with opened(settings.nats, name="cdc-purge", inbox_prefix="_INBOX_reader", log=log) as nc:
         await nc.subscribe(subject, cb=take)
         names = {table.qualified for table in tables}
         until_s = time.monotonic() + LISTEN_S
@@ -140,8 +139,6 @@ async def written_now(settings: Settings, tables: Sequence[Table], log: Log) -> 
                 raise right_refused(subject)
             await asyncio.sleep(0.05)
         return sorted(names & heard)
-    finally:
-        await close(nc)
 
 
 async def purge(

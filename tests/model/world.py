@@ -22,7 +22,7 @@ from cdc_reader.messages.flush import CLAIM_HEADER, Message, batch_of, begins_fl
 from cdc_reader.publish.fence import check_end
 from cdc_reader.resume.published import Published
 from cdc_reader.resume.resume import ServerLog, Tail, is_by_gtid, resume_from, tail_of
-from cdc_reader.snapshot.refresh import plan_refresh
+from cdc_reader.snapshot.announcement import plan_refresh
 from tests.model.binlog import FILE, Binlog, gtids, transactions_in
 from tests.model.sides import (
     BARE_KEY,

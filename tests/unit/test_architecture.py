@@ -39,6 +39,7 @@ PURE = (
     "cdc.jetstream.kept",
     "cdc.key",
     "cdc_reader.catalog.key_overlap",
+    "cdc_reader.snapshot.announcement",
     "cdc_reader.snapshot.form",
     "cdc.mask",
     "cdc.mysql.server",

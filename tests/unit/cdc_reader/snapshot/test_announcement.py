@@ -8,7 +8,13 @@ import pytest
 from cdc.errors import UnavailableError, UsageError
 from cdc.message import Aside, KeyRange, Refresh, TableProgress
 from cdc_reader.resume.resume import Tail
-from cdc_reader.snapshot.refresh import claim, is_done, plan_changes, plan_ranges, plan_refresh
+from cdc_reader.snapshot.announcement import (
+    claim,
+    is_done,
+    plan_changes,
+    plan_ranges,
+    plan_refresh,
+)
 from tests.support.planned import a_table
 from tests.unit.cdc_reader.resume.test_resume import log, tail
 
@@ -144,7 +150,7 @@ def test_the_claim_before_it_says_what_the_newest_heartbeat_said() -> None:
     """Who is killed between the two has changed nothing."""
     end = tail()
     assert end.heartbeat is not None
-    before = claim(end, end.heartbeat)
+    before = claim(end, end.heartbeat, 5)
 
     assert (before.epoch, before.file, before.offset) == (3, "b.000002", 400)
     assert before.last == "3.2.500.1"
