@@ -16,8 +16,8 @@ import pytest
 from hypothesis import settings
 
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis, Server
-from tests.support.certificates import Authority
 from tests.support.depth import depth
+from tests.support.in_memory import place_data_in_memory
 
 pytest_plugins = ["tests.support.fault_report", "tests.support.order"]
 
@@ -26,6 +26,7 @@ S = TypeVar("S", bound=Server)
 
 
 settings.load_profile(depth())
+place_data_in_memory()
 # A shell that runs us in the background has us ignore Ctrl-C, and what we start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -74,11 +75,9 @@ def mysql80() -> Iterator[MySQL80]:
 
 
 @pytest.fixture(scope="session")
-def mariadb1011(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB1011]:
+def mariadb1011() -> Iterator[MariaDB1011]:
     """MariaDB 10.11, shared: use a schema of your own, and never stop it."""
-    # It makes no certificate of its own, as the others do.
-    certificate, key = Authority(tmp_path_factory.mktemp("mariadb1011")).issue("server")
-    with MariaDB1011((f"--ssl-cert={certificate}", f"--ssl-key={key}")) as server:
+    with MariaDB1011() as server:
         yield server
 
 

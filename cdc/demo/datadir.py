@@ -50,7 +50,7 @@ def copy_template(program: fetch.Program, initialise: Callable[[Path], None], fo
     Raises:
         UnavailableError: it cannot be made; with the end of the server's output.
     """
-    template = fetch.servers_dir() / f"datadir-{program.name}-{program.version}"
+    template = fetch.servers_dir() / f"fresh-{program.name}-{program.version}"
     if not template.exists():
         with fetch.locked(f"{template.name}.lock"):
             if not template.exists():
@@ -82,10 +82,14 @@ def run(command: Sequence[str], stdin: str = "") -> None:
 
 
 def _make(template: Path, initialise: Callable[[Path], None]) -> None:
-    partial = template.with_name(f"{template.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    initialise(partial)
+    made, partial = (template.with_name(f"{template.name}.{end}") for end in ("made", "partial"))
+    for folder in (made, partial):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    initialise(made)
+    # 150 MB that are zeros but for a few: with holes for them, a copy takes a tenth of the time.
+    run(["cp", "--recursive", "--sparse=always", f"{made}/.", str(partial)])
+    shutil.rmtree(made)
     partial.rename(template)
 
 
