@@ -1,8 +1,9 @@
 """Tables that patterns match and that were created while `cdc run` runs.
 
 The parent looks at MySQL's catalog from time to time.  Where a new table can be captured, and a
-start would be accepted now, all roles drain and start again with it, as a person would restart
-them: the others resume, and the new one is read by a snapshot (docs/snapshot.md).
+start would be accepted now, a next generation of the roles takes over with it
+(`cdc.process.generations`): the others resume, and the new one is read by a snapshot
+(docs/snapshot.md).
 
 A sink that runs alone joins at the first look, a process with the reader only after several:
 sinks elsewhere know the table before its rows come.
@@ -11,103 +12,85 @@ sinks elsewhere know the table before its rows come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
 
 from cdc.check import servers
 from cdc.check.finding import Report
-from cdc.errors import CdcError, UnavailableError
+from cdc.errors import CdcError
+from cdc.process.generations import Generations
 from cdc.settings import Settings
-from cdc.table import Table
 from cdc.telemetry import Log, names_text
 
 LOOKS_OF_READER = 4
 """A sink alone needs one look, and less than two of these intervals to drain and start again."""
-RETRY_S = 2.0
+UNWANTED_S = 5.0
+"""How often the settings are looked at where they ask for no look."""
 
 
 class NewTables:
-    """Looks for new tables, and remembers whether there are some."""
+    """Looks for new tables, and has a next generation take over where there are some."""
 
-    def __init__(self, settings: Settings, role: str, log: Log, *, is_restart: bool) -> None:
-        """Take what `cdc run` was started with.
-
-        Args:
-            role: ``both``, ``reader`` or ``sink``.
-            is_restart: the roles ran before and drained for a new table: a server that does not
-                answer now is waited for.
-        """
-        self._settings, self._role, self._log = settings, role, log
-        self._is_restart = is_restart
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._known: frozenset[str] | None = None
+    def __init__(self, role: str) -> None:
+        """Take which role runs: ``both``, ``reader`` or ``sink``."""
+        self._role = role
         self._looks = 1 if role == "sink" else LOOKS_OF_READER
-        self.found = False
-        """The roles have drained, and are to start again."""
 
-    async def captured(
-        self, check: Callable[[], Awaitable[tuple[Table, ...]]]
-    ) -> tuple[Table, ...]:
-        """Return the tables that a start captures, and begin to look for others.
-
-        Raises:
-            CdcError: of the check.
-        """
-        self._loop = asyncio.get_running_loop()
+    async def watch(self, run: Generations) -> None:
+        """Look for new tables until cancelled."""
         while True:
-            try:
-                tables = await check()
-            except UnavailableError as error:
-                if not self._is_restart:
-                    raise
-                self._log.warning("waiting for a server", why=error.seen)
-                await asyncio.sleep(RETRY_S)
+            settings = run.settings
+            if is_wanted(settings):
+                await self._watch(run, settings)
             else:
-                self._known = frozenset(table.qualified for table in tables)
-                return tables
+                await asyncio.sleep(UNWANTED_S)
 
-    def beside(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what runs beside the roles: it ends once there is a new table to capture."""
-        is_wanted = self._settings.new_tables_every_s and servers.has_patterns(self._settings)
-        return [self._watch()] if is_wanted else []
-
-    def release(self) -> None:
-        """Give the signals back that the roles' loop handled, before they start again."""
-        if self._loop is not None:
-            self._loop.close()
-
-    async def _watch(self) -> None:
+    async def _watch(self, run: Generations, settings: Settings) -> None:
+        """Look until other settings are used."""
         sightings: dict[str, int] = {}
         unfit: set[str] = set()
+        gone: set[str] = set()
         is_first = True
         while True:
-            await asyncio.sleep(self._settings.new_tables_every_s)
+            await asyncio.sleep(settings.new_tables_every_s)
+            if run.settings is not settings:
+                return
             try:
-                matched = await asyncio.to_thread(servers.matched_names, self._settings)
+                matched = await asyncio.to_thread(servers.matched_names, settings)
             except CdcError:
                 continue  # the roles log it, and wait for the server
-            assert self._known is not None
-            sightings = {n: sightings.get(n, 0) + 1 for n in matched - self._known - unfit}
+            # The reader forgets a table that was dropped, after some looks.
+            gone |= run.tables - matched
+            new = matched - (run.tables - gone) - unfit
+            sightings = {name: sightings.get(name, 0) + 1 for name in new}
             due = {name for name, times in sightings.items() if times >= self._looks}
             if not due:
                 continue
-            report = await servers.ask(self._settings, self._role)
+            report = await servers.ask(replace(settings, server_id=0), self._role)
             if any(finding.kind.retryable for finding in report.errors):
                 continue
             if joining := due & {t.qualified for t in report.tables} if not report.errors else ():
-                self._log.info("new tables: restarting", tables=names_text(sorted(joining)))
-                self.found = True
-                return
+                names = names_text(sorted(joining))
+                with suppress(CdcError):  # a server went away right now: the next look tries again
+                    await run.replace(None, "new tables: restarting", tables=names)
+                    return
+                continue
             if not is_first:  # the start has logged what it left out
-                self._tell(due, report)
+                _tell(run.log, due, report)
             unfit |= due
             is_first = False
 
-    def _tell(self, names: set[str], report: Report) -> None:
-        for one in report.left_out:
-            if one.table in names:
-                self._log.warning("table not captured", table=one.table, why=one.why)
-        for finding in report.errors:
-            self._log.warning(
-                "new tables are not captured", tables=names_text(sorted(names)), why=finding.seen
-            )
+
+def is_wanted(settings: Settings) -> bool:
+    """Return whether new tables are to be looked for."""
+    return bool(settings.new_tables_every_s) and servers.has_patterns(settings)
+
+
+def _tell(log: Log, names: set[str], report: Report) -> None:
+    for one in report.left_out:
+        if one.table in names:
+            log.warning("table not captured", table=one.table, why=one.why)
+    for finding in report.errors:
+        log.warning(
+            "new tables are not captured", tables=names_text(sorted(names)), why=finding.seen
+        )

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,8 @@ DRAIN_S = 10.0
 """How long a role may take to end; it is killed then."""
 REMEMBER_S = 2.0
 DEBUG = "CDC_DEBUG"
+LOADED = b"\n"
+"""Goes up to the parent before anything else; space to JSON."""
 WORDS_LONGEST = 8000
 """Characters of an error: they must fit into a pipe that is read only after we end."""
 
@@ -92,45 +94,40 @@ def loaded(entry_point: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def run_here(
-    job: Job,
-    tables: Awaitable[tuple[Table, ...]],
-    log: Log,
-    beside: Iterable[Coroutine[Any, Any, None]] = (),
-) -> int:
-    """Run a role in this process until SIGTERM or SIGINT; return 0 after the drain.
+class InProcess:
+    """One role in this process: a generation of `cdc.process.generations`."""
 
-    A second signal leaves at once.
+    def __init__(self, job: Job, log: Log) -> None:
+        self._job, self._log = job, log
 
-    Args:
-        tables: gives the captured tables once every check has passed.
-        beside: what runs beside the role; the first that ends has it drain.
+    def start(self) -> None:
+        """Load its code."""
+        loaded(self._job.entry_point)
 
-    Raises:
-        CdcError: of `tables`, or the role cannot continue.
-    """
+    async def loaded(self) -> None:
+        """Nothing is left to load."""
 
-    async def main() -> None:
-        checked = replace(job, tables=await tables)
-        stop = asyncio.Event()
-        stop_on_signals(stop, log)
-        others = [asyncio.ensure_future(one) for one in beside]
-        for other in others:
-            other.add_done_callback(lambda _: stop.set())
+    async def run(self, tables: tuple[Table, ...], over: asyncio.Event) -> int:
+        """Run the role until `over`; return 0 after the drain.
+
+        Raises:
+            CdcError: the role cannot continue.
+        """
+        job = replace(self._job, tables=tables)
         try:
-            await within_drain(perform(checked, log, stop), stop)
-            for other in others:
-                if other.done():
-                    other.result()
-                other.cancel()
+            await within_drain(perform(job, self._log, over), over)
         except CdcError as error:
             # A reader that runs alone need not know the Redis that is named by default.
             if job.role != "reader":
                 await remember(job, error)
             raise
+        return 0
 
-    OpenLoop().run_until_complete(main())
-    return 0
+    async def close(self) -> None:
+        """It has ended."""
+
+    def kill(self) -> None:
+        """It ends with this process."""
 
 
 async def remember(job: Job, error: CdcError) -> None:
@@ -241,6 +238,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         loaded(entry_point)
+        os.write(upward, LOADED)
         try:
             job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent, same code
         except EOFError:

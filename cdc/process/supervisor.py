@@ -19,9 +19,10 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from typing import Any
 
 from cdc.errors import CdcError, InternalError, PositionLostError
@@ -33,9 +34,7 @@ from cdc.process.role import (
     Job,
     from_json,
     remember,
-    stop_on_signals,
 )
-from cdc.process.stopping import OpenLoop
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
@@ -63,74 +62,59 @@ def jobs(settings: Settings, entry_points: dict[str, str] | None = None) -> tupl
     return tuple(out)
 
 
-def supervise(
-    todo: Sequence[Job],
-    tables: Awaitable[tuple[Table, ...]],
-    log: Log,
-    companions: Iterable[Any] = (),
-) -> int:
-    """Run the jobs until SIGTERM, SIGINT or an error; return the exit code.
+class Supervised:
+    """The jobs of one generation, each in a process of its own."""
 
-    Args:
-        tables: gives the captured tables once every check has passed, such as
-            `cdc.check.servers.check`; the jobs begin then, and never where it raises.
-        companions: coroutines that run beside the jobs for as long, such as that of
-            `cdc.process.embedded.Server.keep`; they end when cancelled.
+    def __init__(self, todo: Sequence[Job], log: Log) -> None:
+        self._stop = asyncio.Event()
+        healing = _Healing(log)
+        self._keepers = [_Keeper(job, self._stop, log, healing) for job in todo]
+        self._running: list[asyncio.Task[None]] = []
 
-    0 after a drain, 130 at a second signal, 143 when the drain took longer than `DRAIN_S`.
+    def start(self) -> None:
+        """Start the processes: they load their code, and wait for their jobs."""
+        self._running = [asyncio.create_task(keeper.keep()) for keeper in self._keepers]
 
-    Raises:
-        CdcError: of `tables`, or of the role that could not continue; the other is drained first.
-    """
-    # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
-    loop = OpenLoop()
-    return loop.run_until_complete(_supervise(todo, tables, log, tuple(companions)))
+    async def loaded(self) -> None:
+        """Return when every process has loaded its code."""
+        for keeper in self._keepers:
+            await keeper.loaded.wait()
 
+    async def run(self, tables: tuple[Table, ...], over: asyncio.Event) -> int:
+        """Run the jobs until `over` or an error; return the exit code.
 
-async def _supervise(
-    todo: Sequence[Job],
-    tables: Awaitable[tuple[Table, ...]],
-    log: Log,
-    companions: tuple[Any, ...],
-) -> int:
-    stop = asyncio.Event()
-    healing = _Healing(log)
-    keepers = [_Keeper(job, stop, log, healing) for job in todo]
+        0 after a drain, 143 when the drain took longer than `DRAIN_S`.
 
-    def kill() -> None:
-        for keeper in keepers:
+        Raises:
+            CdcError: of the role that could not continue; the others are drained first.
+        """
+        for keeper in self._keepers:
+            keeper.begin(tables)
+        told = asyncio.create_task(over.wait())
+        try:
+            await asyncio.wait([told, *self._running], return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
+            for keeper in self._keepers:
+                keeper.terminate()
+            drained = await _drained(self._running, self._keepers)
+        finally:
+            self.kill()
+            told.cancel()
+        for task in self._running:
+            if not task.cancelled():
+                task.result()
+        return 0 if drained else NOT_DRAINED
+
+    async def close(self) -> None:
+        """Kill the processes, and wait for their end."""
+        self._stop.set()
+        self.kill()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def kill(self) -> None:
+        """End all processes now."""
+        for keeper in self._keepers:
             keeper.kill()
-
-    running = [asyncio.create_task(keeper.keep()) for keeper in keepers]
-    try:
-        captured = await tables
-    except BaseException:
-        stop.set()
-        kill()
-        await asyncio.gather(*running, return_exceptions=True)
-        raise
-    for keeper in keepers:
-        keeper.begin(captured)
-    stop_on_signals(stop, log, kill)
-    beside = [asyncio.ensure_future(work) for work in companions]
-    told = asyncio.create_task(stop.wait())
-    try:
-        ended, _ = await asyncio.wait(
-            [told, *running, *beside], return_when=asyncio.FIRST_COMPLETED
-        )
-        stop.set()
-        for keeper in keepers:
-            keeper.terminate()
-        drained = await _drained(running, keepers)
-    finally:
-        kill()
-        for task in [told, *beside]:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-    for task in [*running, *ended]:
-        if task.done() and not task.cancelled():
-            task.result()
-    return 0 if drained else NOT_DRAINED
 
 
 async def _drained(running: Sequence[asyncio.Task[None]], keepers: Sequence[_Keeper]) -> bool:
@@ -197,6 +181,8 @@ class _Keeper:
     log: Log
     healing: _Healing
     was_late: bool = False
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    """A process has loaded its code, or has ended."""
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
     _allowed: bool = field(default=False, init=False)
 
@@ -276,14 +262,28 @@ class _Keeper:
         self._process = process
         if self.stop.is_set():
             self.terminate()
-        with os.fdopen(read_end, "rb") as words:
+        with os.fdopen(read_end, "rb", buffering=0) as words:
             if self._allowed:
                 # The tables may have come while the process was started.
                 self._hand_over(process, replace(job, tables=self.job.tables))
-            exit_code = await process.wait()
             # A grandchild could hold the other end: take what is there, do not wait for its end.
-            os.set_blocking(words.fileno(), False)
-            return exit_code, from_json(words.read() or b"")
+            os.set_blocking(read_end, False)
+            said = bytearray()
+            loop = asyncio.get_running_loop()
+            loop.add_reader(read_end, self._hear, words, said)
+            try:
+                exit_code = await process.wait()
+            finally:
+                loop.remove_reader(read_end)
+            said += words.read() or b""
+            return exit_code, from_json(bytes(said))
+
+    def _hear(self, words: FileIO, said: bytearray) -> None:
+        """Take what the process said: that it has loaded its code, or what ended it."""
+        said += (part := words.read() or b"")
+        self.loaded.set()
+        if not part:
+            asyncio.get_running_loop().remove_reader(words.fileno())
 
     def _hand_over(self, process: asyncio.subprocess.Process, job: Job) -> None:
         # stdin stays open: its end is how the child learns that we are gone.

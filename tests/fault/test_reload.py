@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from tests.support.bench import MARKS, TABLE, Bench
 from tests.support.ordeal import ordeal
-from tests.support.pipeline import Process, wait_for
-from tests.support.tally import seeded
+from tests.support.pipeline import Process, descendants, wait_for
+from tests.support.tally import TALLY, seeded
 
 
 class Configured:
@@ -64,6 +65,45 @@ def test_a_new_table_and_a_template_are_taken_while_others_flow(
             wait_for("the new rows", lambda: bench.client.get("order:2") == b"20")
             bench.passes("another table")
         assert all("settings reloaded: restarting" in one.text() for one in processes)
+
+
+@pytest.mark.parametrize("nats", ["", "embedded"])
+def test_others_pause_for_a_moment_alone(configured: Configured, nats: str) -> None:
+    """The next roles are ready before the last ones drain; also with a number that is ours."""
+    bench = configured.bench
+    bench.pipeline.environment["CDC_SERVER_ID"] = "4711"
+    if nats:
+        bench.pipeline.environment["CDC_NATS_URL"] = f"embedded:{configured.path.parent}/nats"
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        wait_for("the rows", lambda: bench.client.exists("users:1"))
+        bench.passes()
+        children = descendants(process.process.pid)
+        configured.write(TABLE, MARKS, "shop.orders")
+        configured.reload(process)
+        passed_s = []
+        while not bench.client.exists("orders:2"):
+            passed_s.append(bench.passes())
+        TALLY.recovered("a reload", max(passed_s))
+        bench.passes()
+        kept = set(children) & set(descendants(process.process.pid))
+        assert len(kept) == bool(nats), "the embedded nats-server alone runs on"
+        assert process.stop() == 0, process.text()
+
+
+def test_a_signal_to_stop_while_the_next_roles_begin(configured: Configured) -> None:
+    """It drains what runs, and nothing is left."""
+    bench, chance = configured.bench, seeded()
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        bench.passes()
+        configured.write(TABLE, MARKS, "shop.orders")
+        configured.reload(process)
+        time.sleep(chance.random())  # at any moment of it
+        assert process.stop() == 0, process.text()
+        assert descendants(process.process.pid) == []
+        pipeline.run()
+        bench.wait_until_equal()
 
 
 def test_a_second_signal_while_the_roles_drain_is_not_lost(configured: Configured) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 from cdc.errors import CdcError, PreflightError, StreamError, UnavailableError
 from cdc.output import hold_standard_descriptors
-from cdc.process.supervisor import jobs, supervise
+from cdc.process.generations import Generations
+from cdc.process.stopping import OpenLoop
+from cdc.process.supervisor import jobs
 from cdc.settings import load
 from cdc.table import Table
 from cdc.telemetry import setup
@@ -99,7 +101,12 @@ def main() -> None:
         for role, name in zip(("reader", "sink"), sys.argv[1:3], strict=True)
     }
     try:
-        code = supervise(jobs(settings, places), tables("refused" in sys.argv), log)
+        run = Generations(
+            (settings, log),
+            lambda settings: jobs(settings, places),
+            lambda *_: tables("refused" in sys.argv),
+        )
+        code = OpenLoop().run_until_complete(run.until_ended())
     except CdcError as error:
         print(error.text(), file=sys.stderr)
         code = error.exit_code

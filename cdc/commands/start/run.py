@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cdc.commands.options import WithSettings, json_option, prepared, settled
 from cdc.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from cdc.process.role import Job
+    from cdc.settings import Settings
+    from cdc.table import Table
+    from cdc.telemetry import Log
 
 ROLES = ("both", "reader", "sink")
 EXAMPLES = """\
@@ -51,12 +59,6 @@ def run_command() -> click.Command:
 def _run(
     role: str, dry_run: bool, as_json: bool, config: str | None, debug: bool, **flags: Any
 ) -> None:
-    from cdc.check import servers
-    from cdc.process import role as roles
-    from cdc.process import supervisor
-    from cdc.process.new_tables import NewTables
-    from cdc.process.reload import Reload
-
     if as_json and not dry_run:
         raise UsageError("--json needs --dry-run", fix="cdc run --dry-run --json")
     # Not again for a new table: a settings file that is being edited counts at SIGHUP alone.
@@ -64,23 +66,25 @@ def _run(
     if dry_run:
         from cdc.commands.start.dry_run import run
 
-        settings, _ = known
-        raise click.exceptions.Exit(run(settings, role, as_json=as_json))
-    is_again = False
-    reload = Reload(partial(settled, config, debug, role, flags), role)
-    while True:
-        prepared_run = prepared(config, debug, role, flags, joins=False, known=known)
-        with prepared_run as (settings, log, companions):
-            new = NewTables(settings, role, log, is_restart=is_again)
-            tables = new.captured(partial(servers.check, settings, role, log))
-            jobs = [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
-            beside = [*new.beside(), *reload.beside(known[0], log)]
-            if len(jobs) > 1:
-                code = supervisor.supervise(jobs, tables, log, [*companions, *beside])
-            else:
-                code = roles.run_here(jobs[0], tables, log, beside)
-        known = reload.accepted or known
-        is_again = new.found or reload.accepted is not None
-        if not is_again:
-            raise click.exceptions.Exit(code)
-        new.release()
+        raise click.exceptions.Exit(run(known[0], role, as_json=as_json))
+    from cdc.check import servers
+    from cdc.process import supervisor
+    from cdc.process.generations import Generations
+    from cdc.process.new_tables import NewTables
+    from cdc.process.reload import Reload
+    from cdc.process.stopping import OpenLoop
+
+    def jobs(settings: Settings) -> list[Job]:
+        return [job for job in supervisor.jobs(settings) if role in ("both", job.role)]
+
+    def check(settings: Settings, log: Log) -> Awaitable[tuple[Table, ...]]:
+        return servers.check(settings, role, log)
+
+    reload = Reload(partial(settled, config, debug, role, flags))
+    with prepared(config, debug, role, flags, joins=False, known=known) as started:
+        settings, log, companions = started
+        generations = Generations((settings, log), jobs, check, nats=known[0].nats)
+        beside = [reload.watch(generations), NewTables(role).watch(generations)]
+        # Not asyncio.run: at Ctrl-C it would wait for threads that wait for a server.
+        running = generations.until_ended([*companions, *beside])
+        raise click.exceptions.Exit(OpenLoop().run_until_complete(running))
