@@ -263,7 +263,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             targets={table.qualified: target_of(table) for table in tables},
             mariadb=server.mariadb,
             on_schema_change=settings.on_schema_change,
-            aside=aside,
+            aside=(*aside, *captured.dropped),
             passed=captured.passed,
             reach=captured.reach,
             unread=unread,

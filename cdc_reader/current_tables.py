@@ -21,8 +21,9 @@ from cdc.message import Aside, TableProgress
 from cdc.position import Position, file_number
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc.telemetry import Log
+from cdc.telemetry import Log, names_text
 from cdc_reader.binlog.ahead import defines_something
+from cdc_reader.catalog.selection import is_matched
 from cdc_reader.look import Looked, look, look_again, look_at_definitions
 from cdc_reader.schema.change import End, ReadAgain, SchemaChanged, Verdict, verdict_of
 from cdc_reader.schema.columns import digest_of
@@ -33,6 +34,8 @@ from cdc_reader.snapshot.refresh import announce_changes
 LOOK_S, LOOK_LONGEST_S = 15.0, 3600.0
 """How often a table that is set aside is looked at; one that comes back in vain is looked at
 after twice as long each time."""
+LOOKS_TO_LEAVE = 3
+"""A dropped table that is not there again after so many looks is forgotten."""
 STATEMENTS_S = 600.0
 """A table that statements change more often than this is set aside in between."""
 ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_format = 'ROW';"
@@ -61,8 +64,14 @@ class CurrentTables:
     """Statements that were looked at: they do not stop the reader again."""
     reach: Reach = field(default_factory=Reach)
     """What is known of statements whose rows are not in the binlog."""
+    dropped: set[str] = field(default_factory=set)
+    """Tables that patterns alone name and that are gone: read as soon as they are created."""
     met: SchemaChanged | CdcError | None = None
     """What ended the connections, and is not settled yet."""
+    _removed: Collection[str] = ()
+    """Of those that are set aside, those whose keys are removed."""
+    _gone_s: dict[str, float] = field(default_factory=dict)
+    """When a table was first not to be seen."""
     _is_current: bool = False
     _tries: dict[str, tuple[int, float]] = field(default_factory=dict)
     """How often a table came back in vain, and when it last did."""
@@ -98,8 +107,12 @@ class CurrentTables:
         for name, why in self.lost.items():
             progress = known.get(name, TableProgress())
             aside.setdefault(name, msgspec.structs.replace(progress, aside=why))
+        self.dropped |= {n for n in self.lost.keys() - known.keys() if is_matched(self.settings, n)}
+        aside = {name: one for name, one in aside.items() if name not in self.dropped}
         self.aside = frozenset(aside)
-        return aside, tuple(t for name, t in self.tables.items() if name not in aside)
+        self._removed = {name for name, one in aside.items() if one.aside and one.aside.removed}
+        skipped = self.aside | self.dropped
+        return aside, tuple(t for name, t in self.tables.items() if name not in skipped)
 
     async def named(self, known: Mapping[str, TableProgress], *, gtid: bool) -> Names:
         """Return of which tables the columns are known where the reader resumes.
@@ -225,6 +238,7 @@ class CurrentTables:
                 self.tables[name] = looked.tables[name]
                 self._due_s.pop(name, None)
                 self.lost.pop(name, None)
+                self.dropped.discard(name)
         if change.end is not None:
             self.passed.add(change.end)
         self._report(change, read, aside)
@@ -318,15 +332,37 @@ class CurrentTables:
         if self._looking is not None and self._looking.done():
             task, self._looking = self._looking, None
             if not task.cancelled() and task.exception() is None:
-                back = [name for name in aside if self._may_return(name, task.result())]
-                return SchemaChanged(back, position) if back else None
+                looked = task.result()
+                back = [name for name in aside if self._may_return(name, looked)]
+                if left := {name for name in aside if self._has_left(name, looked)}:
+                    self.dropped |= left
+                    self.log.info("dropped tables leave", tables=names_text(sorted(left)))
+                return SchemaChanged(back, position) if back or left else None
         now_s = time.monotonic()
         due = [name for name in aside if self._due_s.setdefault(name, now_s) <= now_s]
         if due and self._looking is None:
-            self._due_s |= dict.fromkeys(due, now_s + LOOK_S)
+            self._due_s |= dict.fromkeys(due, now_s + self._look_s)
             self._due = due
             self._looking = asyncio.create_task(asyncio.to_thread(look, self.settings))
         return None
+
+    @property
+    def _look_s(self) -> float:
+        return min(LOOK_S, self.settings.new_tables_every_s or LOOK_S)
+
+    def _has_left(self, name: str, looked: Looked) -> bool:
+        """Return whether a table is gone for good, as far as can be told: a pattern may leave it.
+
+        Its keys are removed since it was set aside; nothing of it is left but the name.
+        """
+        if name in looked.visible or name not in self._removed:
+            self._gone_s.pop(name, None)
+            return False
+        if not self.settings.new_tables_every_s or not is_matched(self.settings, name):
+            return False
+        now_s = time.monotonic()
+        since_s = self._gone_s.setdefault(name, now_s)
+        return now_s - since_s > LOOKS_TO_LEAVE * self._look_s
 
     def _may_return(self, name: str, looked: Looked) -> bool:
         before, after = self.tables.get(name), looked.tables.get(name)

@@ -38,6 +38,7 @@ EMBEDDED_MAX_PAYLOAD_BYTES = 1 << 20
 """nats-server's default."""
 LEFT_OUT_LOGGED = 20
 """A line each for so many tables that only a pattern matches and that cannot be captured."""
+DROPPED = "it was dropped, or this login may not see it any more"
 _ORDER = ("mysql", "nats", "redis")
 
 
@@ -87,13 +88,23 @@ async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]
     lost = {one.table: one.why for one in report.left_out}
     lost |= {finding.table: finding.seen for finding in report.errors}
     aside: dict[str, str] = {}
-    if lost and "" not in lost and settings.on_schema_change == "refresh":
+    is_asked = bool(lost) or has_patterns(settings)
+    if is_asked and "" not in lost and settings.on_schema_change == "refresh":
+        captured = {table.qualified for table in report.tables}
         for name in await _known_tables(settings):
             if why := lost.get(name) or lost.get(name.partition(".")[2]):
                 aside[name] = why
+            elif name not in captured and _is_matched(settings, name):
+                aside[name] = DROPPED
     if errors := [one for one in report.errors if one.seen not in aside.values()]:
         raise together([finding.error() for finding in errors])
     return report, aside
+
+
+def _is_matched(settings: Settings, name: str) -> bool:
+    from cdc_reader.catalog.selection import is_matched
+
+    return is_matched(settings, name)
 
 
 def _by_name(settings: Settings, name: str) -> Table:

@@ -49,7 +49,6 @@ class NewTables:
         """Look until other settings are used."""
         sightings: dict[str, int] = {}
         unfit: set[str] = set()
-        gone: set[str] = set()
         is_first = True
         while True:
             await asyncio.sleep(settings.new_tables_every_s)
@@ -59,9 +58,7 @@ class NewTables:
                 matched = await asyncio.to_thread(servers.matched_names, settings)
             except CdcError:
                 continue  # the roles log it, and wait for the server
-            # The reader forgets a table that was dropped, after some looks.
-            gone |= run.tables - matched
-            new = matched - (run.tables - gone) - unfit
+            new = matched - run.tables - unfit
             sightings = {name: sightings.get(name, 0) + 1 for name in new}
             due = {name for name, times in sightings.items() if times >= self._looks}
             if not due:

@@ -44,6 +44,22 @@ class Selection:
     """Patterns that match nothing."""
 
 
+def is_matched(settings: Settings, table: str) -> bool:
+    """Return whether patterns are all that names a table: it may come and go.
+
+    Args:
+        table: ``shop.users``, which the catalog need not show.
+    """
+    database = settings.mysql.database
+    schema, _, name = table.partition(".")
+
+    def is_meant(text: str) -> bool:
+        return means(text, schema, name, database)
+
+    wanted = {one.is_pattern: one for one in settings.tables if is_meant(one.name)}
+    return set(wanted) == {True} and not any(map(is_meant, settings.exclude_tables))
+
+
 class Catalog:
     """All tables that a login may see, by the names that a user may write."""
 

@@ -163,3 +163,39 @@ def test_a_new_table_joins_a_sink_before_its_rows_come(bench: Bench) -> None:
         wait_for("a change", lambda: has(bench, "later:2"))
         assert cdc(environment, "dead", "list").stdout.startswith("no ")
         assert (sink.stop(), reader.stop()) == (0, 0)
+
+
+@pytest.mark.parametrize("bench", [MySQL, MariaDB], indirect=True)
+def test_a_table_that_is_dropped_leaves(bench: Bench) -> None:
+    """Its keys go, then its name; created again it is read; also what happens while cdc is down."""
+    environment = bench.pipeline.environment
+    environment["CDC_NEW_TABLES_EVERY_S"] = "0.3"
+    make = "CREATE TABLE late (id INT PRIMARY KEY)", "INSERT INTO late VALUES (1)"
+
+    def is_well() -> bool:
+        """No table is set aside."""
+        return cdc(environment, "status", "--check").returncode == 0
+
+    bench.execute(*make)
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        wait_for("the rows", lambda: has(bench, "late:1", "users:99"))
+        bench.execute("DROP TABLE late")
+        wait_for("the keys", lambda: not bench.client.exists("late:1"))
+        wait_for("the name", lambda: "dropped tables leave" in process.text())
+        wait_for("the status", is_well)
+        bench.execute(*make)
+        wait_for("the new rows", lambda: has(bench, "late:1"))
+        assert process.stop() == 0, process.text()
+        bench.execute("INSERT INTO late VALUES (2)", "DROP TABLE late")
+        process = pipeline.run()
+        wait_for("the keys", lambda: not bench.client.exists("late:1", "late:2"))
+        wait_for("the name", lambda: "dropped tables leave" in process.text())
+        wait_for("the status", is_well)
+        assert process.stop() == 0, process.text()
+        process = pipeline.run()
+        bench.execute(*make, "UPDATE marks SET n = 8")
+        wait_for("the new rows", lambda: has(bench, "late:1"))
+        wait_for("a change", lambda: b'"n":8' in (bench.client.get("marks:1") or b""))
+        assert cdc(environment, "verify").returncode == 0
+        assert process.stop() == 0, process.text()

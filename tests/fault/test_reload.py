@@ -76,7 +76,7 @@ def test_others_pause_for_a_moment_alone(configured: Configured, nats: str) -> N
         bench.pipeline.environment["CDC_NATS_URL"] = f"embedded:{configured.path.parent}/nats"
     with bench.pipeline as pipeline:
         process = pipeline.run()
-        wait_for("the rows", lambda: bench.client.exists("users:1"))
+        wait_for("the rows", lambda: bool(bench.client.exists("users:1")))
         bench.passes()
         children = descendants(process.process.pid)
         configured.write(TABLE, MARKS, "shop.orders")

@@ -9,7 +9,7 @@ import pytest
 from cdc.errors import UsageError
 from cdc.settings import load
 from cdc_reader.catalog.entry import Entry
-from cdc_reader.catalog.selection import Catalog, Selection, select
+from cdc_reader.catalog.selection import Catalog, Selection, is_matched, select
 
 TABLES = ("crm.orders", "shop.a*b", "shop.log_1", "shop.log_2", "shop.orders", "shop.users")
 
@@ -196,3 +196,22 @@ def test_a_tie_of_two_sections_is_refused_unless_they_are_alike(tmp_path: Path) 
     assert "'shop.log*' and 'shop.*g_1', which are equally exact" in str(error)
     assert '[tables."shop.log_1"]' in error.fix
     assert names(selected(toml=path)) == ["shop.log_1", "shop.log_2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "exclude", "expected"),
+    [
+        (("shop.*",), (), True),
+        (("shop.*", "shop.users"), (), False),
+        (("shop.*", "users"), (), False),
+        (("crm.*",), (), False),
+        (("shop.*",), ("*.users",), False),
+    ],
+)
+def test_a_table_that_patterns_alone_name_may_come_and_go(
+    names: tuple[str, ...], exclude: tuple[str, ...], expected: bool
+) -> None:
+    """Not one that is named itself, or excluded."""
+    flags = {"tables": names, "exclude_tables": exclude, "mysql": "mysql://h/shop"}
+
+    assert is_matched(load(flags, {}), "shop.users") is expected
