@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 _DAY = dt.timedelta(days=1)
@@ -36,14 +36,20 @@ class Authority:
         hosts: Iterable[str] = ("127.0.0.1", "localhost"),
         *,
         ends: dt.timedelta = 5 * _DAY,
+        is_rsa: bool = False,
     ) -> tuple[Path, Path]:
         """Return the files of a new certificate and of its key.
 
         Args:
             hosts: names and addresses that it is for.
             ends: from now; below zero: it has expired.
+            is_rsa: for a server that knows no elliptic curves, as MySQL 8.0.15.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+        if is_rsa:
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        else:
+            key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._signed(subject, key, hosts, ends=ends)
         files = self.folder / f"{name}-cert.pem", self.folder / f"{name}-key.pem"
@@ -60,7 +66,7 @@ class Authority:
     def _signed(
         self,
         subject: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
         hosts: Iterable[str],
         *,
         ends: dt.timedelta,

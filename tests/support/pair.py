@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cdc.demo.servers import PASSWORD, MariaDB, MySQL
+from cdc.demo.servers import PASSWORD, MariaDB, MySQL, MySQL80
 
 Source = MySQL | MariaDB
 
@@ -29,6 +29,8 @@ class Pair:
         self.primary, self.replica = one, other
         self.address, self.url = address, url
         self.is_mariadb = isinstance(one, MariaDB)
+        self._is_old = self.is_mariadb or isinstance(one, MySQL80)
+        """Whether it has the words of before MySQL 8.0.22 alone."""
 
     def execute(self, server: Source, *statements: str) -> None:
         """Run statements on one of them."""
@@ -38,15 +40,18 @@ class Pair:
 
     def replicate(self) -> None:
         """Make the replica follow the primary, from wherever it is."""
-        host = f"HOST='127.0.0.1', {{}}_PORT={self.primary.port}, {{}}_USER='root'"
-        host += f", {{}}_PASSWORD='{PASSWORD}'"
+        word, to = ("MASTER", "MASTER") if self._is_old else ("SOURCE", "REPLICATION SOURCE")
+        about = {"HOST": "'127.0.0.1'", "PORT": self.primary.port, "USER": "'root'"}
+        about |= {"PASSWORD": f"'{PASSWORD}'", "CONNECT_RETRY": 1}
+        settings = [f"{word}_{name}={value}" for name, value in about.items()]
         if self.is_mariadb:
-            statement = f"CHANGE MASTER TO MASTER_{host}, MASTER_USE_GTID=slave_pos"
-            self.execute(self.replica, statement.format(*["MASTER"] * 3), "START SLAVE")
+            # It counts what it wrote itself, as a primary, as received.
+            self.execute(self.replica, "SET GLOBAL gtid_slave_pos = @@global.gtid_current_pos")
+            settings.append("MASTER_USE_GTID=slave_pos")
         else:
-            statement = f"CHANGE REPLICATION SOURCE TO SOURCE_{host}, SOURCE_AUTO_POSITION=1"
-            statement += ", SOURCE_CONNECT_RETRY=1, GET_SOURCE_PUBLIC_KEY=1"
-            self.execute(self.replica, statement.format(*["SOURCE"] * 3), "START REPLICA")
+            settings += [f"{word}_AUTO_POSITION=1", f"GET_{word}_PUBLIC_KEY=1"]
+        begin = f"START {'SLAVE' if self._is_old else 'REPLICA'}"
+        self.execute(self.replica, f"CHANGE {to} TO {', '.join(settings)}", begin)
 
     def wait_for_the_replica(self) -> None:
         """Wait until the replica has all that the primary committed."""
@@ -55,17 +60,29 @@ class Pair:
         has = "MASTER_GTID_WAIT('{}', 60)" if self.is_mariadb else (
             "WAIT_FOR_EXECUTED_GTID_SET('{}', 60)"
         )  # fmt: skip
-        assert self._ask(self.replica, "SELECT " + has.format(want)) == "0"
+        if self._ask(self.replica, "SELECT " + has.format(want)) != "0":
+            raise AssertionError(f"the replica does not reach {want}: {self._status()}")
 
     def stop_replicating(self) -> None:
         """End the replica's following; it keeps what it has applied."""
-        word = "SLAVE" if self.is_mariadb else "REPLICA"
+        word = "SLAVE" if self._is_old else "REPLICA"
         self.execute(self.replica, f"STOP {word}", f"RESET {word} ALL")
 
     def promote(self) -> None:
         """Make the replica the primary, at once for everybody."""
         self.primary, self.replica = self.replica, self.primary
         self.address.switch(self.primary.port)
+
+    def _status(self) -> dict[str, object]:
+        """Return what the replica says about its following."""
+        with self.replica.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SHOW {'SLAVE' if self._is_old else 'REPLICA'} STATUS")
+            names = [column[0] for column in cursor.description or ()]
+            return {
+                name: value
+                for name, value in zip(names, cursor.fetchone() or (), strict=False)
+                if "Error" in name or "Running" in name or "Gtid" in name
+            }
 
     def _ask(self, server: Source, query: str) -> str:
         with server.connect() as connection, connection.cursor() as cursor:
