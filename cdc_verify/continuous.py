@@ -10,7 +10,7 @@ import functools
 import random
 from collections.abc import Sequence
 
-from cdc.check.servers import captured_tables
+from cdc.check.servers import tables_and_lost
 from cdc.errors import CdcError
 from cdc.process.stopping import until_stopped
 from cdc.settings import Settings
@@ -55,11 +55,12 @@ async def _for_ever(settings: Settings, log: Log, meter: Meter) -> None:
     while True:
         await asyncio.sleep(settings.verify_every_s)
         try:
-            tables = await captured_tables(settings)
+            tables, lost = await tables_and_lost(settings)
             reports = await verify(
                 settings,
                 tables,
                 tables,
+                lost=lost,
                 repair=None,
                 shown=functools.partial(_Counted, meter),
                 log=log,
@@ -71,7 +72,8 @@ async def _for_ever(settings: Settings, log: Log, meter: Meter) -> None:
             log.warning("verify failed", why=error.seen)
             continue
         for report in reports:
-            tell(report, log)
+            if isinstance(report, Report):  # the reader tells of the others
+                tell(report, log)
 
 
 def tell(report: Report, log: Log) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from msgspec import UNSET
 
 from cdc.errors import PermissionDenied, PositionLostError, PreflightError
 from cdc.jetstream import dead_letters
+from cdc.message import Aside
 from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.parts import in_words
 from cdc_verify.repair import RowReading, read_again, rows_to_read
-from cdc_verify.report import Report
+from cdc_verify.report import Report, SkippedTable
 from cdc_verify.servers import Servers, opened
 from cdc_verify.verifier import NewShown, Outcome, Verifier, Wish
 
@@ -27,16 +30,18 @@ async def verify(
     tables: Sequence[Table],
     wanted: Sequence[Table],
     *,
+    lost: Mapping[str, str],
     repair: RowReading | None,
     shown: NewShown,
     log: Log,
     **wish: Any,
-) -> list[Report]:
+) -> list[Report | SkippedTable]:
     """Compare some of the captured tables with Redis.
 
     Args:
         tables: all that are captured: their keys are not orphans.
         wanted: those to compare.
+        lost: those that cannot be captured now, each with why.
         repair: how differences are repaired; None: they are reported.
         shown: makes what is told how far a table has come.
         wish: fields of `verifier.Wish`.
@@ -46,10 +51,13 @@ async def verify(
         PositionLostError: something is wrong still after a repair.
         CdcError: a server refuses.
     """
-    reports = []
+    reports: list[Report | SkippedTable] = []
     async with opened(settings, log) as servers:
         letters = await _dead_letters(servers)
         for table in wanted:
+            if (aside := await _aside(servers, table.qualified, lost)) is not None:
+                reports.append(SkippedTable(table=table.qualified, aside=aside))
+                continue
             others = [other for other in tables if other is not table]
             verifier = Verifier(servers, table, others, Wish(**wish), shown)
             outcome = await verifier.run()
@@ -78,6 +86,14 @@ async def _dead_letters(servers: Servers) -> dict[str, int]:
         return await dead_letters.tables_not_exact(servers.nc, servers.settings)
     except PermissionDenied:  # to look at them takes a right more
         return {}
+
+
+async def _aside(servers: Servers, table: str, lost: Mapping[str, str]) -> Aside | None:
+    """Return why a table is set aside, or is about to be."""
+    progress = (await servers.window.boundary()).snapshot.get(table)
+    if progress is not None and progress.aside is not UNSET:
+        return progress.aside
+    return Aside(reason=lost[table], position="", since=0) if table in lost else None
 
 
 async def _is_being_read(servers: Servers, table: Table) -> bool:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import to_builtins
+
+from cdc.message import Aside
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.compare import KINDS, WRONG_TYPE, Difference, Found
 from cdc_verify.parts import in_words
@@ -53,6 +56,7 @@ class Report:
         return {
             "table": self.table,
             "equal": self.equal,
+            "aside": None,
             "rows": tally.rows,
             **{kind: tally.counts[kind] for kind in KINDS},
             "unsettled": tally.unsettled,
@@ -114,6 +118,28 @@ class Report:
         if self.is_being_read:
             out.append("  its rows are being read now: missing keys may be on their way")
         return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedTable:
+    """A table that is set aside: it is not exact, so there is nothing to compare."""
+
+    table: str
+    aside: Aside
+    equal: bool = False
+
+    def about(self, *, with_values: bool) -> dict[str, Any]:
+        """Return what `--json` prints (docs/json-output.md)."""
+        del with_values
+        return {"table": self.table, "equal": self.equal, "aside": to_builtins(self.aside)}
+
+    def lines(self, *, with_values: bool) -> list[str]:
+        """Return what a person reads."""
+        del with_values
+        keys = "removed" if self.aside.removed else "kept, not exact"
+        fix = [f"  fix:  {line}" for line in self.aside.fix.splitlines()[:1]]
+        head = f"{self.table}: SET ASIDE   not compared, keys {keys}"
+        return [head, f"  {self.aside.reason}", *fix]
 
 
 def _difference(one: Difference, *, with_values: bool) -> dict[str, Any]:

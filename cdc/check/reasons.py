@@ -17,7 +17,9 @@ REASONS: dict[str, str] = {
     "mysql.binlog-row-image": "rows would lack columns",
     "mysql.binlog-row-metadata": "after an ALTER that passes, columns would have no names",
     "mysql.binlog-row-value-options": "JSON columns would be written as differences",
-    "mysql.sessions": "what they write to a captured table stops the reader",
+    "mysql.sessions": "tables that their statements change are read again each time",
+    "mysql.set-aside": "its changes are skipped; it is read again, and is exact, once the cause is "
+    "gone",
     "mysql.server-id": "it serves no binlog",
     "mysql.server-id-taken": "two replicas with the same server ID disconnect each other",
     "mysql.gtid-mode": "after a failover to another server cdc cannot find its position",

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cdc.check.finding import Finding, Report, of_error, together
+from cdc.check.finding import Finding, Fix, Report, of_error, together
 from cdc.check.room import check_room
 from cdc.errors import (
     CdcError,
@@ -23,6 +23,7 @@ from cdc.errors import (
     UsageError,
 )
 from cdc.key import DEFAULT_TEMPLATE, KeyTemplate, parse_template, refuse_own
+from cdc.message import TableProgress
 from cdc.settings import Settings
 from cdc.table import Index, Table
 from cdc.table_pattern import means, parse_pattern
@@ -79,6 +80,16 @@ async def captured_tables(settings: Settings, role: str = "reader") -> tuple[Tab
     return (await _passed(settings, role))[0].tables
 
 
+async def tables_and_lost(settings: Settings) -> tuple[tuple[Table, ...], dict[str, str]]:
+    """Return the tables that are captured or set aside; and of those that are lost now, why.
+
+    Raises:
+        CdcError: as `check`.
+    """
+    report, lost = await _passed(settings, "reader")
+    return (*report.tables, *(_by_name(settings, name) for name in lost)), lost
+
+
 async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]]:
     """Return what was found, and tables that the reader sets aside, each with why.
 
@@ -91,7 +102,7 @@ async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]
     is_asked = bool(lost) or has_patterns(settings)
     if is_asked and "" not in lost and settings.on_schema_change == "refresh":
         captured = {table.qualified for table in report.tables}
-        for name in await _known_tables(settings):
+        for name in await _progress(settings):
             if why := lost.get(name) or lost.get(name.partition(".")[2]):
                 aside[name] = why
             elif name not in captured and _is_matched(settings, name):
@@ -119,7 +130,7 @@ def _by_name(settings: Settings, name: str) -> Table:
     return _sink_table(schema, table, wanted)
 
 
-async def _known_tables(settings: Settings) -> Collection[str]:
+async def _progress(settings: Settings) -> Mapping[str, TableProgress]:
     """Return the tables of the stream's newest boundary; none where it cannot be asked."""
     from cdc.check.nats_rights import Refusals
     from cdc.jetstream import stream
@@ -130,8 +141,8 @@ async def _known_tables(settings: Settings) -> Collection[str]:
             settings.nats, name="cdc-preflight", inbox_prefix="_INBOX_reader", log=Refusals()
         ) as nc:
             boundary = await newest_boundary(nc, settings.stream, settings.subject_prefix)
-            return boundary.snapshot if boundary else ()
-    return ()
+            return boundary.snapshot if boundary else {}
+    return {}
 
 
 async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Report:
@@ -167,9 +178,25 @@ async def ask(settings: Settings, role: str, *, thorough: bool = False) -> Repor
     await answers
     if thorough:
         report.findings += check_room(settings, report)
+        if role != "sink":
+            report.findings += _set_aside(report.tables, await _progress(settings))
         report.notes += _could_be_larger(settings, report)
     report.findings.sort(key=_place)
     return report
+
+
+def _set_aside(tables: Sequence[Table], progress: Mapping[str, TableProgress]) -> Iterator[Finding]:
+    """Find tables that the reader sets aside, though they look well now."""
+    for table in tables:
+        aside = progress[table.qualified].aside if table.qualified in progress else None
+        if aside:
+            yield Finding(
+                id="mysql.set-aside",
+                seen=f"{table.qualified} is set aside: {aside.reason}",
+                fix=Fix(advice=aside.fix),
+                stops=False,
+                table=table.qualified,
+            )
 
 
 def _place(finding: Finding) -> int:

@@ -32,7 +32,8 @@ committed, and counts only if it persists: the key is missing, stale, of the wro
 orphan, which matches the table's template but belongs to no row.
 
 Nothing is locked, and no data of yours is written without --repair.  After an interruption
-(Ctrl-C, kill) the next run resumes.  Exit code 0: equal; 1: different; 69: the sink stalled.
+(Ctrl-C, kill) the next run resumes.  Exit code 0: equal; 1: different, or a
+table is set aside and cannot be compared; 69: the sink stalled.
 
 Give it the flags and settings of cdc run.
 """
@@ -130,7 +131,7 @@ def run(
     from cdc_verify.once import verify
     from cdc_verify.repair import RowReading
 
-    tables = asyncio.run(servers.captured_tables(settings))
+    tables, lost = asyncio.run(servers.tables_and_lost(settings))
     wanted = chosen(only, tables) or list(tables)
     seed = random.randrange(1 << 32) if seed is None else seed
     if sample < 100:
@@ -140,6 +141,7 @@ def run(
             settings,
             tables,
             wanted,
+            lost=lost,
             repair=RowReading(announce, is_done) if repair else None,
             shown=Progress,
             log=log,

@@ -10,6 +10,7 @@ import pytest
 
 from cdc.demo.servers import MariaDB
 from tests.support.bench import Bench
+from tests.support.commands import cdc
 from tests.support.depth import by_depth
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import Process, wait_for
@@ -329,6 +330,10 @@ def test_keys_of_a_table_that_is_set_aside_are_removed_where_asked(source: Bench
             migrated.write()
             bench.passes("another table")
             assert migrated.found() == {}
+            found = cdc(bench.pipeline.environment, "verify", "--json", "--only", "t")
+            (about,) = json.loads(found.stdout)["tables"]
+            assert (found.returncode, about["aside"]["removed"]) == (1, True), found.stderr
+            assert "POINT" in about["aside"]["reason"].upper()
             bench.execute("ALTER TABLE t DROP COLUMN p")
             migrated.wait_until_equal(process, "it is back")
 

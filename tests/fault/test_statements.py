@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cdc.demo.servers import MariaDB
 from tests.conftest import NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
+from tests.support.commands import cdc
 from tests.support.depth import by_depth
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import Process, wait_for
@@ -81,6 +83,23 @@ def test_many_statements_set_a_table_aside_in_between(bench: Bench) -> None:
                 bench.execute(STATEMENT, "DELETE FROM users WHERE id > 5000")
             bench.passes("another table")
         assert process.text().count("table is read again") < 20
+
+
+def test_check_and_verify_show_what_is_set_aside(bench: Bench) -> None:
+    """The table looks well in the catalog; the stream alone tells that it is not exact."""
+    environment = bench.pipeline.environment
+    with bench.pipeline:
+        process = bench.caught_up()
+        bench.execute(STATEMENT, "DELETE FROM users WHERE id = 7")
+        wait_for("the reading", lambda: "table is read again" in process.text())
+        bench.execute(STATEMENT, "DELETE FROM users WHERE id = 8")
+        wait_for("it is set aside", lambda: "table set aside" in process.text())
+        checked = json.loads(cdc(environment, "check", "--json").stdout)
+        verified = cdc(environment, "verify")
+        assert "mysql.set-aside" in [finding["id"] for finding in checked["findings"]]
+        assert verified.returncode == 1
+        assert "shop.users: SET ASIDE   not compared, keys kept, not exact" in verified.stdout
+        assert "shop.marks: equal" in verified.stdout
 
 
 def test_a_statement_that_reaches_no_captured_table_passes(detours: Bench) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from cdc.message import Aside
 from cdc_verify import report
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.compare import WRONG_TYPE, Difference, Tally
-from cdc_verify.report import Report
+from cdc_verify.report import Report, SkippedTable
 
 
 def of(*wrong: Difference, with_values: bool = True, rows: int = 10, **how: Any) -> Report:
@@ -125,3 +126,17 @@ def test_a_sample_is_told_with_its_share() -> None:
     """All of the rows are no sample."""
     assert "2.5 %" in of(sample=2.5).lines(with_values=False)[0]
     assert "%" not in of().lines(with_values=False)[0]
+
+
+def test_a_table_that_is_set_aside_is_not_equal() -> None:
+    """There is nothing to compare; why, and what brings it back."""
+    aside = Aside(reason="no key", fix="ALTER TABLE t;\nmore", position="b:4", since=5)
+    made = SkippedTable(table="shop.t", aside=aside)
+
+    assert made.about(with_values=True)["aside"]["reason"] == "no key"
+    assert not made.about(with_values=True)["equal"]
+    assert made.lines(with_values=False) == [
+        "shop.t: SET ASIDE   not compared, keys kept, not exact",
+        "  no key",
+        "  fix:  ALTER TABLE t;",
+    ]
