@@ -89,10 +89,10 @@ def test_json_has_every_number_by_its_name(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert 1 == len(about.pop("differences"))
     assert {
-        "table": "shop.t", "equal": False, "rows": 10, "missing": 0, "stale": 2, "orphan": 0,
-        "wrong_type": 0, "shared": 0, "unsettled": 0, "seconds": 1.235, "sample": 2.5, "seed": 7,
-        "resumed": True, "orphans_checked": True, "dead_letters": 3, "is_being_read": False,
-        "repaired": False,
+        "table": "shop.t", "equal": False, "aside": None, "rows": 10, "missing": 0, "stale": 2,
+        "orphan": 0, "wrong_type": 0, "shared": 0, "unsettled": 0, "seconds": 1.235, "sample": 2.5,
+        "seed": 7, "resumed": True, "orphans_checked": True, "dead_letters": 3,
+        "is_being_read": False, "repaired": False,
     } == about  # fmt: skip
 
 
