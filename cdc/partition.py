@@ -92,8 +92,8 @@ def check_partitions(heartbeat: Heartbeat | None, partitions: int, stream: str) 
     if heartbeat is None or heartbeat.partitions == partitions:
         return
     raise StreamError(
-        f"the stream {stream} has partitions = {heartbeat.partitions}, the settings say "
-        f"{partitions}: changes of one key would have two orders",
+        f"the stream {stream} has partitions = {heartbeat.partitions}, the settings have "
+        f"{partitions}",
         safe="nothing was published, nothing written",
         fix=f"run with --partitions {heartbeat.partitions}; or begin a new stream with the "
         "number you want:\nstop cdc, name another --stream, --subject-prefix and --pipeline, and "

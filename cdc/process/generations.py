@@ -22,6 +22,8 @@ from cdc.telemetry import Log
 from cdc.url import Url
 
 Known = tuple[Settings, Log]
+NAMES_PIPELINE = ("pipeline", "stream", "subject_prefix")
+"""Settings that make it another pipeline, which begins at its own start."""
 Check = Callable[[Settings, Log], Awaitable[tuple[Table, ...]]]
 
 
@@ -160,6 +162,7 @@ class Generations:
             before = self._now
             settings, log = known or (before.settings, before.log)
             settings = self._with_same_nats(settings)
+            self._refuse_another(settings)
             # A number that was chosen is in use: by the reader that makes way.
             is_ours = settings.server_id == before.settings.server_id
             checked = replace(settings, server_id=0) if is_ours else settings
@@ -179,6 +182,15 @@ class Generations:
                 if self._next is after:
                     self._next = None
                     await after.roles.close()
+
+    def _refuse_another(self, settings: Settings) -> None:
+        for name in NAMES_PIPELINE:
+            if getattr(settings, name) != getattr(self.settings, name):
+                raise SettingsError(
+                    f"{name} names another pipeline, which a running cdc run cannot become",
+                    safe="nothing was changed",
+                    fix="stop cdc run, and start it again; or start another one beside it",
+                )
 
     def _with_same_nats(self, settings: Settings) -> Settings:
         """Return the settings with the address of an embedded server, which runs on."""
