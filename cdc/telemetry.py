@@ -115,6 +115,11 @@ def wants_colour(env: Mapping[str, str]) -> bool:
     return not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
+HARMLESS = "returning true from eof_received()"
+"""What asyncio says at the end of each connection that nats-py has upgraded to TLS: its protocol is
+not told of the TLS.  Source: nats-py 2.16, aio/transport.py, connect_tls."""
+
+
 class _Forward(logging.Handler):
     """Passes what libraries log on to our logger, without tracebacks."""
 
@@ -126,8 +131,9 @@ class _Forward(logging.Handler):
         fields = {"library": record.name}
         if record.exc_info and record.exc_info[1]:
             fields["error"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-        level = "warning" if record.levelno >= logging.WARNING else "debug"
-        getattr(self._log, level)(record.getMessage(), **fields)
+        text = record.getMessage()
+        is_warning = record.levelno >= logging.WARNING and not text.startswith(HARMLESS)
+        getattr(self._log, "warning" if is_warning else "debug")(text, **fields)
 
 
 def _hiding(secrets: Iterable[str], render: Render) -> Render:

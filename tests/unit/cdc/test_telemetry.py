@@ -69,6 +69,18 @@ def test_lines_below_the_level_are_left_out() -> None:
     assert json.loads(output.getvalue())["event"] == "yes"
 
 
+def test_the_end_of_a_connection_with_tls_is_no_warning() -> None:
+    """Asyncio warns of every one that nats-py has upgraded; its other warnings stay."""
+    output = io.StringIO()
+    lines(output, "json")
+    logger = logging.getLogger("asyncio")
+    logger.warning("returning true from eof_received() has no effect when using ssl")
+    logger.warning("socket.send() raised exception.")
+
+    (line,) = output.getvalue().splitlines()
+    assert json.loads(line)["event"] == "socket.send() raised exception."
+
+
 @pytest.mark.parametrize("log_format", ["human", "json"])
 def test_no_line_holds_a_password(log_format: str) -> None:
     """Not as it is, not percent-encoded, not in an error, a tuple or a library's line."""
