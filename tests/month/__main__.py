@@ -47,10 +47,12 @@ QUIETS = 5
 EXACT_WITHIN_S = 240.0
 WATCHED = 6
 """Of ids below this every value that Redis shows is looked at."""
+SLOW_S = 5.0
+"""It is printed what is waited for after this."""
 OVERLOADED = 2.5
 """Processes that want to run, for each core; the month alone has fewer."""
 KEPT = Path("build/month")
-"""The logs of a month that did not hold."""
+"""Logs and events."""
 MIGRATED: Counter[str] = Counter()
 """Migrations that were done on all servers together, by kind."""
 
@@ -84,25 +86,27 @@ def play(kind: str, seconds: float, tables: int, seed: int, folder: Path) -> lis
         log = month.events.log()
         wrong += bugs(log)[:3] + [f"went back: {one}" for one in observer.backwards[:3]]
         wrong += ["the observer saw nothing"] * (observer.samples == 0)
-        quiet_s, of_event = lag_of_others(probe.samples, month.events.chronicle.events)
+        aways, history = not_exact(log, time.time()), month.events.chronicle.events
+        quiet_s, of_event = lag_of_others(probe.samples, history, aways)
         print(
-            f"{kind}: {len(month.events.chronicle.events)} events, {shop.commits} commits, "
+            f"{kind}: {len(history)} events, {shop.commits} commits, "
             f"{observer.samples} looks, {len(month.exact_s)} times exact: "
             f"{summary(month.exact_s)}\n  lag of tables that nothing concerned: "
             f"{summary(quiet_s)}, {len(quiet_s)} times",
-            *events_text(month.events.chronicle.events, of_event),
-            *tables_text(not_exact(log, time.time())),
+            *events_text(history, of_event),
+            *tables_text(aways),
             sep="\n",
             flush=True,
         )
         MIGRATED.update(month.events.migrated)
         if quiet_s and percentile(quiet_s, 99) > MOST_S and not _is_overloaded():
             wrong.append(f"tables that nothing concerned lagged: {summary(quiet_s)}")
+        kept = KEPT / f"{kind}-{seed}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.log"):
+            shutil.copy(path, kept)
+        (kept / "events").write_text(month.events.chronicle.last(0) + "\n")
         if wrong:
-            kept = KEPT / f"{kind}-{seed}"
-            kept.mkdir(parents=True, exist_ok=True)
-            for path in folder.glob("*.log"):
-                shutil.copy(path, kept)
             wrong.append(f"its logs: {kept}")
         if wrong:
             print(*wrong, sep="\n", flush=True)
@@ -121,6 +125,7 @@ class Month:
     def __init__(self, shop: Shop, events: Events, client: redis.Redis) -> None:
         """Take what there is."""
         self.shop, self.events, self._client = shop, events, client
+        self._slow = ""
         self.exact_s: list[float] = []
         """How long each moment of quiet was, until Redis was exact."""
 
@@ -140,14 +145,27 @@ class Month:
     def is_exact(self) -> None:
         """Wait, in a moment of quiet, until Redis shows what MySQL has."""
         began_s = time.monotonic()
-        shop, client = self.shop, self._client
-        with shop.quiet():
-            shop.make_fit()
+        self._slow = ""
+        with self.shop.quiet():
+            self.shop.make_fit()
             try:
-                wait_for("equality", lambda: found(client) == shop.expected(), EXACT_WITHIN_S)
+                wait_for("equality", lambda: self._is_equal(began_s), EXACT_WITHIN_S)
             except TimeoutError:
                 raise AssertionError(self._differing()) from None
         self.exact_s.append(time.monotonic() - began_s)
+        if self._slow:
+            print(f"  exact after {self.exact_s[-1]:.1f} s: {self._slow}", flush=True)
+
+    def _is_equal(self, began_s: float) -> bool:
+        want, have = self.shop.expected(), found(self._client)
+        if want == have:
+            return True
+        if not self._slow and time.monotonic() > began_s + SLOW_S:
+            keys = [k for k in want.keys() | have.keys() if want.get(k) != have.get(k)]
+            tables = sorted({key.partition(":")[0] for key in keys})
+            self._slow = f"{len(keys)} keys of {', '.join(tables)} after\n"
+            self._slow += self.events.chronicle.last(5)
+        return False
 
     def _differing(self) -> str:
         want, have = self.shop.expected(), found(self._client)

@@ -77,16 +77,19 @@ class Probe:
                 self._one()
 
     def _one(self) -> None:
-        version = self.shop.version()
-        with self.shop.server.connect(SCHEMA) as connection, connection.cursor() as cursor:
-            while not self._stop.is_set() and not self.shop.is_calm:
-                cursor.execute(f"UPDATE {PROBE} SET ver = {version} WHERE id = 1")
-                committed_s = time.time()
+        server = self.shop.server
+        with server.connect(SCHEMA) as connection, connection.cursor() as cursor:
+            while not self._stop.is_set():
+                with self.shop.between():
+                    if self.shop.is_calm or self.shop.server is not server:
+                        return
+                    version = self.shop.version()
+                    cursor.execute(f"UPDATE {PROBE} SET ver = {version} WHERE id = 1")
+                    committed_s = time.time()
                 if not self._arrives(version):
                     return
                 self.samples.append((committed_s, time.time() - committed_s))
                 self._stop.wait(EVERY_S)
-                version = self.shop.version()
 
     def _arrives(self, version: int) -> bool:
         while not self._stop.wait(0.003):
@@ -114,7 +117,7 @@ class Chronicle:
             event.end_s = time.time()
 
     def last(self, number: int = 12) -> str:
-        """Return the newest events as text."""
+        """Return the newest events as text; all of them for 0."""
         return "\n".join(
             f"  {_clock(e.begin_s)} +{e.end_s - e.begin_s:.1f} s  "
             + " ".join(filter(None, (e.name, e.table, e.detail, e.refused)))
@@ -148,15 +151,15 @@ def not_exact(log: str, until_s: float) -> list[Away]:
 
 
 def lag_of_others(
-    samples: Sequence[tuple[float, float]], events: Iterable[Event]
+    samples: Sequence[tuple[float, float]], events: Sequence[Event], aways: Iterable[Away]
 ) -> tuple[list[float], dict[str, list[float]]]:
-    """Return the lag while nothing concerned all tables, and by event that of each.
+    """Return the lag while nothing concerned the probe's table, and by event that of each.
 
     An event that concerns all tables lasts until a change that was committed after it arrived.
     """
+    away = [(one.begin_s, one.end_s) for one in aways if one.table.endswith(PROBE)]
     quiet: list[float] = []
     of_event: dict[str, list[float]] = defaultdict(list)
-    events = list(events)
     at = 0
     for committed_s, lag_s in sorted(samples):
         while at < len(events) and events[at].begin_s <= committed_s + lag_s:
@@ -164,6 +167,8 @@ def lag_of_others(
         before = events[max(0, at - 3) : at]
         # The event that was under way, or after which this is the first to arrive.
         disturbing = [e for e in before if e.table == ALL and committed_s < e.end_s + MOST_S]
+        if any(begin_s < committed_s + lag_s and committed_s < end_s for begin_s, end_s in away):
+            continue
         if disturbing:
             of_event[disturbing[-1].name].append(lag_s)
         else:

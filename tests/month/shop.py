@@ -95,7 +95,8 @@ class Shop:
         self._calm.set()
         assert self._quiet.wait(60), "the application does not come to rest"
         try:
-            yield
+            with self._turn:  # nor does the probe write
+                yield
         finally:
             self._quiet.clear()
             self._calm.clear()
