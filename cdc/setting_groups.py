@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "bare_messages",
         "on_schema_change",
         "on_set_aside",
+        "cascades",
         "on_gap",
     ),
     "stream": ("stream_max_bytes", "stream_max_age_s", "stream_keep_s", "stream_replicas"),

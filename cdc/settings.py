@@ -56,9 +56,7 @@ class Settings:
         schemes=("nats", "tls", "embedded"),
     )
     redis: Url = setting(  # noqa: RUF009 - a Url is frozen
-        "redis://127.0.0.1:6379/0",
-        "Redis to keep in sync.",
-        schemes=("redis", "rediss"),
+        "redis://127.0.0.1:6379/0", "Redis to keep in sync.", schemes=("redis", "rediss")
     )
     mysql_password_command: Program = setting(  # noqa: RUF009 - a tuple is frozen
         Program(), "Program that prints the password of MySQL; run at each connection, no shell."
@@ -125,6 +123,9 @@ class Settings:
     )
     on_set_aside: Literal["keep", "remove"] = setting(
         "keep", "What to do with the keys of a table that cannot be captured any more."
+    )
+    cascades: Literal["follow", "warn"] = setting(
+        "follow", "What to do on foreign-key cascades that are in no binlog."
     )
     on_gap: Literal["refresh", "stop"] = setting(
         "refresh", "What to do when changes are missing: refresh, or stop with exit code 65."

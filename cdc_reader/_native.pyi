@@ -17,6 +17,8 @@ class Plan:
         value: tuple[bytes | tuple[int, None], ...],
         single: bool,
         addresses: tuple[bytes, ...],
+        watch: int,
+        silent: bool,
     ) -> None: ...
     def rows(
         self,

@@ -241,6 +241,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             server, published = await follow_to(nc, settings, tail, server)
         resume = resume_from(tail, server, next_event, published)
         captured.reach.begin(server.server)
+        await captured.follow(server.server)
         known = tail.heartbeat.snapshot if tail.heartbeat else {}
         gtid_set = parsed_gtid_set(resume.position, mariadb=server.mariadb)
         names = await captured.named(known, gtid=isinstance(gtid_set, MySqlGtidSet))
@@ -257,6 +258,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         sinks = _sinks(settings, tables, tail, publisher)
         await sinks.listen(nc, settings.stream)
         unread = _unread(tables, tail, published)
+        captured.cascades.prepare(unread, [table.qualified for table in tables])
         assembler = Assembler(
             resume=resume,
             gtid_set=gtid_set,
@@ -268,6 +270,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
             reach=captured.reach,
             unread=unread,
             names=names,
+            cascades=captured.cascades,
         )
         chunks = _chunks(settings, server)
         snapshot = _snapshot(settings, tables, known, server, chunks, sinks, unread)
@@ -308,6 +311,7 @@ async def attach(captured: CurrentTables, log: Log) -> AsyncIterator[Attached]:
         attached.learn_names()
         await attached.list_tables()
         await publisher.open(attached.heartbeat())
+        captured.cascades.unread.clear()  # the stream has it now
         retention.begin()
         _say_older_forms(snapshot.progress, log)
         log.info("streaming", position=str(resume.position), after=resume.last or None)

@@ -23,12 +23,19 @@ from cdc.settings import Settings
 from cdc.table import Table
 from cdc.telemetry import Log, names_text
 from cdc_reader.binlog.ahead import defines_something
+from cdc_reader.binlog.statement import Name
 from cdc_reader.catalog.selection import is_matched
-from cdc_reader.look import Looked, look, look_again, look_at_definitions
+from cdc_reader.look import Looked, look, look_again, look_at_definitions, look_at_foreign_keys
 from cdc_reader.schema.change import End, ReadAgain, SchemaChanged, Verdict, verdict_of
 from cdc_reader.schema.columns import digest_of
+from cdc_reader.schema.foreign_keys import (
+    WHY_READ,
+    Cascades,
+    ForeignKeys,
+    ForeignKeysChanged,
+)
 from cdc_reader.schema.names import Names, is_unread
-from cdc_reader.schema.reach import Reach, UnknownRows, captured_of, reached
+from cdc_reader.schema.reach import Place, Reach, UnknownRows, captured_of, reached
 from cdc_reader.snapshot.refresh import announce_changes
 
 LOOK_S, LOOK_LONGEST_S = 15.0, 3600.0
@@ -42,6 +49,7 @@ ROW_FORMAT = "keep every session at binlog_format = ROW: SET PERSIST binlog_form
 AGAIN_S, AGAIN_ROWS_PER_S = 5.0, 5000
 """A table is not read again as a whole sooner than this after the time before, nor so often that
 it would be more rows a second on average."""
+IN_PART = "rows are in the binlog in part, without their keys or too many"
 OTHER_KEY = "its key template has no unique key any more: rows would share keys in Redis"
 OTHER_KEY_FIX = "name the columns that tell rows apart in the key template, then start cdc again"
 
@@ -66,6 +74,8 @@ class CurrentTables:
     """What is known of statements whose rows are not in the binlog."""
     dropped: set[str] = field(default_factory=set)
     """Tables that patterns alone name and that are gone: read as soon as they are created."""
+    cascades: Cascades = field(default_factory=Cascades)
+    """What is known of foreign keys."""
     met: SchemaChanged | CdcError | None = None
     """What ended the connections, and is not settled yet."""
     _removed: Collection[str] = ()
@@ -178,6 +188,9 @@ class CurrentTables:
             await self._begin()
         if isinstance(met, ReadAgain):
             await self._read_again(met)
+        elif isinstance(met, ForeignKeysChanged):
+            known, until = await self._foreign_keys(met.names)
+            self.cascades.looked(met, known, until, self.names)
         elif isinstance(met, UnknownRows):
             await self._look_at_rows(met)
         elif isinstance(met, SchemaChanged):
@@ -186,6 +199,24 @@ class CurrentTables:
         elif met is not None:
             await self._set_aside(met)
         self.met = None
+
+    async def follow(self, server: str) -> None:
+        """Look up the foreign keys on a server, if they are not known there.
+
+        Raises:
+            CdcError: a server refuses, or does not answer.
+        """
+        cascades = self.cascades
+        cascades.begin(server)
+        if cascades.known is None and self.settings.cascades == "follow":
+            cascades.known, cascades.until = await self._foreign_keys()
+            if parents := cascades.parents(self.names):
+                reached = set().union(*(parent.reached for parent in parents.values()))
+                self.log.info("cascades are followed", tables=names_text(sorted(reached)))
+
+    async def _foreign_keys(self, named: Collection[Name] = ()) -> tuple[ForeignKeys, Place]:
+        tables = list(self.tables.values())
+        return await asyncio.to_thread(look_at_foreign_keys, self.settings, tables, named)
 
     async def _begin(self) -> None:
         """Look at all tables: the schema may have changed since the process was told of them."""
@@ -208,12 +239,14 @@ class CurrentTables:
         if tables:
             await announce_changes(self.settings, tables, {}, self.log)
         for table in tables:
+            is_cascade = table.qualified in self.cascades.met
             self.log.info(
                 "table is read again",
                 table=table.qualified,
-                why="rows are in the binlog in part, without their keys or too many",
+                why=WHY_READ if is_cascade else IN_PART,
                 position=met.where,
             )
+            self.cascades.met.discard(table.qualified)
 
     async def _look_at(self, change: SchemaChanged) -> None:
         changed = [self.tables[name] for name in change.tables if name in self.tables]

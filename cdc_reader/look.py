@@ -5,7 +5,8 @@ Blocking IO, for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,13 @@ from cdc.mysql.connection import connected
 from cdc.position import MySqlGtidSet, Watermark, file_number
 from cdc.settings import Settings
 from cdc.table import Table
+from cdc_reader.binlog.statement import Name
 from cdc_reader.catalog.definitions import definitions
-from cdc_reader.catalog.entry import entry_of
+from cdc_reader.catalog.described import foreign_keys_of
+from cdc_reader.catalog.entry import Entry, entry_of
 from cdc_reader.catalog.tables import Captured, find_tables
 from cdc_reader.resume.server_log import log_status, not_purged
+from cdc_reader.schema.foreign_keys import ForeignKeys
 from cdc_reader.schema.reach import Definitions
 
 GONE = "the table does not exist any more, or this login may not see it"
@@ -65,7 +69,7 @@ def look(settings: Settings, changed: Sequence[Table] = ()) -> Looked:
         CdcError: the server refuses, or does not answer.
     """
     with connected(settings.mysql) as connection:
-        locked = _wait_for_statements(connection, changed)
+        locked = _wait_for_statements(connection, map(entry_of, changed))
         return _looked(find_tables(connection, settings), locked)
 
 
@@ -79,7 +83,7 @@ def look_again(settings: Settings, tables: Sequence[Table], *, gtid: bool) -> Lo
         CdcError: the server refuses, or does not answer.
     """
     with connected(settings.mysql) as connection, connection.cursor() as cursor:
-        locked = _wait_for_statements(connection, tables)
+        locked = _wait_for_statements(connection, map(entry_of, tables))
         found = find_tables(connection, settings, only={table.qualified for table in tables})
         file, offset, executed = log_status(cursor)
         gtid_set = MySqlGtidSet.parse(not_purged(cursor, executed)) if gtid else None
@@ -92,7 +96,7 @@ def _looked(found: Captured, locked: frozenset[str], until: Watermark | None = N
     return Looked(tables, found.findings, found.left_out, found.visible, until, locked)
 
 
-def _wait_for_statements(connection: Connection[Any], tables: Sequence[Table]) -> frozenset[str]:
+def _wait_for_statements(connection: Connection[Any], tables: Iterable[Entry]) -> frozenset[str]:
     """Wait for each table's metadata lock; return the tables that could not be locked.
 
     A statement that changes a table is in the binlog before the catalog shows what it did, and
@@ -106,7 +110,7 @@ def _wait_for_statements(connection: Connection[Any], tables: Sequence[Table]) -
         cursor.execute("SET SESSION lock_wait_timeout = %s", (LOCK_WAIT_S,))
         for table in tables:
             try:
-                cursor.execute(f"SELECT 1 FROM {entry_of(table).sql} LIMIT 0")
+                cursor.execute(f"SELECT 1 FROM {table.sql} LIMIT 0")
             except pymysql.MySQLError as error:
                 if not error.args or error.args[0] in _OF_THE_CONNECTION:
                     raise
@@ -124,3 +128,26 @@ def look_at_definitions(settings: Settings) -> tuple[Definitions | None, tuple[s
         found = definitions(connection)
         file, offset, _ = log_status(cursor)
     return found, (file, offset)
+
+
+def look_at_foreign_keys(
+    settings: Settings, tables: Sequence[Table], named: Collection[Name] = ()
+) -> tuple[ForeignKeys, tuple[int, int]]:
+    """Return the foreign keys that lead to tables, and where the binlog ended after that.
+
+    Args:
+        named: tables of a statement that is waited for: see `_wait_for_statements`.
+
+    Raises:
+        CdcError: the server refuses, or does not answer.
+    """
+    with connected(settings.mysql) as connection, connection.cursor() as cursor:
+        if _wait_for_statements(connection, [_entry(name) for name in named]):
+            time.sleep(LOCK_WAIT_S)  # a table that this login may not read cannot be waited for
+        known = foreign_keys_of(connection, [entry_of(table) for table in tables])
+        file, offset, _ = log_status(cursor)
+    return known, (file_number(file), offset)
+
+
+def _entry(name: Name) -> Entry:
+    return Entry(schema=name[0], name=name[1], kind="BASE TABLE")

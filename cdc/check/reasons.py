@@ -46,6 +46,7 @@ REASONS: dict[str, str] = {
     "mysql.key-nullable": "a NULL in a key stops the reader",
     "mysql.large-row": "the row becomes a dead letter, and its key is removed",
     "mysql.cascade": "InnoDB changes these rows without the binlog: Redis keeps the old ones",
+    "mysql.cascade-hidden": "cascades that reach them from their own parents are not followed",
     # -- NATS
     "nats.unreachable": "nothing can be published",
     "nats.refused": "cdc cannot log in",

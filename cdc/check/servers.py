@@ -294,7 +294,7 @@ def _with_mysql(
 def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
     from cdc_reader.catalog.facts import check_rights, server_facts, server_state
     from cdc_reader.catalog.source_check import check_retention, check_source, check_state, notes
-    from cdc_reader.catalog.table_check import check_tables
+    from cdc_reader.catalog.table_check import cascade_notes, check_tables
     from cdc_reader.catalog.tables import find_tables
 
     def ask(connection: Connection[Any]) -> None:
@@ -314,6 +314,8 @@ def _ask_mysql(settings: Settings, report: Report, thorough: bool) -> None:
         if thorough:
             report.notes += notes(facts, state, settings.server_id)
             _size(connection, settings, report)
+            if settings.cascades == "follow":
+                report.notes += cascade_notes(connection, report.tables, report.sizes)
             snapshot_s = sum(size.snapshot_s for size in report.sizes.values())
             report.findings += check_retention(facts, snapshot_s)
 

@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pymysql
 from pymysql.connections import Connection
 
 from cdc.table import Column
+from cdc_reader.binlog.statement import Name
 from cdc_reader.catalog.dialect import Dialect, dialect_of
 from cdc_reader.catalog.entry import Entry
 from cdc_reader.catalog.unique_key import UniqueKeys
+from cdc_reader.schema.foreign_keys import ForeignKey, ForeignKeys, rules_in
 
 WHOLE_FROM_TABLES = 20
 """Up to this many tables of a schema are queried one by one, however many it has."""
 WHOLE_FROM_SHARE = 0.25
-_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
-
-
+SELECT_REFUSED = {1142, 1143}
+"""Error numbers of a table that may not be read."""
 Rows = dict[str, list[tuple[Any, ...]]]
 """Rows of a statement by the table, ``schema.table``, that they are about."""
 
@@ -125,30 +127,98 @@ def _unique(rows: Sequence[tuple[Any, ...]]) -> UniqueKeys:
     )
 
 
-def cascades_of(connection: Connection[Any], entries: Sequence[Entry]) -> Rows:
-    """Return the foreign keys of tables whose actions change rows, a row for each column.
+def foreign_keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> ForeignKeys:
+    """Return the foreign keys of tables, of their parents, and so on up.
 
-    ``{"shop.lines": [("fk", "orders", "shop", "order_id", "id")]}``: constraint, parent, the
-    parent's schema, column, the parent's column.
+    MariaDB shows what a key does (CASCADE, SET NULL) in information_schema only to who may change
+    the table, and in SHOW CREATE TABLE to who may read it.
 
     Raises:
         pymysql.MySQLError: as `rows_of`.
     """
-    actions = ", ".join(f"'{action}'" for action in _ACTIONS)
-    return _about(
+    keys: list[ForeignKey] = []
+    columns: dict[Name, list[Column]] = {}
+    seen: set[tuple[str, str]] = set()
+    hidden: dict[Name, Name] = {}
+    level = list(entries)
+    while level:
+        seen.update((entry.schema, entry.name) for entry in level)
+        found = _foreign_keys(connection, level)
+        keys += found.values()
+        parents = {(schema, name) for _, schema, name in found} - seen
+        level = [Entry(schema=s, name=n, kind="BASE TABLE") for s, n in sorted(parents)]
+        described = columns_of(connection, level) if level else {}
+        for entry in level:
+            if entry.qualified not in described:
+                hidden[_name(entry.schema, entry.name)] = entry.schema, entry.name
+    every = [Entry(schema=s, name=n, kind="BASE TABLE") for s, n in sorted(seen)]
+    described = columns_of(connection, every) if keys else {}
+    columns = {_name(e.schema, e.name): described.get(e.qualified, []) for e in every}
+    return ForeignKeys(tuple(keys), columns, hidden)
+
+
+_ForeignKeyId = tuple[str, str, str]
+"""``("shop.lines fk", schema and name of the parent)``."""
+
+
+def _foreign_keys(
+    connection: Connection[Any], entries: Sequence[Entry]
+) -> dict[_ForeignKeyId, ForeignKey]:
+    pairs = _about(
         connection,
         entries,
-        "SELECT r.table_name, r.constraint_name, r.referenced_table_name,"
-        " k.referenced_table_schema, k.column_name, k.referenced_column_name"
-        " FROM information_schema.referential_constraints r"
-        " JOIN information_schema.key_column_usage k"
-        " ON k.constraint_schema = r.constraint_schema AND k.table_name = r.table_name"
-        " AND k.constraint_name = r.constraint_name"
-        " WHERE r.constraint_schema = %s{named}"
-        f" AND (r.delete_rule IN ({actions}) OR r.update_rule IN ({actions}))"
-        " ORDER BY {table}r.constraint_name, k.ordinal_position",
-        "r.table_name",
+        "SELECT table_name, constraint_name, referenced_table_schema, referenced_table_name,"
+        " column_name, referenced_column_name FROM information_schema.key_column_usage"
+        " WHERE table_schema = %s{named} AND referenced_table_name IS NOT NULL"
+        " ORDER BY {table}constraint_name, ordinal_position",
+        "table_name",
     )
+    children = [entry for entry in entries if entry.qualified in pairs]
+    rules = _about(
+        connection,
+        children,
+        "SELECT table_name, constraint_name, delete_rule, update_rule"
+        " FROM information_schema.referential_constraints WHERE constraint_schema = %s{named}",
+        "table_name",
+    )
+    out: dict[_ForeignKeyId, ForeignKey] = {}
+    for child in children:
+        shown = {
+            name: (deletes, updates) for name, deletes, updates in rules.get(child.qualified, ())
+        }
+        columns: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+        for name, schema, parent, own, theirs in pairs[child.qualified]:
+            columns.setdefault((name, schema, parent), []).append((own.lower(), theirs.lower()))
+        if any(name not in shown for name, _, _ in columns):
+            shown |= _shown_rules(connection, child)
+        for (name, schema, parent), both in columns.items():
+            on_delete, on_update = shown.get(name, (None, None))
+            out[f"{child.qualified} {name}", schema, parent] = ForeignKey(
+                name=name,
+                child=_name(child.schema, child.name),
+                parent=_name(schema, parent),
+                columns=tuple(own for own, _ in both),
+                referenced=tuple(theirs for _, theirs in both),
+                on_delete=on_delete,
+                on_update=on_update,
+                spelled=(schema, parent),
+            )
+    return out
+
+
+def _shown_rules(connection: Connection[Any], child: Entry) -> dict[str, tuple[str, str]]:
+    """Return what SHOW CREATE TABLE has of foreign keys; nothing without SELECT."""
+    try:
+        ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {child.sql}")
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in SELECT_REFUSED:
+            return {}
+        raise
+    return rules_in(str(text))
+
+
+def _name(schema: str, name: str) -> Name:
+    return schema.lower(), name.lower()
 
 
 def _about(

@@ -6,23 +6,31 @@ Asks information_schema and, for many tables at once, for no rows of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 
+from cdc.check.estimate import TableSize
 from cdc.check.finding import Finding, Fix
 from cdc.errors import PermissionDenied
 from cdc.mysql.connection import current_user
 from cdc.settings import Settings
 from cdc.table import Table
-from cdc_reader.catalog.described import cascades_of, dialect_on, keys_of, rows_of
-from cdc_reader.catalog.entry import entry_of
+from cdc_reader.binlog.statement import Name
+from cdc_reader.catalog.described import (
+    SELECT_REFUSED,
+    dialect_on,
+    foreign_keys_of,
+    keys_of,
+    rows_of,
+)
+from cdc_reader.catalog.entry import Entry, entry_of
 from cdc_reader.catalog.grants import grant_select
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier, unique_template
+from cdc_reader.schema.foreign_keys import ForeignKey, ForeignKeys
 
-SELECT_REFUSED = {1142, 1143}
 SELECTED_TOGETHER = 50
 """Tables of one statement: 5,000 single ones take as long as all other questions together."""
 
@@ -37,9 +45,9 @@ def check_tables(
     """
     out: list[Finding] = []
     entries = [entry_of(table) for table in tables]
-    keys, cascades = keys_of(connection, entries), cascades_of(connection, entries)
+    keys, foreign_keys = keys_of(connection, entries), _unlogged(connection, entries)
     unreadable = _unreadable(connection, tables) if settings.snapshot else ()
-    is_native = _native_foreign_keys(connection) if cascades else None
+    account = current_user(connection)[1] if foreign_keys.hidden else ""
     for table in tables:
         if table.qualified in unreadable:
             user, account = current_user(connection)
@@ -56,9 +64,45 @@ def check_tables(
                 )
             )
         out.extend(_keys(connection, table, keys.get(table.qualified, UniqueKeys())))
-        if constraints := cascades.get(table.qualified):
-            out.extend(_cascades(table, constraints, is_native=is_native))
+        own = foreign_keys.to(table.qualified)
+        if own and settings.cascades == "warn":
+            out.append(_cascades(table, own, is_native=_native_foreign_keys(connection)))
+        elif hidden := foreign_keys.hidden.keys() & foreign_keys.above(table.qualified):
+            names = [foreign_keys.hidden[name] for name in hidden]
+            out.append(_hidden(table, names, account))
     return out
+
+
+def cascade_notes(
+    connection: Connection[Any], tables: Sequence[Table], sizes: Mapping[str, TableSize]
+) -> list[str]:
+    """Return which tables are followed by which constraint, and what that costs.
+
+    Args:
+        sizes: of the tables, as far as they are known.
+
+    Raises:
+        pymysql.MySQLError: the connection broke; see `cdc.mysql.connection.translated`.
+    """
+    found = _unlogged(connection, [entry_of(table) for table in tables])
+    out = []
+    for table in tables:
+        for key in found.to(table.qualified):
+            size = sizes.get(table.qualified)
+            rows = f", {size.rows:,} rows" if size else ""
+            out.append(
+                f"{table.qualified}: follows {'.'.join(key.spelled)} by the foreign key {key.name} "
+                f"({key.actions}),\nwhich InnoDB runs in no binlog: each such change of a parent "
+                f"has the table read again{rows}"
+            )
+    return out
+
+
+def _unlogged(connection: Connection[Any], entries: Sequence[Entry]) -> ForeignKeys:
+    """Return the foreign keys that change rows in no binlog."""
+    found = foreign_keys_of(connection, entries)
+    is_logged = bool(found.keys) and _native_foreign_keys(connection) is False
+    return ForeignKeys() if is_logged else found
 
 
 def sql_name(table: Table) -> str:
@@ -162,38 +206,46 @@ def not_null(definition: str) -> str:
 # -- foreign keys ----------------------------------------------------------------------
 
 
-def _cascades(
-    table: Table, rows: Sequence[tuple[Any, ...]], *, is_native: bool | None
-) -> Iterator[Finding]:
+def _cascades(table: Table, keys: Sequence[ForeignKey], *, is_native: bool | None) -> Finding:
     """Report changes that InnoDB makes itself and that are in no binlog.
 
     Source: MySQL 9.6 release notes, "Foreign keys" (cascades moved into the SQL layer, undone
     by ``innodb_native_foreign_keys``); MariaDB knowledge base, "Foreign Keys", limitations.
     """
-    if is_native is False:
-        return
-    columns: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-    for name, parent, schema, column, referenced in rows:
-        columns.setdefault((name, schema, parent), []).append((column, referenced))
-    parents = sorted({parent for _, _, parent in columns})
-    yield Finding(
+    parents = sorted({key.spelled[1] for key in keys})
+    return Finding(
         id="mysql.cascade",
         seen=f"{table.qualified}: its foreign key to {', '.join(parents)} changes rows inside "
         "InnoDB (CASCADE, SET NULL)",
         fix=Fix(
-            sql=tuple(
-                statement
-                for (name, schema, parent), pairs in columns.items()
-                for statement in _restricted(table, name, (schema, parent), pairs)
-            ),
+            sql=tuple(statement for key in keys for statement in _restricted(table, key)),
             is_invasive=True,
             file=("my.cnf", "[mysqld]\ninnodb_native_foreign_keys = OFF") if is_native else None,
-            advice="either of them; the second takes nothing away: MySQL then writes cascades to "
-            f"the binlog.\nThe first {_PRICE}"
-            if is_native
-            else f"this {_PRICE}\n"
-            "MySQL 9.6 and newer write cascades to the binlog; here cdc verify --repair finds such "
-            "rows",
+            advice='cascades = "follow" in cdc.toml has such rows read again; or\n'
+            + (
+                "either of these; the second takes nothing away: MySQL then writes cascades to "
+                f"the binlog.\nThe first {_PRICE}"
+                if is_native
+                else f"this {_PRICE}\nMySQL 9.6 and newer write cascades to the binlog"
+            ),
+        ),
+        stops=False,
+        table=table.qualified,
+    )
+
+
+def _hidden(table: Table, parents: Iterable[Name], account: str) -> Finding:
+    """Report parents of which this login does not see whose children they are."""
+    names = sorted(parents)
+    return Finding(
+        id="mysql.cascade-hidden",
+        seen=f"{table.qualified}: this login may not see the foreign keys of "
+        + ", ".join(".".join(name) for name in names),
+        fix=Fix(
+            sql=tuple(
+                f"GRANT REFERENCES ON {'.'.join(map(identifier, name))} TO {account};"
+                for name in names
+            )
         ),
         stops=False,
         table=table.qualified,
@@ -206,17 +258,13 @@ _PRICE = (
 )
 
 
-def _restricted(
-    table: Table, name: str, parent: tuple[str, str], pairs: Sequence[tuple[str, str]]
-) -> tuple[str, str]:
-    own = ", ".join(identifier(column) for column, _ in pairs)
-    theirs = ", ".join(identifier(column) for _, column in pairs)
-    where = ".".join(map(identifier, parent))
-    key = identifier(name)
+def _restricted(table: Table, key: ForeignKey) -> tuple[str, str]:
+    own, theirs = (", ".join(map(identifier, names)) for names in (key.columns, key.referenced))
+    where, name = ".".join(map(identifier, key.spelled)), identifier(key.name)
     # MySQL cannot drop and add a constraint of one name at once.
     return (
-        f"ALTER TABLE {sql_name(table)} DROP FOREIGN KEY {key};",
-        f"ALTER TABLE {sql_name(table)} ADD CONSTRAINT {key} FOREIGN KEY ({own}) "
+        f"ALTER TABLE {sql_name(table)} DROP FOREIGN KEY {name};",
+        f"ALTER TABLE {sql_name(table)} ADD CONSTRAINT {name} FOREIGN KEY ({own}) "
         f"REFERENCES {where} ({theirs});",
     )
 

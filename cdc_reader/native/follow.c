@@ -27,6 +27,8 @@ enum {
 
 #define HEADER_BYTES 19
 #define FL_PREPARED_XA 64
+/* Of a rows event: see WITHOUT_CASCADES in cdc_reader/rows/parent_rows.py. */
+#define WITHOUT_CASCADES 0x12
 #define COMMIT_TIME_BITS (((uint64_t)1 << 55) - 1)
 
 typedef struct {
@@ -258,7 +260,8 @@ static int find_codec(Follow *f, const unsigned char *table_id)
     return DONE;
 }
 
-/* The plan for an operation, which RowCodec.plans has once Python has seen such an event. */
+/* The plan for an operation, which RowCodec.plans has once Python has seen such an event; none
+   where it is False: such rows are not looked at. */
 static int find_plan(Follow *f, int op)
 {
     if (f->plan != NULL && f->plan_op == op)
@@ -271,6 +274,8 @@ static int find_plan(Follow *f, int op)
     PyObject *plan = number && PyDict_Check(plans) ? PyDict_GetItemWithError(plans, number) : NULL;
     Py_XDECREF(number);
     Py_DECREF(plans); /* the codec keeps it, and it the plan */
+    if (plan == Py_False)
+        return DONE;
     if (plan == NULL || !Py_IS_TYPE(plan, &PlanType))
         return PyErr_Occurred() ? FAILED : UNUSUAL;
     f->plan = (Plan *)plan;
@@ -313,13 +318,20 @@ static int rows(Follow *f, const Event *event, bool v1, int op, uint64_t end)
         return found;
     if (f->codec == Py_None)
         return DONE;
-    if ((found = find_plan(f, op)) != DONE)
+    if ((found = find_plan(f, op)) != DONE || f->plan == NULL)
         return found;
+    f->plan->watched = f->plan->watch && !(b[6] & WITHOUT_CASCADES);
+    if (f->plan->watch > 1 && f->plan->watched)
+        return UNUSUAL;
+    if (f->plan->silent && !f->plan->watched)
+        return DONE;
     size_t extra = v1 ? 8 : 8 + (size_t)little_endian(b + 8, 2);
     size_t head_size = (size_t)PyBytes_GET_SIZE(f->plan->head);
     if (extra + head_size > size ||
         memcmp(b + extra, PyBytes_AS_STRING(f->plan->head), head_size))
         return UNUSUAL;
+    if (f->plan->silent)
+        return plan_keeps(f->plan, b + extra + head_size, event->end);
     char prefix[160];
     if ((size_t)f->id_head_size + 21 > sizeof prefix)
         return UNUSUAL;

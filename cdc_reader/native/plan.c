@@ -119,14 +119,14 @@ static int present_in(PyObject *image)
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"op",    "table", "about", "head",   "columns",   "before",
-                            "after", "key",   "value", "single", "addresses", NULL};
+    static char *names[] = {"op",  "table", "about",  "head",      "columns", "before", "after",
+                            "key", "value", "single", "addresses", "watch",   "silent", NULL};
     PyObject *op, *table, *about, *head, *columns, *before, *after, *key, *value, *addresses;
-    int single;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!pO!", names, &op, &table,
+    int single, watch, silent;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$UUSSO!SSO!O!pO!ip", names, &op, &table,
                                      &about, &head, &PyTuple_Type, &columns, &before, &after,
                                      &PyTuple_Type, &key, &PyTuple_Type, &value, &single,
-                                     &PyTuple_Type, &addresses))
+                                     &PyTuple_Type, &addresses, &watch, &silent))
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(columns);
     if ((PyBytes_GET_SIZE(before) && PyBytes_GET_SIZE(before) != count) ||
@@ -138,6 +138,8 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (plan == NULL)
         return NULL;
     plan->single = single;
+    plan->watch = watch;
+    plan->silent = silent != 0;
     plan->op = Py_NewRef(op);
     plan->table = Py_NewRef(table);
     plan->about = Py_NewRef(about);
@@ -259,6 +261,20 @@ static bool keeps_its_key(const Plan *plan)
     return true;
 }
 
+int plan_keeps(Plan *plan, const unsigned char *at, const unsigned char *end)
+{
+    while (at < end) {
+        int done = read_image(plan, plan->before, plan->before_count, &at, end, plan->old_cells);
+        if (done == DONE)
+            done = read_image(plan, plan->after, plan->after_count, &at, end, plan->cells);
+        if (done != DONE)
+            return done;
+        if (!keeps_its_key(plan))
+            return UNUSUAL;
+    }
+    return DONE;
+}
+
 static int write_old_key(Plan *plan, const Chain *chain, const char *key, size_t size, Text *to)
 {
     plan->old_key.size = 0;
@@ -303,6 +319,8 @@ static int write_body(Plan *plan, Chain *chain, uint64_t row, int *place)
         return FAILED;
     bool is_update = PyBytes_GET_SIZE(plan->before) && PyBytes_GET_SIZE(plan->after);
     if (is_update && !keeps_its_key(plan)) {
+        if (plan->watched)
+            return UNUSUAL;
         /* `to` may move while it grows; the key is found by its offset. */
         Text key = {0};
         if (text_put(&key, to->data + key_at, key_size) < 0)
@@ -453,6 +471,7 @@ static PyObject *method_rows(PyObject *self, PyObject *args)
         done = chain_prev(&chain, prev, (size_t)prev_size);
     if (done == DONE && several)
         done = chain_ends_from(&chain, last_of);
+    ((Plan *)self)->watched = false; /* the caller has looked at it */
     if (done == DONE)
         done = plan_rows((Plan *)self, (const unsigned char *)buffer + at,
                          (const unsigned char *)buffer + end, &number, &chain, out, addresses);

@@ -25,6 +25,9 @@ typedef struct {
     Part *key, *value;
     int key_count, value_count; /* of the value: literals and columns in turn */
     int single;                 /* the value is one column's text, not the row's object */
+    int watch;  /* of a parent: 1: rows whose key changes are unusual, 2: all are; see `watched` */
+    bool silent; /* of a parent that is not captured: no message is made */
+    bool watched; /* `watch` counts for the event that is read */
     Text text, old_key, scratch;
 } Plan;
 
@@ -34,5 +37,8 @@ extern PyTypeObject PlanType;
    `addresses`; both and the chain are as they were unless DONE. */
 int plan_rows(Plan *plan, const unsigned char *at, const unsigned char *end, uint64_t *row,
               Chain *chain, PyObject *out, PyObject *addresses);
+
+/* DONE where the key's columns stay the same in all rows of an event; nothing is written. */
+int plan_keeps(Plan *plan, const unsigned char *at, const unsigned char *end);
 
 #endif

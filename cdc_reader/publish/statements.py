@@ -23,6 +23,7 @@ from cdc_reader.publish.refusal import refusal_of_rollback
 from cdc_reader.rows.identity import refusal_of_statements
 from cdc_reader.rows.shape import Target
 from cdc_reader.schema.change import End, changed_by
+from cdc_reader.schema.foreign_keys import Cascades
 from cdc_reader.schema.reach import Reach, UnknownRows, captured_of, reached
 
 
@@ -37,6 +38,7 @@ class Statements:
         aside: Collection[str],
         passed: Collection[End],
         reach: Reach,
+        cascades: Cascades,
         refuse: Callable[..., PositionLostError],
     ) -> None:
         """Begin with the captured tables of this connection.
@@ -46,13 +48,15 @@ class Statements:
             aside: tables that are set aside: statements that name them are looked at.
             passed: statements that were looked at.
             reach: what is known of statements that change rows.
+            cascades: the foreign keys that are followed.
             refuse: makes the error from what was seen and the fix.
         """
         self._targets = targets
         self._by_unique = [name for name, one in targets.items() if one.identity.by_unique]
         self._on_schema_change = on_schema_change
         self._aside, self._passed = aside, passed
-        self._reach, self._refuse = reach, refuse
+        self._followed = (*targets, *aside)
+        self._reach, self._cascades, self._refuse = reach, cascades, refuse
 
     def changed_by(
         self,
@@ -77,6 +81,7 @@ class Statements:
         """
         readings = [parse_statement(text, query.schema) for text in query.readings]
         statement = readings[0]
+        self._cascades.look_at(readings, self._followed, end, position)
         changed = (changed_tables(reading, self._targets, self._by_unique) for reading in readings)
         tables = {table for tables in changed for table in tables}
         if self._on_schema_change == "refresh":

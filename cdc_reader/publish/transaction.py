@@ -30,9 +30,12 @@ from cdc_reader.publish.statements import Statements, barrier
 from cdc_reader.publish.stored import Stored
 from cdc_reader.publish.xa_transactions import ROW_EVENTS, Here, XaTransactions
 from cdc_reader.resume.resume import Resume
+from cdc_reader.rows.image_source import rows_event
+from cdc_reader.rows.parent_rows import ParentRows
 from cdc_reader.rows.row_codec import RowCodec
 from cdc_reader.rows.shape import Target
 from cdc_reader.schema.change import End
+from cdc_reader.schema.foreign_keys import Cascades, name_of
 from cdc_reader.schema.names import Names
 from cdc_reader.schema.reach import Reach
 
@@ -55,6 +58,7 @@ class Assembler:
         reach: Reach | None = None,
         unread: Unread | None = None,
         names: Names | None = None,
+        cascades: Cascades | None = None,
     ) -> None:
         """Begin at `resume`.
 
@@ -66,6 +70,7 @@ class Assembler:
             reach: what is known of statements that change rows; None: nothing yet.
             unread: gets the keys of rows that the binlog has in part.
             names: the columns of tables that the binlog does not name; None: none are known.
+            cascades: foreign keys whose children are read again; None: none are followed.
         """
         self.runs: list[Run] = []
         self.last = resume.last
@@ -78,8 +83,11 @@ class Assembler:
         """Commit time of the newest transaction seen."""
         self.in_transaction = self._begun = False
         self._epoch, self._stored = resume.epoch, Stored(resume)
-        self.names = names or Names()
-        self.xa = XaTransactions(resume.prepared, targets, passed, self._stored, self, self.names)
+        self.names, self._cascades = names or Names(), cascades or Cascades()
+        self._parents = self._cascades.parents(targets)
+        self.xa = XaTransactions(
+            resume.prepared, targets, self._parents, passed, self._stored, self, self.names
+        )
         self._is_position_known, self._gtid_set = resume.is_position_known, gtid_set
         self._targets, self._mariadb = targets, mariadb
         self._statements = Statements(
@@ -88,14 +96,15 @@ class Assembler:
             aside=aside,
             passed=passed,
             reach=Reach() if reach is None else reach,
+            cascades=self._cascades,
             refuse=self._refuse,
         )
         self._gtid: str | None = None
         self._at, self._transaction_rows = Coordinates(resume.position), 0
         self._context = self._suffix = ""
         self._payload_row: int | None = None
-        self._by_id: dict[bytes, RowCodec | None] = {}
-        self._by_map: dict[bytes, RowCodec | None] = self.names.made
+        self._by_id: dict[bytes, RowCodec | ParentRows | None] = {}
+        self._by_map: dict[bytes, RowCodec | ParentRows | None] = self.names.made
         self._steps: dict[int, Callable[[Event], None]] = {
             **dict.fromkeys(ev.WITHOUT_ROWS, self._between),
             **dict.fromkeys(ev.GTIDS, self._begin),
@@ -298,7 +307,7 @@ class Assembler:
         return Here(self._at.file, offset, self._gtid, self.event_us, place, end)
 
     def is_captured(self, event: Event) -> bool:
-        """Return whether a TABLE_MAP or rows event is of a captured table."""
+        """Return whether a TABLE_MAP or rows event is of a captured table, or of a parent."""
         if event.kind == ev.TABLE_MAP:
             self._table_map(event)
         return self._by_id.get(event.buffer[event.start : event.start + 6], "") is not None
@@ -350,73 +359,64 @@ class Assembler:
             codec = self._by_map[body] = self._codec(event)
         self._by_id[buffer[start : start + 6]] = codec
 
-    def _codec(self, event: Event) -> RowCodec | None:
+    def _codec(self, event: Event) -> RowCodec | ParentRows | None:
         table_map = parse_table_map(event.buffer[event.start : event.end], mariadb=self._mariadb)
-        target = self._targets.get(f"{table_map.schema}.{table_map.table}")
+        target = self._targets.get(table_map.qualified)
+        parent = self._parents.get(name_of(table_map.qualified))
+        watching = ParentRows(table_map, parent) if parent else None
         if target is None:
-            return None
+            return watching
         try:
             named = self.names.put_in(table_map, target, self.position_text())
-            partitions = self.chains.partitions if self.chains else 1
-            return RowCodec(named, target, partitions) if named else None
+            if not named:
+                return watching
+            codec = RowCodec(named, target, self.chains.partitions if self.chains else 1)
+            codec.parent = watching
+            return codec
         except PositionLostError as error:
             # Names that are missing are a setting of the server, whatever the table.
             only = target.table if table_map.is_named or self.names.of(target.table) else ""
             raise self._placed(error, only) from None
 
     def _rows(self, event: Event) -> None:
-        op = ev.ROWS.get(event.kind, "update")
-        buffer, start, end = event.buffer, event.start, event.end
         try:
-            codec = self._by_id[buffer[start : start + 6]]
+            codec = self._by_id[event.buffer[event.start : event.start + ev.TABLE_ID_BYTES]]
         except KeyError:
             raise self._refuse("a rows event without its TABLE_MAP", "start cdc again") from None
         if codec is None:
             return
+        found = rows_event(event)
+        if codec.parent is not None:
+            self._cascades.note(codec.parent.reached(found), self.unread)
+        if isinstance(codec, ParentRows):
+            return
+        op, buffer, at, end, _, has_options = found
         # Events of a compressed transaction share one position: rows are numbered across them.
         first_row = self._payload_row or 0
         offset = self._at.end - event.size_bytes
         place, table = (self._epoch, self._at.file_number, offset), codec.target.table
         skip_rows = self._stored.first_row(place, self._gtid, table, first_row, self.chains)
-        at = ev.rows_at(event)
-        if event.kind in ev.ROWS_COMPRESSED:
-            buffer, at, end = ev.inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
         id_prefix = f"{self._epoch}.{self._at.file_number}.{offset}."
         try:
-            has_options = event.kind == ev.PARTIAL_UPDATE_ROWS
-            partial = codec.partial(op, buffer, at, has_options=has_options)
-            if partial is not None:
+            if (partial := codec.partial(op, buffer, at, has_options=has_options)) is not None:
                 made = codec.partial_rows(partial, op, buffer, at, end)
                 # What was noted of rows that the stream has may be in no heartbeat.
                 texts = (id_prefix, self._context, self._suffix)
                 skip = ALL_ROWS if skip_rows is None else skip_rows
                 rows, self.last, count = self._partial_events.take(
-                    made,
-                    EventAt(table, self._gtid, first_row, *texts, skip),
-                    last=self.last,
-                    stored=self._stored,
-                    where=self.position_text(),
-                )
+                    made, EventAt(table, self._gtid, first_row, *texts, skip),
+                    last=self.last, stored=self._stored, where=self.position_text(),
+                )  # fmt: skip
             elif skip_rows is None:
                 self._transaction_rows += 1
                 return
             else:
                 run = self._run(op, table)
                 rows, self.last = codec.messages(
-                    op,
-                    buffer,
-                    at,
-                    end,
-                    first_row=first_row,
-                    id_prefix=id_prefix,
-                    prev=self.last,
-                    context=self._context,
-                    suffix=self._suffix,
-                    skip_rows=skip_rows,
-                    out=run.bodies,
-                    chains=self.chains,
-                    addresses=run.addresses,
-                )
+                    op, buffer, at, end, first_row=first_row, id_prefix=id_prefix, prev=self.last,
+                    context=self._context, suffix=self._suffix, skip_rows=skip_rows,
+                    out=run.bodies, chains=self.chains, addresses=run.addresses,
+                )  # fmt: skip
                 count = rows - first_row
         except PositionLostError as error:
             raise self._placed(error, table) from None

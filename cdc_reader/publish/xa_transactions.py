@@ -7,7 +7,7 @@ transaction's events together, with XA_PREPARE at the end (docs/adr/0031-xa.md).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from msgspec import UNSET
@@ -16,10 +16,13 @@ from cdc.message import Prepared
 from cdc_reader.binlog import event as ev
 from cdc_reader.binlog.event import Event, Needs
 from cdc_reader.binlog.payload import expand_payload
+from cdc_reader.binlog.statement import Name
 from cdc_reader.binlog.xa import parse_xa, parse_xa_prepare
 from cdc_reader.publish.prepared import Group, PreparedTransactions, table_of
 from cdc_reader.publish.stored import Place, Stored
+from cdc_reader.rows.parent_rows import Parent
 from cdc_reader.schema.change import End, SchemaChanged
+from cdc_reader.schema.foreign_keys import name_of
 from cdc_reader.schema.names import Names
 
 ROW_EVENTS = frozenset((ev.TABLE_MAP, ev.PARTIAL_UPDATE_ROWS, *ev.ROWS))
@@ -50,7 +53,7 @@ class Follows(Protocol):
         """Return where an event is."""
 
     def is_captured(self, event: Event) -> bool:
-        """Return whether a TABLE_MAP or rows event is of a captured table."""
+        """Return whether a TABLE_MAP or rows event is of a captured table, or of a parent."""
 
     def take_again(self, event: Event) -> None:
         """Publish an event's rows."""
@@ -81,6 +84,7 @@ class XaTransactions:
         self,
         prepared: Iterable[Prepared],
         captured: Collection[str],
+        parents: Mapping[Name, Parent],
         passed: Collection[End],
         stored: Stored,
         assembler: Follows,
@@ -90,6 +94,7 @@ class XaTransactions:
 
         Args:
             captured: ``{"shop.users": …}``
+            parents: tables whose changes reach captured ones by foreign keys.
             passed: COMMITs whose tables were announced to be read again.
             names: of which tables columns are known.
         """
@@ -101,6 +106,7 @@ class XaTransactions:
         self.late_tables: set[str] = set()
         """Whose rows were published at a COMMIT; cleared by the code that looks at it."""
         self._captured, self._passed, self._names = captured, passed, names
+        self._parents = parents
         self._stored, self._assembler = stored, assembler
         self._decided: tuple[Prepared, list[Event] | None] | None = None
 
@@ -161,8 +167,10 @@ class XaTransactions:
             return
         (noted, events), self._decided = self._decided, None
         here = self._assembler.here(event)
-        named = self._captured if noted.tables is UNSET else noted.tables
-        tables = tuple(sorted(set(named) & set(self._captured)))
+        named = set(self._captured if noted.tables is UNSET else noted.tables)
+        found = (self._parents.get(name_of(table)) for table in named)
+        children = (parent.reached for parent in found if parent is not None)
+        tables = tuple(sorted((named & set(self._captured)).union(*children)))
         self.wanted = Committed(noted, tables, here.end, event.size_bytes)
         if not tables:
             self.end_again()

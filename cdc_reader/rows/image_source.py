@@ -11,6 +11,16 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cdc_reader.binlog.event import (
+    PARTIAL_UPDATE_ROWS,
+    ROWS,
+    ROWS_COMPRESSED,
+    TABLE_ID_BYTES,
+    Event,
+    Op,
+    inflated_rows,
+    rows_at,
+)
 from cdc_reader.binlog.table_map import TableMap
 from cdc_reader.rows.body_source import FunctionSource, TextVariable, f_string, nested_token
 from cdc_reader.rows.column_source import ColumnReading, Field, Layout, layout_of, reading_of
@@ -222,6 +232,33 @@ class _Run:
         self._source.constant(name, struct.Struct(code).unpack_from)
         names = ", ".join(field.name for _, field in fields)
         self._source.add(f"{names}, = {name}(b, {place})")
+
+
+class RowsEvent(NamedTuple):
+    """One rows event: ``buffer[start:end]`` is its body from the number of columns on."""
+
+    op: Op
+    buffer: bytes
+    start: int
+    end: int
+    flags: int
+    """``1``: the last one of a statement; see `cdc_reader.rows.parent_rows.WITHOUT_CASCADES`."""
+    has_options: bool
+    """It is a PARTIAL_UPDATE_ROWS: options are before each after image."""
+
+
+def rows_event(event: Event) -> RowsEvent:
+    """Return a rows event, unpacked where it is compressed.
+
+    Raises:
+        PositionLostError: it is damaged.
+    """
+    op, buffer, at, end = ROWS.get(event.kind, "update"), event.buffer, rows_at(event), event.end
+    flags_at = event.start + TABLE_ID_BYTES
+    flags = int.from_bytes(buffer[flags_at : flags_at + 2], "little")
+    if event.kind in ROWS_COMPRESSED:
+        buffer, at, end = inflated_rows(buffer, at, end, images=2 if op == "update" else 1)
+    return RowsEvent(op, buffer, at, end, flags, event.kind == PARTIAL_UPDATE_ROWS)
 
 
 def images_of(head: bytes, columns: int) -> tuple[frozenset[int], frozenset[int]] | None:

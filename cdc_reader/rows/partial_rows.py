@@ -152,7 +152,7 @@ class PartialRows:
             if self._op != "delete":
                 read, names = self._read_new, self._new_names
                 if self._has_options:
-                    o, has_differences = self._options(b, o)
+                    o, has_differences = read_options(b, o, self._json_columns)
                     if has_differences:
                         read, names = self._read_whole, self._whole_names
                 o, texts = read(b, o)
@@ -209,17 +209,6 @@ class PartialRows:
         certain = tuple(part for part in parts if part is not None)
         return certain if certain and len(certain) == len(parts) else None
 
-    def _options(self, b: bytes, o: int) -> tuple[int, bool]:
-        """Return where an after image begins, and whether columns of it are differences."""
-        options, o = read_lenenc(b, o)
-        if options & ~_PARTIAL_JSON:
-            raise ValueError
-        if not options:
-            return o, False
-        width = (self._json_columns + 7) // 8
-        bits = int.from_bytes(b[o : o + width], "little") & ((1 << self._json_columns) - 1)
-        return o + width, bool(bits)
-
     def _reader(self, present: frozenset[int], names: Iterable[str]) -> _Read:
         if not present:
             return lambda _, o: (o, ())
@@ -237,6 +226,25 @@ def _is_read(column: Column) -> bool:
     kind = type_named(column.data_type)
     is_certain = kind.family in (*_AS_PRINTED, Family.INSTANT)
     return is_certain or kind.is_text or kind.is_bytes
+
+
+def read_options(b: bytes, o: int, json_columns: int) -> tuple[int, bool]:
+    """Return where an after image begins, and whether columns of it are differences.
+
+    Args:
+        json_columns: how many the table has.
+
+    Raises:
+        ValueError: there are options of another kind.
+    """
+    options, o = read_lenenc(b, o)
+    if options & ~_PARTIAL_JSON:
+        raise ValueError
+    if not options:
+        return o, False
+    width = (json_columns + 7) // 8
+    bits = int.from_bytes(b[o : o + width], "little") & ((1 << json_columns) - 1)
+    return o + width, bool(bits)
 
 
 def is_whole(

@@ -54,6 +54,7 @@ from cdc_reader.rows.body_source import (
 from cdc_reader.rows.column_source import CONSTANTS
 from cdc_reader.rows.identity import refusal_of_rows
 from cdc_reader.rows.image_source import Image, head_bytes, images_of
+from cdc_reader.rows.parent_rows import ParentRows
 from cdc_reader.rows.partial_rows import PartialRow, PartialRows, is_whole
 from cdc_reader.rows.row_plan import OPS, row_plan
 from cdc_reader.rows.shape import Target, needed_columns, shown_columns, value_columns
@@ -66,7 +67,7 @@ _SIGNATURE = "def generated(b, o, end, row, skip, prefix, prev, middle, tail, ap
 _CHAINS_SIGNATURE = (
     "def generated(b, o, end, row, skip, prefix, last, middle, tail, append, half, prevs, address):"
 )
-_UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, struct.error)
+_UNREADABLE = (NotAscii, IndexError, KeyError, ValueError, OverflowError, struct.error)
 
 
 class RowCodec:
@@ -84,6 +85,8 @@ class RowCodec:
         """
         table_map.require_columns()
         self.target = target
+        self.parent: ParentRows | None = None
+        """Looks at the rows too, where others refer to the table."""
         self._partitions = partitions
         self._map = table_map
         names = [column.name or "" for column in table_map.columns]
@@ -188,16 +191,9 @@ class RowCodec:
                 out.append,
                 *chain,
             )
-        except NotAscii as error:
+        except (*_UNREADABLE, PositionLostError) as error:
             cut(held, out, addresses)
-            raise self._not_ascii(str(error)) from None
-        except _UNREADABLE as error:
-            cut(held, out, addresses)
-            # The error's own text can hold a value of the row.
-            raise self._damaged(type(error).__name__) from None
-        except PositionLostError:
-            cut(held, out, addresses)
-            raise
+            raise self._refusal(error) from None
         if o != end:
             cut(held, out, addresses)
             raise self._damaged("rows that do not end with it")
@@ -247,10 +243,8 @@ class RowCodec:
         rows_start = start + self._head_bytes[op == "update"]
         try:
             return list(partial.rows(event, rows_start, end))
-        except NotAscii as error:
-            raise self._not_ascii(str(error)) from None
         except _UNREADABLE as error:
-            raise self._damaged(type(error).__name__) from None
+            raise self._refusal(error) from None
 
     def _images(self, head: bytes) -> tuple[frozenset[int], frozenset[int]]:
         found = images_of(head, len(self._map.columns))
@@ -281,6 +275,7 @@ class RowCodec:
             before=before,
             after=after,
             partitions=self._partitions,
+            watch=self.parent.watch(op, self.target.key.columns) if self.parent else 0,
         )
         return source.compile(f"rows of {self.target.table!r}, {op}")
 
@@ -417,6 +412,14 @@ class RowCodec:
             safe="nothing after the last whole transaction was published",
             fix="make the key of columns that are NOT NULL: --key TEMPLATE;\n" + FIRST + REFRESH,
         )
+
+    def _refusal(self, error: Exception) -> PositionLostError:
+        if isinstance(error, NotAscii):
+            return self._not_ascii(str(error))
+        # Another error's own text can hold a value of the row.
+        if isinstance(error, PositionLostError):
+            return error
+        return self._damaged(type(error).__name__)
 
     def _not_ascii(self, column: str) -> PositionLostError:
         name = self.target.table

@@ -34,6 +34,9 @@ _native = native("cdc_reader")
 OPS = {"insert": 0, "update": 1, "delete": 2}
 """Numbers of the operations: those of the rows events without their first one's."""
 
+KEYS, EVERY_ROW = 1, 2
+"""What is left to Python of a parent's rows: those whose key changes, or all."""
+
 KINDS = (
     "INTEGER", "YEAR", "DOUBLE", "DECIMAL", "DATE", "DATETIME", "TIMESTAMP", "LABEL", "TEXT",
     "JSON", "CALLED", "PRINTED", "PRINTED_DATETIME", "PRINTED_TIMESTAMP",
@@ -71,6 +74,7 @@ def row_plan(
     before: frozenset[int],
     after: frozenset[int],
     partitions: int = 1,
+    watch: int = 0,
 ) -> Any:
     """Return the plan for an operation's rows events, None where there is no compiled path.
 
@@ -78,6 +82,7 @@ def row_plan(
         fields: columns of the row's object with their names there; None: all, as they are.
         head: what such an event begins with: the number of columns and the bitmaps.
         before, after: places of the columns that the images have.
+        watch: of a parent's rows that may cascade: `KEYS` or `EVERY_ROW` are left to Python.
     """
     if _native is None or not _carries(key):
         return None
@@ -102,6 +107,42 @@ def row_plan(
         value=value,
         single=value_column is not None,
         addresses=tuple(f"{op}.{n}".encode() for n in range(partitions)),
+        watch=watch,
+        silent=False,
+    )
+
+
+def unmoved_plan(
+    table_map: TableMap,
+    places: Sequence[int],
+    *,
+    head: bytes,
+    before: frozenset[int],
+    after: frozenset[int],
+) -> Any:
+    """Return the plan that passes updates which leave columns as they are, without a message.
+
+    Args:
+        places: of these columns, which both images have.
+        head, before, after: as of `row_plan`.
+    """
+    if _native is None:
+        return None
+    table, count = table_map.qualified, len(table_map.columns)
+    return _native.Plan(
+        op="update",
+        table=table,
+        about=b"",
+        head=head,
+        columns=tuple(_image_column(c, table, wanted=False) for c in table_map.columns),
+        before=_present(before, count),
+        after=_present(after, count),
+        key=tuple((place, None) for place in places),
+        value=(),
+        single=False,
+        addresses=(),
+        watch=KEYS,
+        silent=True,
     )
 
 
@@ -138,6 +179,8 @@ def select_plan(
         value=_value(places, shown, value_column, SELECTED),
         single=value_column is not None,
         addresses=(),
+        watch=0,
+        silent=False,
     )
 
 

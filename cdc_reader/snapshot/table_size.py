@@ -17,9 +17,9 @@ from cdc.check.finding import Finding
 from cdc.mask import Mask
 from cdc.table import WHOLE_TABLE_MAX_ROWS, Column, Table
 from cdc_reader.binlog.types import Family, type_named
-from cdc_reader.catalog.described import dialect_on, keys_of, rows_of
+from cdc_reader.catalog.described import SELECT_REFUSED, dialect_on, keys_of, rows_of
 from cdc_reader.catalog.entry import entry_of
-from cdc_reader.catalog.table_check import SELECT_REFUSED, sql_name
+from cdc_reader.catalog.table_check import sql_name
 from cdc_reader.catalog.unique_key import UniqueKeys, identifier, key_fix
 
 SCAN_MS = 10_000

@@ -545,12 +545,47 @@ def test_cascades_on_mariadb(a_mariadb: SqlServer) -> None:
         f"ALTER TABLE {table} ADD CONSTRAINT fk_{uuid.uuid4().hex[:8]} FOREIGN KEY (u)"
         " REFERENCES shop.users (id) ON DELETE CASCADE",
     )
-    (finding,) = findings(server, table).values()
+    (finding,) = findings(server, table, cascades="warn").values()
 
     assert (finding.id, finding.stops) == ("mysql.cascade", False)
     run_sql(server, finding)
-    assert findings(server, table) == {}
+    assert findings(server, table, cascades="warn") == {}
     sql(server, f"DROP TABLE {table}")
+
+
+def test_cascades_that_are_followed_are_listed_with_their_cost(odd: dict[str, SqlServer]) -> None:
+    """By a login that may only SELECT; of a parent that it does not see the fix shows its keys."""
+    for server in odd.values():
+        is_logged = type(server) is MySQL
+        top = made(server, "id INT PRIMARY KEY")
+        middle = made(server, _child_of(top))
+        table = made(server, _child_of(middle))
+        account = f"'u{uuid.uuid4().hex[:8]}'@'%'"
+        client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
+        sql(
+            server,
+            f"CREATE USER {account} IDENTIFIED BY 'pw'",
+            f"GRANT REPLICATION SLAVE, {client} ON *.* TO {account}",
+            f"GRANT SELECT ON {table} TO {account}",
+            f"INSERT INTO {top} VALUES (1)",
+            f"INSERT INTO {middle} VALUES (1, 1)",
+            f"INSERT INTO {table} VALUES (1, 1)",
+        )
+        url = f"mysql://{account.split(chr(39))[1]}:pw@127.0.0.1:{server.port}"
+        report = check(url, tables=(table,))
+        lacking = found(report, "mysql")
+        assert set(lacking) == (set() if is_logged else {"mysql.cascade-hidden"})
+        for _ in () if is_logged else (middle, top):
+            run_sql(server, found(report, "mysql")["mysql.cascade-hidden"])
+            report = check(url, tables=(table,))
+        assert found(report, "mysql") == {}
+        notes = [note for note in report.notes if note.startswith(f"{table}: follows {middle} by")]
+        assert len(notes) == (not is_logged)
+        assert all("(ON DELETE CASCADE)" in note and "1 rows" in note for note in notes)
+
+
+def _child_of(parent: str) -> str:
+    return f"id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES {parent} (id) ON DELETE CASCADE"
 
 
 # -- what is set at the server's start -------------------------------------------------
@@ -572,16 +607,16 @@ def test_settings_that_need_a_restart() -> None:
             "CREATE TABLE shop.orders (id INT PRIMARY KEY, u INT, FOREIGN KEY (u)"
             " REFERENCES shop.users (id) ON DELETE SET NULL ON UPDATE CASCADE)",
         )
-        lacking = findings(mysql, "shop.orders")
+        lacking = findings(mysql, "shop.orders", cascades="warn")
         assert set(lacking) >= {"mysql.log-bin", "mysql.cascade"}
         with_file(mysql, lacking["mysql.log-bin"])
 
         sql(mysql, "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1")
-        lacking = findings(mysql, "shop.orders")
+        lacking = findings(mysql, "shop.orders", cascades="warn")
         stops = {"mysql.binlog-filter": True, "mysql.replica-updates": True}
         assert {f.id: f.stops for f in lacking.values()} == stops | {"mysql.cascade": False}
         with_file(mysql, *lacking.values())
-        assert findings(mysql, "shop.orders") == {}
+        assert findings(mysql, "shop.orders", cascades="warn") == {}
 
 
 def test_a_filter_that_leaves_out_no_captured_table(new_mysql: Any) -> None:

@@ -73,12 +73,14 @@ class Binlog(Events[None]):
         """Begin a MariaDB transaction."""
         self.event(ev.MARIADB_GTID, struct.pack("<QIB", number, domain, standalone) + bytes(6))
 
-    def rows(self, kind: int, table_id: int, rows: bytes, *, placed: bool = True) -> None:
+    def rows(
+        self, kind: int, table_id: int, rows: bytes, *, placed: bool = True, flags: int = 1
+    ) -> None:
         """Append a rows event.
 
         Args:
             rows: from the number of columns on.
         """
         v1 = kind in ev.ROWS_V1
-        head = struct.pack("<IHH", table_id, 0, 1) + (b"" if v1 else b"\2\0")
+        head = struct.pack("<IHH", table_id, 0, flags) + (b"" if v1 else b"\2\0")
         self.event(kind, head + rows, placed=placed)

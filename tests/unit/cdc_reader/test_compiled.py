@@ -28,6 +28,7 @@ from cdc_reader.rows.row_codec import Op, RowCodec
 from cdc_reader.rows.row_plan import OPS
 from cdc_reader.rows.select_codec import SelectCodec
 from cdc_reader.rows.shape import Target
+from cdc_reader.schema.foreign_keys import Cascades, ForeignKey, ForeignKeys
 from tests.support.binlog import UUID, Binlog
 from tests.support.depth import by_depth
 from tests.support.documents import DOCUMENTS, encode
@@ -371,10 +372,17 @@ def write_rows(log: Binlog, chance: random.Random, *, v1: bool, placed: bool) ->
         n = b"" if (null := chance.random() < 0.3) else b"\2" + chance.choice((b"ab", b'"\n'))
         return bytes((2 * null,)) + struct.pack("<i", chance.randrange(50)) + n
 
-    columns = b"\2" + b"\xff" * (2 if op == 1 else 1) if captured else b"\1\xff"
-    images = (2 if op == 1 else 1) * chance.randrange(1, 4)
-    rows = b"".join(one() for _ in range(images)) if captured else b"\0" + bytes(4)
-    log.rows(kind, number, columns + rows, placed=placed)
+    columns = (b"\2" if captured else b"\1") + b"\xff" * (2 if op == 1 else 1)
+    rows = b""
+    for _ in range(chance.randrange(1, 4)):
+        image = one() if captured else b"\0" + struct.pack("<i", chance.randrange(50))
+        rows += image
+        if op == 1:
+            # A parent's key stays in most updates.
+            other = one() if captured else b"\0" + struct.pack("<i", chance.randrange(50))
+            rows += image if chance.random() < 0.7 else other
+    flags = chance.choice((1, 1, 1, 3, 0x13))
+    log.rows(kind, number, columns + rows, placed=placed, flags=flags)
 
 
 def write_mysql(log: Binlog, number: int, chance: random.Random) -> None:
@@ -402,7 +410,23 @@ def write_mariadb(log: Binlog, number: int, chance: random.Random) -> None:
     log.xid()
 
 
-def assembler(*, mariadb: bool, offset: int, partitions: int = 1) -> Assembler:
+def key_to(parent: str, on_delete: str, on_update: str) -> ForeignKey:
+    """Return a foreign key of the captured table, to a parent of the log."""
+    column = "n" if parent == "users" and on_update == "SET NULL" else "id"
+    return ForeignKey(
+        name=parent,
+        child=("shop", "users"),
+        parent=("shop", parent),
+        columns=("n",),
+        referenced=(column,),
+        on_delete=on_delete,
+        on_update=on_update,
+    )
+
+
+def assembler(
+    *, mariadb: bool, offset: int, partitions: int = 1, keys: tuple[ForeignKey, ...] = ()
+) -> Assembler:
     key = parse_template("{table}:{pk}", schema="shop", table="users", pk=("id",))
     gtid_set: GtidSet = MariaDbGtidSet() if mariadb else MySqlGtidSet()
     return Assembler(
@@ -416,6 +440,7 @@ def assembler(*, mariadb: bool, offset: int, partitions: int = 1) -> Assembler:
         targets={"shop.users": Target(table="shop.users", key=key, value_column=None)},
         mariadb=mariadb,
         on_schema_change="stop",
+        cascades=Cascades(ForeignKeys(keys)),
     )
 
 
@@ -424,7 +449,8 @@ def state_of(a: Assembler) -> dict[str, Any]:
     names = ("last", "event_us", "in_transaction", "_begun", "_gtid", "_context", "_suffix")
     at = (a._at.file, a._at.end, a._at.boundary, a._at.boundary_file)
     ends = a.chains.last_of.copy() if a.chains else []
-    more = (a._transaction_rows, at, str(a._gtid_set), a.runs, list(a._by_id), ends)
+    lost = a.unread.lost()
+    more = (a._transaction_rows, at, str(a._gtid_set), a.runs, list(a._by_id), ends, lost)
     return {name: getattr(a, name) for name in names} | {"more": more}
 
 
@@ -434,12 +460,14 @@ def state_of(a: Assembler) -> dict[str, Any]:
     checksum=st.booleans(),
     far=st.booleans(),
     partitions=st.sampled_from((1, 1, 3)),
+    actions=st.lists(st.sampled_from(("NO ACTION", "CASCADE", "SET NULL")), min_size=4, max_size=4),
     seed=st.integers(0, 1 << 32),
 )
 def test_packets_cut_anywhere_leave_the_same_state_and_messages(
-    mariadb: bool, checksum: bool, far: bool, partitions: int, seed: int
+    mariadb: bool, checksum: bool, far: bool, partitions: int, actions: list[str], seed: int
 ) -> None:
-    """Transactions of both servers, rare events between, and offsets beyond 32 bits."""
+    """Transactions of both servers, rare events, parents, and offsets beyond 32 bits."""
+    keys = key_to("users", *actions[:2]), key_to("other", *actions[2:])
     chance = random.Random(seed)
     offset = (1 << 32) - 500 if far else 1000
     log = Binlog(offset=offset, checksum=checksum)
@@ -450,7 +478,7 @@ def test_packets_cut_anywhere_leave_the_same_state_and_messages(
     cuts = sorted(chance.randrange(len(data)) for _ in range(chance.randrange(4)))
     both = []
     for usual in (True, False):
-        a = assembler(mariadb=mariadb, offset=offset, partitions=partitions)
+        a = assembler(mariadb=mariadb, offset=offset, partitions=partitions, keys=keys)
         packets = PacketReader(checksum=checksum)
         states = []
         for start, stop in zip([0, *cuts], [*cuts, len(data)], strict=True):
@@ -460,6 +488,29 @@ def test_packets_cut_anywhere_leave_the_same_state_and_messages(
         both.append(states)
 
     assert both[0] == both[1]
+
+
+def test_of_parents_only_what_may_cascade_comes_to_python() -> None:
+    """The compiled path passes inserts, updates that keep the key, and what has no cascade."""
+    log = Binlog()
+    for number in range(1, 60):
+        log.gtid(number)
+        log.query("BEGIN")
+        log.event(ev.TABLE_MAP, struct.pack("<IH", 2, 0) + OTHER)
+        one = b"\0" + struct.pack("<i", number)
+        log.rows(ev.WRITE_ROWS, 2, b"\1\xff" + one)
+        log.rows(ev.UPDATE_ROWS, 2, b"\1\xff\xff" + one + one)
+        log.rows(ev.UPDATE_ROWS, 2, b"\1\xff\xff" + one + b"\0\1\1\1\1", flags=3)
+        log.xid()
+    keys = (key_to("other", "CASCADE", "CASCADE"),)
+    a, packets = assembler(mariadb=False, offset=1000, keys=keys), PacketReader(checksum=True)
+    events = []
+    for event in packets.feed(bytes(log.data), a.take_usual):
+        events.append(event.kind)
+        a.take(event)
+
+    assert sorted(events) == [19, 31]
+    assert a.unread.lost() == ()
 
 
 def test_usual_transactions_are_taken_without_python(monkeypatch: pytest.MonkeyPatch) -> None:

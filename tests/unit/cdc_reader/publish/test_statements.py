@@ -12,6 +12,7 @@ from cdc_reader.binlog.event import QueryEvent
 from cdc_reader.publish.statements import Statements
 from cdc_reader.rows.shape import target_of
 from cdc_reader.schema.change import End
+from cdc_reader.schema.foreign_keys import Cascades
 from cdc_reader.schema.reach import Definitions, Reach, UnknownRows
 from tests.support.planned import a_table
 
@@ -31,6 +32,7 @@ def _statements(reach: Reach, mode: Any = "refresh") -> Statements:
         aside=(),
         passed=(),
         reach=reach,
+        cascades=Cascades(),
         refuse=_refuse,
     )
 
