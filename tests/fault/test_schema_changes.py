@@ -318,6 +318,25 @@ def test_a_start_passes_a_table_that_cannot_be_captured_any_more(source: Bench) 
         end_well(bench, process)
 
 
+def test_a_memory_table_that_a_restart_empties_is_no_incident(source: Bench) -> None:
+    """It is set aside as MEMORY; the server writes a statement of its own when it is used again."""
+    migrated, chance, bench = Migrated(source), seeded(), source
+    with bench.pipeline as pipeline:
+        process = pipeline.run()
+        migrated.wait_until_equal(process, "the snapshot")
+        with ordeal(bench, chance, process, pause_s=0.02):
+            bench.execute("ALTER TABLE t ENGINE = MEMORY")
+            wait_for("the table aside", lambda: "table set aside" in process.text())
+            migrated.write()
+            bench.restart(bench.mysql, kill=bool(chance.getrandbits(1)))
+            bench.execute("SELECT COUNT(*) FROM t")
+            bench.recovered("a restart")
+            migrated.write()
+            bench.execute("ALTER TABLE t ENGINE = InnoDB")
+            migrated.wait_until_equal(process, "it is back")
+        end_well(bench, process)
+
+
 def test_keys_of_a_table_that_is_set_aside_are_removed_where_asked(source: Bench) -> None:
     """on_set_aside = "remove": a cache that is empty is better than one that is wrong."""
     migrated, chance, bench = Migrated(source), seeded(), source
