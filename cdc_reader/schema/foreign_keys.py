@@ -94,14 +94,25 @@ class ForeignKeys:
     hidden: Mapping[Name, Name] = field(default_factory=dict)
     """Parents of which this login may not see whose children they are; how each is spelled."""
 
+    _of_parent: dict[Name, list[ForeignKey]] = field(init=False, default_factory=dict)
+    _of_child: dict[Name, list[ForeignKey]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.keys:
+            self._of_parent.setdefault(key.parent, []).append(key)
+            self._of_child.setdefault(key.child, []).append(key)
+
     @property
     def names(self) -> frozenset[Name]:
         """All tables that they lead from or to."""
-        return frozenset(name for key in self.keys for name in (key.child, key.parent))
+        return frozenset((*self._of_parent, *self._of_child))
 
     def to(self, table: str) -> list[ForeignKey]:
         """Return those of one table that change its rows."""
-        return [key for key in self.keys if key.child == name_of(table) and key.acts]
+        return self._acting(name_of(table))
+
+    def _acting(self, child: Name) -> list[ForeignKey]:
+        return [key for key in self._of_child.get(child, ()) if key.acts]
 
     def above(self, table: str) -> set[Name]:
         """Return the tables from which a change may reach one."""
@@ -110,7 +121,7 @@ class ForeignKeys:
             name = todo.pop()
             if name not in seen:
                 seen.add(name)
-                todo += [key.parent for key in self.keys if key.child == name and key.acts]
+                todo += [key.parent for key in self._acting(name)]
         return seen
 
     def parents(self, captured: Iterable[str]) -> dict[Name, Parent]:
@@ -121,13 +132,13 @@ class ForeignKeys:
         """
         by_name = {name_of(table): table for table in captured}
         out = {}
-        for name in {key.parent for key in self.keys}:
+        for name, keys in self._of_parent.items():
             described = self.columns.get(name)
             parent = Parent(
                 on_delete=_of(self._reached(name, None), by_name),
                 on_update={
                     columns: reached
-                    for columns in {frozenset(k.referenced) for k in self.keys if k.parent == name}
+                    for columns in {frozenset(key.referenced) for key in keys}
                     if (reached := _of(self._reached(name, columns), by_name))
                 },
                 columns=tuple(c.name.lower() for c in described) if described else None,
@@ -143,8 +154,8 @@ class ForeignKeys:
         found: set[Name] = set()
         while todo:
             name, changed = todo.pop()
-            for key in self.keys:
-                if key.parent != name or not (changed is None or changed & {*key.referenced}):
+            for key in self._of_parent.get(name, ()):
+                if changed is not None and not changed & {*key.referenced}:
                     continue
                 action = key.on_delete if changed is None else key.on_update
                 if not _acts(action):
@@ -176,7 +187,7 @@ class ForeignKeys:
         todo, seen = list(names), set(names)
         while todo:
             name = todo.pop()
-            for child in {key.child for key in self.keys if key.parent == name} - seen:
+            for child in {key.child for key in self._of_parent.get(name, ())} - seen:
                 seen.add(child)
                 todo.append(child)
         return _of(seen, {name_of(table): table for table in captured})
