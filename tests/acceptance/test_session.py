@@ -16,6 +16,7 @@ import redis
 from cdc.demo.servers import MariaDB, MariaDB1011, MySQL, MySQL80, Nats, Redis
 from cdc.mysql import connection
 from cdc.url import parse_url
+from tests.support.logins import replication_rights
 from tests.support.pipeline import Pipeline, wait_for
 
 PASSWORD = "geheim"
@@ -76,13 +77,12 @@ class Hostile:
         init = INIT_CONNECT
         if "information_schema_stats_expiry" in self.globals:
             init += ", use_secondary_engine = FORCED"
-        client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
         self.execute(
             "CREATE DATABASE shop CHARACTER SET utf8mb4",
             "CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL, code CHAR(9),"
             " at TIMESTAMP NULL, price DECIMAL(9,2))",
             f"CREATE USER cdc@'%' IDENTIFIED BY '{PASSWORD}'",
-            f"GRANT REPLICATION SLAVE, {client} ON *.* TO cdc@'%'",
+            f"GRANT {replication_rights(server)} ON *.* TO cdc@'%'",
             "GRANT SELECT ON shop.* TO cdc@'%'",
             "SET SESSION wait_timeout = 3600, time_zone = '+00:00'",
             *(f"INSERT INTO shop.users VALUES {self.row(n)}" for n in range(ROWS)),

@@ -7,11 +7,10 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import pymysql
 import pytest
 
 from cdc.demo.servers import MariaDB, MySQL
@@ -19,6 +18,7 @@ from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import Bench
 from tests.support.certificates import Authority
 from tests.support.commands import cdc
+from tests.support.logins import end_connections
 from tests.support.nats_accounts import Operator
 from tests.support.ordeal import ordeal
 from tests.support.pipeline import Process, descendants, wait_for
@@ -58,15 +58,7 @@ class Kept:
     def of_mysql(self, password: str) -> None:
         """Change the account, and end its connections."""
         self.bench.execute(f"ALTER USER cdc@localhost IDENTIFIED BY '{password}'")
-        self.cut()
-
-    def cut(self) -> None:
-        """End all connections of the account at MySQL."""
-        with self.bench.mysql.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'cdc'")
-            for (thread,) in cursor.fetchall():
-                with suppress(pymysql.MySQLError):  # it may have ended meanwhile
-                    cursor.execute(f"KILL {thread}")
+        end_connections(self.bench.mysql)
 
     def of_nats(self, password: str) -> None:
         """Let nats-server read its configuration again, which ends connections of that user."""
@@ -290,7 +282,7 @@ def test_certificates_are_replaced(
         else:
             put(of_server, server, server, other)
         bench.execute("ALTER INSTANCE RELOAD TLS")
-        kept.cut()
+        end_connections(kept.bench.mysql)
 
     def mend() -> None:
         # As files are for a moment that are not replaced whole.

@@ -27,6 +27,7 @@ from cdc_reader.snapshot.table_size import MESSAGE_BYTES
 from tests.conftest import PERFORMANCE_SCHEMA, SQL_SERVERS, NewMySQL
 from tests.support.checking import check, found, run_sql, with_file
 from tests.support.following import Follower
+from tests.support.logins import replication_rights
 from tests.support.pipeline import wait_for
 from tests.support.proxy import Proxy
 
@@ -81,6 +82,18 @@ def sql(server: SqlServer, *statements: str) -> None:
     with server.connect() as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+def login(server: SqlServer, grant: str) -> str:
+    """Return the URL of a new user that may follow the binlog, and has one right more."""
+    user = f"u{uuid.uuid4().hex[:8]}"
+    sql(
+        server,
+        f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'",
+        f"GRANT {replication_rights(server)} ON *.* TO {user}@'%'",
+        f"GRANT {grant} TO {user}@'%'",
+    )
+    return f"mysql://{user}:pw@127.0.0.1:{server.port}"
 
 
 def findings(server: SqlServer | str, *tables: str, **flags: Any) -> dict[str, Finding]:
@@ -332,15 +345,7 @@ def test_logins_databases_and_servers_that_are_not_there(server: SqlServer) -> N
 def test_a_table_that_may_not_be_read(server: SqlServer) -> None:
     """Without a snapshot that is no finding; what cannot be counted is reported."""
     table = made(server, "id INT PRIMARY KEY, n INT")
-    user = f"u{uuid.uuid4().hex[:8]}"
-    client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
-    sql(
-        server,
-        f"CREATE USER {user} IDENTIFIED BY 'pw'",
-        f"GRANT REPLICATION SLAVE, {client} ON *.* TO {user}",
-        f"GRANT INSERT (id, n) ON {table} TO {user}",
-    )
-    url = f"mysql://{user}:pw@127.0.0.1:{server.port}"
+    url = login(server, f"INSERT (id, n) ON {table}")
     report = check(url, tables=(table,), snapshot=False)
 
     assert found(report, "mysql") == {}
@@ -560,18 +565,13 @@ def test_cascades_that_are_followed_are_listed_with_their_cost(odd: dict[str, Sq
         top = made(server, "id INT PRIMARY KEY")
         middle = made(server, _child_of(top))
         table = made(server, _child_of(middle))
-        account = f"'u{uuid.uuid4().hex[:8]}'@'%'"
-        client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
         sql(
             server,
-            f"CREATE USER {account} IDENTIFIED BY 'pw'",
-            f"GRANT REPLICATION SLAVE, {client} ON *.* TO {account}",
-            f"GRANT SELECT ON {table} TO {account}",
             f"INSERT INTO {top} VALUES (1)",
             f"INSERT INTO {middle} VALUES (1, 1)",
             f"INSERT INTO {table} VALUES (1, 1)",
         )
-        url = f"mysql://{account.split(chr(39))[1]}:pw@127.0.0.1:{server.port}"
+        url = login(server, f"SELECT ON {table}")
         report = check(url, tables=(table,))
         lacking = found(report, "mysql")
         assert set(lacking) == (set() if is_logged else {"mysql.cascade-hidden"})
@@ -631,16 +631,7 @@ def test_a_filter_that_leaves_out_no_captured_table(new_mysql: Any) -> None:
 def test_what_may_not_be_asked_is_said(odd: dict[str, SqlServer]) -> None:
     """A login with the least rights: no finding, but a line for each question."""
     for server in odd.values():
-        account = f"'u{uuid.uuid4().hex[:8]}'@'%'"
-        client = "BINLOG MONITOR" if isinstance(server, MariaDB) else "REPLICATION CLIENT"
-        sql(
-            server,
-            f"CREATE USER {account} IDENTIFIED BY 'pw'",
-            f"GRANT REPLICATION SLAVE, {client} ON *.* TO {account}",
-            f"GRANT SELECT ON shop.users TO {account}",
-        )
-        user = account.split("'")[1]
-        report = check(f"mysql://{user}:pw@127.0.0.1:{server.port}", tables=("shop.users",))
+        report = check(login(server, "SELECT ON shop.users"), tables=("shop.users",))
 
         assert found(report, "mysql") == {}
         assert any("may not be asked" in note for note in report.notes)

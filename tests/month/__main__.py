@@ -38,6 +38,7 @@ from tests.month.shop import SCHEMA, Shop, found
 from tests.month.stage import KINDS, Stage
 from tests.soak.soak_checks import Observer
 from tests.soak.soak_faults import wait_until_begun
+from tests.support.logins import replication_rights
 from tests.support.ordeal import bugs
 from tests.support.pipeline import Pipeline, wait_for
 
@@ -182,10 +183,9 @@ def _pipeline(stage: Stage, shop: Shop, sees_definitions: bool) -> Pipeline:
     stock = "NO_LOG" if stage.is_mariadb else "MINIMAL"
     for server in (stage.pair.primary, stage.pair.replica):
         stage.pair.execute(server, f"SET GLOBAL binlog_row_metadata = '{stock}'")
-    right = "BINLOG MONITOR" if stage.is_mariadb else "REPLICATION CLIENT"
     shop.execute(
         f"CREATE USER cdc@'%' IDENTIFIED BY '{stage.passwords['mysql']}'",
-        f"GRANT REPLICATION SLAVE, {right} ON *.* TO cdc@'%'",
+        f"GRANT {replication_rights(shop.server)} ON *.* TO cdc@'%'",
         f"GRANT SELECT ON {SCHEMA}.* TO cdc@'%'",
     )
     if sees_definitions:

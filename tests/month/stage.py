@@ -33,6 +33,7 @@ from tests.support.certificates import (
     nats_options,
     redis_options,
 )
+from tests.support.logins import end_connections
 from tests.support.pair import Pair, Source
 from tests.support.switch import Switch
 
@@ -291,7 +292,7 @@ class Stage:
                 # MySQL refuses a certificate of its own that its authorities do not vouch for.
                 with suppress(pymysql.MySQLError):
                     self.pair.execute(server, UNLOGGED, words)
-            self.cut()
+            end_connections(self.pair.primary)
         elif name == "nats":
             os.kill(self.nats.pid, signal.SIGHUP)
         else:
@@ -300,18 +301,10 @@ class Stage:
             client.config_set("tls-cert-file", files[0], "tls-key-file", files[1])
             client.client_kill_filter(_type="normal", skipme=True)
 
-    def cut(self) -> None:
-        """End all connections of cdc at the primary."""
-        with self.pair.primary.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'cdc'")
-            for (thread,) in cursor.fetchall():
-                with suppress(pymysql.MySQLError):  # it may have ended meanwhile
-                    cursor.execute(f"KILL {thread}")
-
     def _at_mysql(self) -> None:
         word = self.passwords["mysql"]
         self.pair.execute(self.pair.primary, f"ALTER USER cdc@'%' IDENTIFIED BY '{word}'")
-        self.cut()
+        end_connections(self.pair.primary)
 
     def _at_nats(self) -> None:
         conf = self.nats.folder / "nats-server.conf"

@@ -16,6 +16,7 @@ import redis
 from nats.js.errors import NotFoundError
 
 from cdc.demo.servers import MariaDB, MySQL, Nats, Redis, Server
+from tests.support.logins import replication_rights
 from tests.support.pipeline import Pipeline, Process, wait_for
 from tests.support.proxy import Proxy
 from tests.support.tally import TALLY
@@ -80,10 +81,9 @@ class Bench:
 
     def log_in_as_cdc(self, *tables: str) -> None:
         """Give cdc a login with the least rights, for these tables."""
-        right = "BINLOG MONITOR" if isinstance(self.mysql, MariaDB) else "REPLICATION CLIENT"
         self.execute(
             "CREATE USER cdc@'%' IDENTIFIED BY 'secret'",
-            f"GRANT REPLICATION SLAVE, {right} ON *.* TO cdc@'%'",
+            f"GRANT {replication_rights(self.mysql)} ON *.* TO cdc@'%'",
             *(f"GRANT SELECT ON shop.{table} TO cdc@'%'" for table in tables),
         )
         url = f"mysql://cdc:secret@127.0.0.1:{self.mysql.port}/shop"
