@@ -205,6 +205,11 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, since=before.since, position=position)
 
 
+def keys_text(*, is_removed: bool) -> str:
+    """Return what became of the keys of a table that is set aside."""
+    return "removed" if is_removed else "kept, not exact"
+
+
 class TableProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far the snapshot of one table has come."""
 

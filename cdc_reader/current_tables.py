@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from cdc.errors import CdcError
-from cdc.message import Aside, TableProgress
+from cdc.message import Aside, TableProgress, keys_text
 from cdc.position import Position, file_number
 from cdc.settings import Settings
 from cdc.table import Table
@@ -64,7 +64,7 @@ class CurrentTables:
     """By ``schema.table``, as their rows are carried now."""
     names: frozenset[str] = frozenset()
     """All that the settings name, those too that are set aside."""
-    aside: frozenset[str] = frozenset()
+    aside: Mapping[str, TableProgress] = field(default_factory=dict)
     """Those that the stream's newest boundary sets aside."""
     lost: dict[str, Aside] = field(default_factory=dict)
     """Tables that could not be captured when the process began, and not since."""
@@ -78,8 +78,6 @@ class CurrentTables:
     """What is known of foreign keys."""
     met: SchemaChanged | CdcError | None = None
     """What ended the connections, and is not settled yet."""
-    _removed: Collection[str] = ()
-    """Of those that are set aside, those whose keys are removed."""
     _gone_s: dict[str, float] = field(default_factory=dict)
     """When a table was first not to be seen."""
     _is_current: bool = False
@@ -119,9 +117,8 @@ class CurrentTables:
             aside.setdefault(name, msgspec.structs.replace(progress, aside=why))
         self.dropped |= {n for n in self.lost.keys() - known.keys() if is_matched(self.settings, n)}
         aside = {name: one for name, one in aside.items() if name not in self.dropped}
-        self.aside = frozenset(aside)
-        self._removed = {name for name, one in aside.items() if one.aside and one.aside.removed}
-        skipped = self.aside | self.dropped
+        self.aside = aside
+        skipped = aside.keys() | self.dropped
         return aside, tuple(t for name, t in self.tables.items() if name not in skipped)
 
     async def named(self, known: Mapping[str, TableProgress], *, gtid: bool) -> Names:
@@ -290,7 +287,7 @@ class CurrentTables:
             self.reach.known = known
             names = None if known is None else reached(change.statements, known)
             tables = set(captured_of(names, self.tables))
-        tables -= self.aside
+        tables -= self.aside.keys()
         now_s = time.monotonic()
         often = {n for n in tables if self._read_s.get(n, -STATEMENTS_S) > now_s - STATEMENTS_S}
         read = sorted(tables - often)
@@ -388,7 +385,8 @@ class CurrentTables:
 
         Its keys are removed since it was set aside; nothing of it is left but the name.
         """
-        if name in looked.visible or name not in self._removed:
+        aside = self.aside[name].aside
+        if name in looked.visible or not aside or not aside.removed:
             self._gone_s.pop(name, None)
             return False
         if not self.settings.new_tables_every_s or not is_matched(self.settings, name):
@@ -421,7 +419,7 @@ class CurrentTables:
             "table set aside: its changes are skipped until it can be captured again",
             table=name,
             why=aside.reason,
-            keys="removed" if aside.removed else "kept, not exact",
+            keys=keys_text(is_removed=aside.removed),
             fix=aside.fix or None,
         )
 

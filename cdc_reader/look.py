@@ -21,7 +21,7 @@ from cdc.table import Table
 from cdc_reader.binlog.statement import Name
 from cdc_reader.catalog.definitions import definitions
 from cdc_reader.catalog.described import foreign_keys_of
-from cdc_reader.catalog.entry import Entry, entry_of
+from cdc_reader.catalog.entry import Entry, base_table, entry_of
 from cdc_reader.catalog.tables import Captured, find_tables
 from cdc_reader.resume.server_log import log_status, not_purged
 from cdc_reader.schema.foreign_keys import ForeignKeys
@@ -142,12 +142,8 @@ def look_at_foreign_keys(
         CdcError: the server refuses, or does not answer.
     """
     with connected(settings.mysql) as connection, connection.cursor() as cursor:
-        if _wait_for_statements(connection, [_entry(name) for name in named]):
+        if _wait_for_statements(connection, [base_table(*name) for name in named]):
             time.sleep(LOCK_WAIT_S)  # a table that this login may not read cannot be waited for
         known = foreign_keys_of(connection, [entry_of(table) for table in tables])
         file, offset, _ = log_status(cursor)
     return known, (file_number(file), offset)
-
-
-def _entry(name: Name) -> Entry:
-    return Entry(schema=name[0], name=name[1], kind="BASE TABLE")

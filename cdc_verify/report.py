@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from cdc.message import Aside
+from cdc.message import Aside, keys_text
 from cdc_verify.checkpoint import Checkpoint
 from cdc_verify.compare import KINDS, WRONG_TYPE, Difference, Found
 from cdc_verify.parts import in_words
@@ -136,7 +136,7 @@ class SkippedTable:
     def lines(self, *, with_values: bool) -> list[str]:
         """Return what a person reads."""
         del with_values
-        keys = "removed" if self.aside.removed else "kept, not exact"
+        keys = keys_text(is_removed=self.aside.removed)
         fix = [f"  fix:  {line}" for line in self.aside.fix.splitlines()[:1]]
         head = f"{self.table}: SET ASIDE   not compared, keys {keys}"
         return [head, f"  {self.aside.reason}", *fix]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,7 +68,7 @@ async def check(settings: Settings, role: str, log: Log) -> tuple[Table, ...]:
         nats=settings.nats.address,
         redis=settings.redis.address,
     )
-    return (*report.tables, *(_by_name(settings, name) for name in aside))
+    return _with_lost(settings, report, aside)
 
 
 async def captured_tables(settings: Settings, role: str = "reader") -> tuple[Table, ...]:
@@ -87,7 +87,7 @@ async def tables_and_lost(settings: Settings) -> tuple[tuple[Table, ...], dict[s
         CdcError: as `check`.
     """
     report, lost = await _passed(settings, "reader")
-    return (*report.tables, *(_by_name(settings, name) for name in lost)), lost
+    return _with_lost(settings, report, lost), lost
 
 
 async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]]:
@@ -110,6 +110,10 @@ async def _passed(settings: Settings, role: str) -> tuple[Report, dict[str, str]
     if errors := [one for one in report.errors if one.seen not in aside.values()]:
         raise together([finding.error() for finding in errors])
     return report, aside
+
+
+def _with_lost(settings: Settings, report: Report, lost: Iterable[str]) -> tuple[Table, ...]:
+    return (*report.tables, *(_by_name(settings, name) for name in lost))
 
 
 def _is_matched(settings: Settings, name: str) -> bool:

@@ -32,8 +32,8 @@ committed, and counts only if it persists: the key is missing, stale, of the wro
 orphan, which matches the table's template but belongs to no row.
 
 Nothing is locked, and no data of yours is written without --repair.  After an interruption
-(Ctrl-C, kill) the next run resumes.  Exit code 0: equal; 1: different, or a
-table is set aside and cannot be compared; 69: the sink stalled.
+(Ctrl-C, kill) the next run resumes.  Exit code 0: equal; 1: different, or a table is set aside
+and cannot be compared; 69: the sink stalled.
 
 Give it the flags and settings of cdc run.
 """

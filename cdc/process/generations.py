@@ -121,9 +121,8 @@ class Generations:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            for generation in (self._now, self._next):
-                if generation is not None:
-                    await generation.roles.close()
+            for generation in self._alive():
+                await generation.roles.close()
 
     async def _ended(self, beside: Sequence[asyncio.Future[Any]]) -> int:
         while True:
@@ -163,13 +162,10 @@ class Generations:
             settings, log = known or (before.settings, before.log)
             settings = self._with_same_nats(settings)
             self._refuse_another(settings)
-            # A number that was chosen is in use: by the reader that makes way.
-            is_ours = settings.server_id == before.settings.server_id
-            checked = replace(settings, server_id=0) if is_ours else settings
             after = self._next = self._made(settings, log)
             after.roles.start()
             try:
-                after.tables = await self._check(checked, log)
+                after.tables = await self._check(self.beside(settings), log)
                 await after.roles.loaded()
                 log.info(event, **fields)
                 self._now, self._next = after, None
@@ -182,6 +178,14 @@ class Generations:
                 if self._next is after:
                     self._next = None
                     await after.roles.close()
+
+    def beside(self, settings: Settings) -> Settings:
+        """Return settings to check beside the roles that run.
+
+        A server id that was chosen is in use then, by our own reader.
+        """
+        is_ours = settings.server_id == self.settings.server_id
+        return replace(settings, server_id=0) if is_ours else settings
 
     def _refuse_another(self, settings: Settings) -> None:
         for name in NAMES_PIPELINE:
@@ -215,6 +219,8 @@ class Generations:
         generation.began.set()
 
     def _kill(self) -> None:
-        for generation in (self._now, self._next):
-            if generation is not None:
-                generation.roles.kill()
+        for generation in self._alive():
+            generation.roles.kill()
+
+    def _alive(self) -> list[_Generation]:
+        return [one for one in (self._now, self._next) if one is not None]

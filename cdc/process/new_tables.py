@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 
 from cdc.check import servers
 from cdc.check.finding import Report
@@ -63,7 +62,7 @@ class NewTables:
             due = {name for name, times in sightings.items() if times >= self._looks}
             if not due:
                 continue
-            report = await servers.ask(replace(settings, server_id=0), self._role)
+            report = await servers.ask(run.beside(settings), self._role)
             if any(finding.kind.retryable for finding in report.errors):
                 continue
             if joining := due & {t.qualified for t in report.tables} if not report.errors else ():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdc.check.estimate import bytes_text
-from cdc.message import OPERATIONS, SNAPSHOT
+from cdc.message import OPERATIONS, SNAPSHOT, keys_text
 from cdc.status.progress import in_words
 from cdc.status.report import OLDER_FORMS, differences
 
@@ -200,7 +200,7 @@ def _notes(said: Mapping[str, Any]) -> list[str]:
 def _aside(table: Mapping[str, Any], now_us: int) -> list[str]:
     """Return why a table is set aside, and what brings it back."""
     aside = table["aside"]
-    keys = "removed" if aside["removed"] else "kept, not exact"
+    keys = keys_text(is_removed=aside["removed"])
     about = f"set aside {_age(now_us, str(aside['since']))} ago at {aside['position']}"
     lines = textwrap.wrap(f"{about}, keys {keys}: {table['table']}: {aside['reason']}", WIDTH)
     fix = aside["fix"].splitlines()[:1]

@@ -17,7 +17,7 @@ from pymysql.connections import Connection
 from cdc.table import Column
 from cdc_reader.binlog.statement import Name
 from cdc_reader.catalog.dialect import Dialect, dialect_of
-from cdc_reader.catalog.entry import Entry
+from cdc_reader.catalog.entry import Entry, base_table
 from cdc_reader.catalog.unique_key import UniqueKeys
 from cdc_reader.schema.foreign_keys import ForeignKey, ForeignKeys, rules_in
 
@@ -137,23 +137,25 @@ def foreign_keys_of(connection: Connection[Any], entries: Sequence[Entry]) -> Fo
         pymysql.MySQLError: as `rows_of`.
     """
     keys: list[ForeignKey] = []
-    columns: dict[Name, list[Column]] = {}
-    seen: set[tuple[str, str]] = set()
-    hidden: dict[Name, Name] = {}
+    seen: set[Name] = set()
     level = list(entries)
     while level:
         seen.update((entry.schema, entry.name) for entry in level)
         found = _foreign_keys(connection, level)
         keys += found.values()
         parents = {(schema, name) for _, schema, name in found} - seen
-        level = [Entry(schema=s, name=n, kind="BASE TABLE") for s, n in sorted(parents)]
-        described = columns_of(connection, level) if level else {}
-        for entry in level:
-            if entry.qualified not in described:
-                hidden[_name(entry.schema, entry.name)] = entry.schema, entry.name
-    every = [Entry(schema=s, name=n, kind="BASE TABLE") for s, n in sorted(seen)]
-    described = columns_of(connection, every) if keys else {}
+        level = [base_table(*parent) for parent in sorted(parents)]
+    if not keys:
+        return ForeignKeys()
+    every = [base_table(*name) for name in sorted(seen)]
+    described = columns_of(connection, every)
     columns = {_name(e.schema, e.name): described.get(e.qualified, []) for e in every}
+    own = {entry.qualified for entry in entries}
+    hidden = {
+        _name(e.schema, e.name): (e.schema, e.name)
+        for e in every
+        if e.qualified not in described and e.qualified not in own
+    }
     return ForeignKeys(tuple(keys), columns, hidden)
 
 
@@ -190,7 +192,7 @@ def _foreign_keys(
         for name, schema, parent, own, theirs in pairs[child.qualified]:
             columns.setdefault((name, schema, parent), []).append((own.lower(), theirs.lower()))
         if any(name not in shown for name, _, _ in columns):
-            shown |= _shown_rules(connection, child)
+            shown |= rules_in(shown_definition(connection, child))
         for (name, schema, parent), both in columns.items():
             on_delete, on_update = shown.get(name, (None, None))
             out[f"{child.qualified} {name}", schema, parent] = ForeignKey(
@@ -206,15 +208,19 @@ def _foreign_keys(
     return out
 
 
-def _shown_rules(connection: Connection[Any], child: Entry) -> dict[str, tuple[str, str]]:
-    """Return what SHOW CREATE TABLE has of foreign keys; nothing without SELECT."""
+def shown_definition(connection: Connection[Any], entry: Entry) -> str:
+    """Return what SHOW CREATE TABLE has of a table; empty without SELECT.
+
+    Raises:
+        pymysql.MySQLError: as `rows_of`.
+    """
     try:
-        ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {child.sql}")
+        ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {entry.sql}")
     except pymysql.MySQLError as error:
         if error.args and error.args[0] in SELECT_REFUSED:
-            return {}
+            return ""
         raise
-    return rules_in(str(text))
+    return str(text)
 
 
 def _name(schema: str, name: str) -> Name:

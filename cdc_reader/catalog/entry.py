@@ -34,9 +34,14 @@ class Entry:
         return f"{identifier(self.schema)}.{identifier(self.name)}"
 
 
+def base_table(schema: str, name: str) -> Entry:
+    """Return the entry of a table that is known by its name alone."""
+    return Entry(schema=schema, name=name, kind="BASE TABLE")
+
+
 def entry_of(table: Table) -> Entry:
     """Return the catalog's entry of a captured table."""
-    return Entry(schema=table.schema, name=table.name, kind="BASE TABLE")
+    return base_table(table.schema, table.name)
 
 
 def no_base_table(entry: Entry) -> UsageError | None:

@@ -25,6 +25,7 @@ from cdc_reader.catalog.described import (
     foreign_keys_of,
     keys_of,
     rows_of,
+    shown_definition,
 )
 from cdc_reader.catalog.entry import Entry, entry_of
 from cdc_reader.catalog.grants import grant_select
@@ -173,13 +174,8 @@ def _keys(connection: Connection[Any], table: Table, found: UniqueKeys) -> Itera
 
 def _definitions(connection: Connection[Any], table: Table) -> dict[str, str]:
     """Return each column's own line of SHOW CREATE TABLE, by name; none without SELECT."""
-    try:
-        ((_, text, *_),) = rows_of(connection, f"SHOW CREATE TABLE {sql_name(table)}")
-    except pymysql.MySQLError as error:
-        if error.args and error.args[0] in SELECT_REFUSED:
-            return {}
-        raise
-    lines = [line.strip().rstrip(",") for line in str(text).splitlines()]
+    text = shown_definition(connection, entry_of(table))
+    lines = [line.strip().rstrip(",") for line in text.splitlines()]
     return {
         name: line
         for name in table.column_names
