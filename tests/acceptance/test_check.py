@@ -147,9 +147,10 @@ def test_a_server_that_is_away_is_one_finding_among_others(place: Place) -> None
     assert ids == ["mysql.table", "redis.unreachable"]
 
 
-def test_an_embedded_nats_is_not_started(place: Place) -> None:
+@pytest.mark.parametrize("table", ["shop.users", "shop.*"])
+def test_an_embedded_nats_is_not_started(place: Place, table: str) -> None:
     """Its folder would be made: it is left alone, and said."""
-    done = place.check("--table", "shop.users", CDC_NATS_URL="embedded:nats")
+    done = place.check("--table", table, CDC_NATS_URL="embedded:nats")
 
     assert done.returncode == 0
     assert "embedded server starts with cdc run" in done.stdout
