@@ -12,7 +12,7 @@ import redis
 from tests.conftest import NewMySQL, NewNats, NewRedis
 from tests.support.bench import TABLE, Bench
 from tests.support.depth import by_depth
-from tests.support.lost_writes import Saved
+from tests.support.lost_writes import Saved, wait_until_written
 from tests.support.ordeal import end_well, ordeal
 from tests.support.pipeline import wait_for
 from tests.support.tally import seeded
@@ -25,7 +25,6 @@ MORE_ROWS = 600
 SNAPSHOT_ROUNDS = by_depth(2, full=4)
 ROUNDS = by_depth(2, full=3)
 SETTLED_COMMITS = 20
-"""By then NATS has written its first heartbeat to the file."""
 
 
 def test_a_tail_lost_while_tables_are_read(bench: Bench, tmp_path: Path) -> None:
@@ -42,6 +41,7 @@ def test_a_tail_lost_while_tables_are_read(bench: Bench, tmp_path: Path) -> None
         bench.wait_for_progress()
         with ordeal(bench, chance, reader, sink, pause_s=0.02) as writer:
             writer.wait_for_commits(SETTLED_COMMITS)
+            wait_until_written(bench.nats)
             for number in range(SNAPSHOT_ROUNDS):
                 saved = Saved(bench.nats, tmp_path / f"nats{number}")
                 writer.wait_for_commits(chance.randint(1, 20))
@@ -61,6 +61,7 @@ def test_a_tail_lost_under_load_and_while_idle(bench: Bench, tmp_path: Path) -> 
         bench.wait_for_progress()
         with ordeal(bench, chance, process) as writer:
             writer.wait_for_commits(SETTLED_COMMITS)
+            wait_until_written(bench.nats)
             for number in range(ROUNDS):
                 saved = Saved(bench.nats, tmp_path / f"nats{number}")
                 writer.wait_for_commits(chance.randint(50, 200))

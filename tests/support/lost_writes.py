@@ -5,8 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cdc.demo.servers import Server
+from cdc.demo.servers import Nats, Server
+from tests.support.pipeline import wait_for
 from tests.support.tally import TALLY
+
+
+def wait_until_written(nats: Nats) -> None:
+    """Wait until a heartbeat is in NATS's file: it acknowledges before it writes."""
+
+    def is_written() -> bool:
+        files = nats.folder.rglob("msgs/*.blk")
+        return any(b"mysql.heartbeat" in path.read_bytes() for path in files)
+
+    wait_for("a heartbeat in NATS's file", is_written)
 
 
 class Saved:
